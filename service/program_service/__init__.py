@@ -1,0 +1,1 @@
+"""The HTTP service: owns the bookkeeping tables and publishes wake-ups."""

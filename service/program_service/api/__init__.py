@@ -1,0 +1,1 @@
+"""The HTTP API: what people send, see and steer."""

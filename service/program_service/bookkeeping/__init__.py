@@ -1,0 +1,1 @@
+"""Bookkeeping: the truth about every program, and the only place where SQL is written."""

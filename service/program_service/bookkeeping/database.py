@@ -1,0 +1,295 @@
+"""Database: connections, and transactions that are tried again whole when that is safe.
+
+The edge calls `Database.transact` with a function of the ledger. A transaction that failed because
+of a deadlock, or whose COMMIT answer was lost, is run again from its start; the ledger's statements
+are written so that this changes nothing (protocol rule R4).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import asyncpg
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from program_service.bookkeeping.dialects import DIALECTS, Sql, Statement
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+DRIVERS = {
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+}
+
+STATEMENT_TIMEOUT_S = 30
+# asyncpg's own errors come through when they happen while a connection is made
+FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+PAUSE_S = 0.05
+"""The pause before a transaction is tried again; doubled each time, up to a second."""
+
+# deadlock, serialization failure; server shutting down or starting, too many connections
+TRANSIENT_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "53300", "25P03"}
+
+TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext(:key))")
+UNLOCK = sa.text("SELECT pg_advisory_unlock(hashtext(:key))")
+
+UtcClock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return this host's time; only SQLite, which has no server, takes it for the database's."""
+    return datetime.now(UTC)
+
+
+class Books:
+    """One open transaction on the bookkeeping tables."""
+
+    def __init__(self, connection: AsyncConnection, database: "Database") -> None:
+        """Wrap a connection whose transaction somebody else commits."""
+        self.connection = connection
+        self.tables = database.tables
+        self._database = database
+
+    async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
+        """Run a statement and return its rows; lists and dicts are passed as JSON."""
+        result = await self._execute(statement, parameters)
+        return result.all()
+
+    async def run(self, statement: Statement, **parameters: Any) -> None:
+        """Run a statement that returns nothing."""
+        await self._execute(statement, parameters)
+
+    async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """Run a query whose shape depends on what was asked for."""
+        return (await self.connection.execute(query)).all()
+
+    @property
+    def clock(self) -> sa.ColumnElement[datetime]:
+        """The database's clock, for queries."""
+        return sa.literal_column(self._database.sql.clock, sa.DateTime())
+
+    async def _execute(
+        self, statement: Statement, parameters: dict[str, Any]
+    ) -> sa.CursorResult[Any]:
+        packed = {
+            name: orjson.dumps(value).decode() if isinstance(value, list | dict) else value
+            for name, value in parameters.items()
+        }
+        return await self.connection.execute(self._database.text(statement), packed)
+
+
+class Database:
+    """The bookkeeping database of one deployment."""
+
+    def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
+        """Take an engine; `connect` makes one from a URL."""
+        self.engine = engine
+        self.tables = tables
+        self.sql = Sql.of(DIALECTS[engine.dialect.name], tables)
+        self._texts: dict[Statement, sa.TextClause] = {}
+        # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
+        self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    @classmethod
+    def connect(
+        cls, url: str, *, table_name: str = "programs", pool_size: int = 10, clock: UtcClock = utc_now
+    ) -> Self:
+        """Make a database from a URL as people have it; nothing is connected yet.
+
+        Raises:
+            ValueError: the URL names a database that is not supported.
+        """
+        engine = create_async_engine(driver_url(url), **_engine_options(url, pool_size))
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine, clock)
+        return cls(engine, Tables.named(table_name))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    def text(self, statement: Statement) -> sa.TextClause:
+        """Render a statement for this database, once."""
+        if statement not in self._texts:
+            self._texts[statement] = sa.text(statement(self.sql))
+        return self._texts[statement]
+
+    async def transact(
+        self,
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run `work` in a transaction, again while its failure is transient, for a few seconds.
+
+        Raises:
+            DatabaseUnavailable: the database did not answer in time.
+            BatchRefused: the database refused what it was asked to store.
+        """
+        return await self.transact_within(3.0, work, *args, **kwargs)
+
+    async def transact_within(
+        self,
+        patience_s: float,
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Like `transact`, with another patience."""
+        deadline, pause_s = time.monotonic() + patience_s, PAUSE_S
+        while True:
+            try:
+                async with self._transaction() as books:
+                    return await work(books, *args, **kwargs)
+            except FAILURES as error:
+                if not is_transient(error):
+                    raise BatchRefused(str(error)) from error
+                if time.monotonic() + pause_s >= deadline:
+                    raise DatabaseUnavailable from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, pause_s * 2)
+
+    async def read(
+        self,
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run `work` that only reads; on SQLite it does not wait for the writer.
+
+        Raises:
+            DatabaseUnavailable: the database did not answer.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                reader = await connection.execution_options(is_reader=True)
+                return await work(Books(reader, self), *args, **kwargs)
+        except FAILURES as error:
+            if not is_transient(error):
+                raise
+            raise DatabaseUnavailable from error
+
+    @asynccontextmanager
+    async def alone(self, purpose: str) -> AsyncIterator[bool]:
+        """Hold an advisory lock of the deployment, if nobody does; say whether it is held.
+
+        SQLite has none: its one process is always alone.
+        """
+        if self.engine.dialect.name == "sqlite":
+            yield True
+            return
+        key = f"{self.tables.programs.name}:{purpose}"
+        # a session's lock, outside any transaction: no row stays locked, no snapshot stays open
+        async with self.engine.connect() as connection:
+            session = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            is_alone = bool(await session.scalar(TRY_LOCK, {"key": key}))
+            try:
+                yield is_alone
+            finally:
+                if is_alone:
+                    await session.execute(UNLOCK, {"key": key})
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Books]:
+        if self._writer is None:
+            async with self.engine.begin() as connection:
+                yield Books(connection, self)
+            return
+        async with self._writer, self.engine.begin() as connection:
+            yield Books(connection, self)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether running the whole transaction again may succeed."""
+    if not isinstance(error, exc.DBAPIError):
+        return not isinstance(error, exc.SQLAlchemyError) or isinstance(error, exc.TimeoutError)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return (
+        error.connection_invalidated
+        or isinstance(error, exc.InterfaceError)
+        or state in TRANSIENT_STATES
+        or state.startswith("08")  # connection exceptions
+        or "database is locked" in str(error.orig)
+    )
+
+
+def driver_url(url: str) -> sa.URL:
+    """Turn a URL as people have it into one that names our driver.
+
+    Raises:
+        ValueError: the URL names a database that is not supported.
+    """
+    parsed = sa.make_url(url)
+    scheme = parsed.drivername.partition("+")[0]
+    if scheme not in DRIVERS:
+        msg = f"{scheme}://… is not supported; use postgresql://… or sqlite:///path"
+        raise ValueError(msg)
+    query = dict(parsed.query)
+    if "sslmode" in query:  # libpq's word; asyncpg's is ssl
+        query["ssl"] = query.pop("sslmode")
+    return parsed.set(drivername=DRIVERS[scheme], query=query)
+
+
+def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+    }
+    if url.startswith("sqlite"):
+        return options
+    settings = {
+        "application_name": "program-executor",
+        "default_transaction_isolation": "read committed",
+        "idle_in_transaction_session_timeout": "60000",
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        "jit": "off",
+        # a plan made while the table was empty would scan it for as long as the connection lives
+        "plan_cache_mode": "force_custom_plan",
+    }
+    connect = {"server_settings": settings, "timeout": 5, "command_timeout": STATEMENT_TIMEOUT_S}
+    return options | {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": 10,
+        "connect_args": connect,
+    }
+
+
+def _prepare_sqlite(engine: AsyncEngine, clock: UtcClock) -> None:
+    """Give every connection our clock, the write-ahead log, and BEGIN IMMEDIATE for writers."""
+
+    def later(seconds: float) -> str:
+        return (clock() + timedelta(seconds=seconds)).strftime(MOMENT_FORMAT)
+
+    def moment(text: str | None) -> str | None:
+        if text is None:
+            return None
+        return datetime.fromisoformat(text).astimezone(UTC).strftime(MOMENT_FORMAT)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+        connection.create_function("program_clock", 1, later)
+        connection.create_function("program_moment", 1, moment)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        is_reader = connection.get_execution_options().get("is_reader", False)
+        connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")

@@ -1,0 +1,42 @@
+"""The errors of the bookkeeping, as a tree; a docstring is the default message.
+
+    BookkeepingError
+    ├── ProgramNotFound
+    ├── AlreadyFinal
+    ├── NotResumable
+    ├── IdempotencyMismatch
+    ├── DatabaseUnavailable
+    └── BatchRefused
+"""
+
+
+class BookkeepingError(Exception):
+    """The bookkeeping refused."""
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take the class's docstring when no message is given."""
+        super().__init__(message or type(self).__doc__)
+
+
+class ProgramNotFound(BookkeepingError):
+    """No program has this run_id."""
+
+
+class AlreadyFinal(BookkeepingError):
+    """The program has already ended."""
+
+
+class NotResumable(BookkeepingError):
+    """Only an errored or cancelled program can be resumed."""
+
+
+class IdempotencyMismatch(BookkeepingError):
+    """This Idempotency-Key was used before with another body."""
+
+
+class DatabaseUnavailable(BookkeepingError):
+    """The database does not answer."""
+
+
+class BatchRefused(BookkeepingError):
+    """The database refused what it was asked to store."""

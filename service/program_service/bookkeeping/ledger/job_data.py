@@ -1,0 +1,109 @@
+"""Job data: changed under the row lock, one job's key at a time, shallowly (protocol rule R10).
+
+The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply and drop nulls.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.lifecycle import Claimed, Json
+from program_service.bookkeeping.tables import read_json
+
+EditKind: TypeAlias = Literal["set", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobDataEdit:
+    """What a running job does to its own job data."""
+
+    program: Claimed
+    kind: EditKind
+    value: Json
+
+
+async def merge_job_data(
+    books: Books, patches: Mapping[int, tuple[str, Json | None]]
+) -> dict[int, dict[str, Json]]:
+    """Return {program id: job data} with {program id: (job, patch)} merged in; write nothing."""
+    if not patches:
+        return {}
+    rows = await books.fetch(_lock, batch=[{"of_id": of_id} for of_id in patches])
+    return {row.id: edited(read_json(row.job_data), "merge", *patches[row.id]) for row in rows}
+
+
+def edited(
+    job_data: dict[str, Json], kind: EditKind, job: str, value: Json | None
+) -> dict[str, Json]:
+    """Return the job data of a program after an edit of one job's; the later property wins."""
+    old = job_data.get(job, {}) if kind == "merge" else {}
+    return job_data | {job: old | (value or {})}
+
+
+async def change_job_data(
+    books: Books, edits: Sequence[JobDataEdit]
+) -> list[dict[str, Json] | None]:
+    """Set or merge the job data of running jobs; None for each whose lease was lost."""
+    rows = await books.fetch(_lock, batch=[{"of_id": edit.program.id} for edit in edits])
+    holders = {row.id: (row.lease, row.step) for row in rows}
+    stored = {row.id: read_json(row.job_data) for row in rows}
+    results: list[dict[str, Json] | None] = []
+    for edit in edits:
+        program = edit.program
+        if holders.get(program.id) != (program.lease, program.step):
+            results.append(None)
+            continue
+        stored[program.id] = edited(stored[program.id], edit.kind, program.job, edit.value)
+        results.append(stored[program.id])
+    changed = {
+        edit.program.id for edit, result in zip(edits, results, strict=True) if result is not None
+    }
+    if changed:
+        batch = [{"of_id": of_id, "new_job_data": stored[of_id]} for of_id in changed]
+        await books.run(_write, batch=batch)
+    return results
+
+
+async def edit_job_data(
+    books: Books, run_id: str, job: str, *, kind: EditKind, value: Json
+) -> Json:
+    """Set or merge a job's data from outside, and return that job's data.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+    """
+    rows = await books.fetch(_lock_one, run_id=run_id)
+    if not rows:
+        raise ProgramNotFound
+    new = edited(read_json(rows[0].job_data), kind, job, value)
+    await books.run(_write, batch=[{"of_id": rows[0].id, "new_job_data": new}])
+    return new[job]
+
+
+def _lock(sql: Sql) -> str:
+    return f"""
+        SELECT program.id, program.lease, program.step, program.job_data
+          FROM {sql.programs} AS program
+         WHERE program.id IN (SELECT of_id FROM {sql.batch(of_id="bigint")})
+           AND finished_at IS NULL AND errored_at IS NULL
+         ORDER BY program.id {sql.lock}
+    """
+
+
+def _lock_one(sql: Sql) -> str:
+    return f"""
+        SELECT program.id, program.job_data FROM {sql.programs} AS program
+         WHERE program.run_id = :run_id {sql.lock}
+    """
+
+
+def _write(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs} AS program
+           SET job_data = new_job_data, updated_at = {sql.clock}, version = version + 1
+          FROM {sql.batch(of_id="bigint", new_job_data="json")}
+         WHERE program.id = of_id
+    """

@@ -1,0 +1,251 @@
+"""Read: what people see of programs; nothing here changes a row."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
+from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
+from program_service.bookkeeping.lifecycle import Json, Status
+
+
+class BadCursor(BookkeepingError):
+    """The cursor is not one that this service gave out; take it from the Link header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A row of the program table with its status, as it was read."""
+
+    run_id: str
+    status: Status
+    jobs: list[str]
+    program_data: Json
+    job_data: dict[str, Json]
+    step: int
+    step_retry_count: int
+    finished_at: datetime | None
+    errored_at: datetime | None
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    woken_at: datetime | None
+    claimed_by: str | None
+    lease_losses: int
+    resumes: int
+    awaiting: int | None
+    cancelled_at: datetime | None
+    job: str
+    queue: str
+    labels: dict[str, str]
+    submitted_by: str | None
+    parent_run_id: str | None
+    traceparent: str | None
+    notify: str | None
+    version: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one step; `started_at` is None for a try whose worker was lost."""
+
+    step: int
+    attempt: int
+    job: str
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime
+    outcome: str
+    error_type: str | None
+    error_code: str | None
+    error_message: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to list; None and empty mean anything."""
+
+    status: Status | None = None
+    job: str | None = None
+    queue: str | None = None
+    labels: Sequence[tuple[str, str]] = ()
+    is_in_progress: bool = False
+    step_retry_count_gte: int | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    error: str | None = None
+    is_oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some programs, and the cursor of the next page, or None at the end."""
+
+    programs: list[Program]
+    next_cursor: str | None
+
+
+async def find(books: Books, run_id: str) -> Program:
+    """Find one program.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+    """
+    rows = await books.select(_programs(books).where(books.tables.programs.c.run_id == run_id))
+    if not rows:
+        msg = f"No program has the run_id {run_id!r}."
+        raise ProgramNotFound(msg)
+    return _program(rows[0])
+
+
+async def list_programs(
+    books: Books, wanted: Filter, *, limit: int, cursor: str | None = None
+) -> Page:
+    """List programs by keyset: never an offset, never a count of all.
+
+    Raises:
+        BadCursor: the cursor is not one of ours.
+    """
+    programs = books.tables.programs
+    query = _programs(books).where(*_conditions(books, wanted))
+    if cursor is not None:
+        last = read_cursor(cursor)
+        is_after = programs.c.id > last if wanted.is_oldest_first else programs.c.id < last
+        query = query.where(is_after)
+    order = programs.c.id.asc() if wanted.is_oldest_first else programs.c.id.desc()
+    rows = await books.select(query.order_by(order).limit(limit + 1))
+    found = [_program(row) for row in rows[:limit]]
+    return Page(found, write_cursor(found[-1].id) if len(rows) > limit else None)
+
+
+async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
+    """List every try of every step, in the order of their ends.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+    """
+    await find(books, run_id)
+    attempts = books.tables.attempts
+    columns = [attempts.c[name] for name in Attempt.__slots__]
+    rows = await books.select(
+        sa.select(*columns)
+        .where(attempts.c.run_id == run_id)
+        .order_by(attempts.c.finished_at, attempts.c.step, attempts.c.attempt)
+    )
+    return [Attempt(*row) for row in rows]
+
+
+async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    """Return {run_id: (version, has it ended)}, for those who wait for a change."""
+    rows = await books.fetch(_select_versions, run_ids=list(run_ids))
+    return {row.run_id: (row.version, bool(row.has_ended)) for row in rows}
+
+
+async def count_open(books: Books) -> dict[Status, int]:
+    """Count the programs that have not ended, by status; those that have are not looked at."""
+    programs = books.tables.programs
+    status = status_expression(programs, books.clock).label("status")
+    rows = await books.select(
+        sa.select(status, sa.func.count()).where(is_open(programs)).group_by(status)
+    )
+    return {Status(name): count for name, count in rows}
+
+
+async def oldest_due_ages_s(books: Books) -> dict[str, float]:
+    """Return {queue: seconds since its oldest due, unclaimed program became due}."""
+    rows = await books.fetch(_select_oldest_due)
+    return {row.queue: max(0.0, float(row.age_s)) for row in rows}
+
+
+def write_cursor(last_id: int) -> str:
+    """Make an opaque cursor."""
+    return base64.urlsafe_b64encode(orjson.dumps({"id": last_id})).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> int:
+    """Read a cursor.
+
+    Raises:
+        BadCursor: it is not one of ours.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        value = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        last_id = value["id"]
+    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BadCursor from error
+    if not isinstance(last_id, int) or not 0 <= last_id < 2**63:
+        raise BadCursor
+    return last_id
+
+
+def _programs(books: Books) -> sa.Select[Any]:
+    programs = books.tables.programs
+    columns = [
+        status_expression(programs, books.clock).label("status")
+        if name == "status"
+        else programs.c[name]
+        for name in Program.__slots__
+    ]
+    return sa.select(*columns)
+
+
+def _program(row: Any) -> Program:
+    values = row._asdict()
+    return Program(**(values | {"status": Status(values["status"])}))
+
+
+def _conditions(books: Books, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    row = books.tables.programs.c
+    given = [
+        (wanted.job, lambda job: row.job == job),
+        (wanted.queue, lambda queue: row.queue == queue),
+        (wanted.step_retry_count_gte, lambda count: row.step_retry_count >= count),
+        (wanted.created_after, lambda moment: row.created_at > moment),
+        (wanted.created_before, lambda moment: row.created_at < moment),
+        (wanted.error, lambda text: row.error_message.contains(text, autoescape=True)),
+        (wanted.status, lambda status: has_status(books.tables.programs, books.clock, status)),
+    ]
+    conditions = [condition(value) for value, condition in given if value is not None]
+    if wanted.is_in_progress:
+        conditions.append(is_open(books.tables.programs))
+    conditions.extend(_has_label(books, key, value) for key, value in wanted.labels)
+    return conditions
+
+
+def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
+    labels = books.tables.programs.c.labels
+    if books.connection.dialect.name == "postgresql":
+        # the second condition is the predicate of the partial index
+        has_any = sa.text("labels <> '{}'::jsonb")
+        return sa.and_(labels.op("@>")(sa.literal({key: value}, labels.type)), has_any)
+    path = "$." + orjson.dumps(key).decode()
+    return sa.func.json_extract(labels, path) == value
+
+
+def _select_versions(sql: Sql) -> str:
+    return f"""
+        SELECT run_id, version,
+               CASE WHEN finished_at IS NULL AND errored_at IS NULL THEN 0 ELSE 1 END AS has_ended
+          FROM {sql.programs} WHERE run_id IN {sql.words("run_ids")}
+    """
+
+
+def _select_oldest_due(sql: Sql) -> str:
+    return f"""
+        SELECT queue, {sql.dialect.seconds_between("MIN(due_at)", sql.clock)} AS age_s
+          FROM {sql.programs}
+         WHERE finished_at IS NULL AND errored_at IS NULL AND lease IS NULL AND due_at <= {sql.clock}
+         GROUP BY queue
+    """

@@ -1,0 +1,201 @@
+"""Record: write what became of steps, fenced by their leases, in one statement for any mix.
+
+Every write of a worker says `lease = mine AND step = n` and finds only rows that have not ended
+(rule R2). What it finds gets absolute values, and a row in `attempts` as receipt, so that a
+transaction whose COMMIT answer was lost can be tried again (rule R4).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.ledger.job_data import merge_job_data
+from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A change to be written: the program as it was claimed, its new facts, the next queue.
+
+    `began` and `ended` are readings of `time.monotonic()`; the database turns their distance from
+    the write into moments of its own clock, the only one.
+    """
+
+    program: Claimed
+    change: Change
+    queue: str
+    worker: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The change stands in the table; `job_data` is the program's, as it stands there now."""
+
+    job_data: dict[str, Json]
+
+
+async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded | None]:
+    """Write the changes and their attempts; None for each whose lease was lost."""
+    if len({record.program.id for record in records}) < len(records):
+        # an old and a new lease of one program: one at a time, so that each finds its own answer
+        return [(await record(books, [each]))[0] for each in records]
+    patches = {
+        each.program.id: (each.program.job, each.change.job_data)
+        for each in records
+        if each.change.job_data
+    }
+    merged = await merge_job_data(books, patches)
+    batch = [_as_row(each, merged.get(each.program.id)) for each in records]
+    applied = await _apply(books, batch)
+    return [
+        Recorded(merged.get(each.program.id, each.program.job_data))
+        if each.program.id in applied
+        else None
+        for each in records
+    ]
+
+
+async def _apply(books: Books, batch: list[dict[str, Any]]) -> set[int]:
+    """Write what the fences let through and return the ids of the rows that stand as wished."""
+    applied: set[int] = set()
+    for statement, lets_go in ((_change, False), (_let_go, True)):
+        rows = [row for row in batch if row["lets_go"] is lets_go]
+        if rows:
+            applied |= {row.id for row in await books.fetch(statement, batch=rows)}
+    written = [row for row in batch if row["of_id"] in applied]
+    if written:
+        await books.run(_insert_attempts, batch=written)
+    refused = [row for row in batch if row["of_id"] not in applied]
+    if refused:
+        applied |= {row.of_id for row in await books.fetch(_select_receipts, batch=refused)}
+    return applied
+
+
+def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, Any]:
+    program, change, now = record.program, record.change, time.monotonic()
+    failure = change.failure
+    return {
+        "of_id": program.id,
+        "of_run_id": program.run_id,
+        "of_lease": program.lease,
+        "of_step": program.step,
+        "of_retry": program.step_retry_count,
+        "lets_go": change.ending is Ending.LET_GO,
+        "new_step": change.step,
+        "new_retry": change.step_retry_count,
+        "new_losses": change.lease_losses,
+        "new_job": change.job,
+        "new_queue": record.queue,
+        "new_job_data": job_data,
+        "new_error": failure.message if failure else None,
+        "is_finished": change.ending is Ending.FINISHED,
+        "is_errored": change.ending is Ending.ERRORED,
+        "keeps_lease": change.is_lease_kept,
+        "due_in_s": change.due_in_s,
+        "attempt": program.attempt,
+        "job": program.job,
+        "worker": record.worker,
+        "began_in_s": record.began - now,
+        "ended_in_s": record.ended - now,
+        "outcome": change.outcome,
+        "error_type": failure.type if failure else None,
+        "error_code": failure.code if failure else None,
+        "traceback": failure.traceback if failure else None,
+    }
+
+
+def _change(sql: Sql) -> str:
+    batch = sql.batch(
+        of_id="bigint",
+        of_lease="text",
+        of_step="integer",
+        of_retry="integer",
+        new_step="integer",
+        new_retry="integer",
+        new_losses="integer",
+        new_job="text",
+        new_queue="text",
+        new_job_data="json",
+        new_error="text",
+        is_finished="boolean",
+        is_errored="boolean",
+        keeps_lease="boolean",
+        due_in_s="double precision",
+    )
+    return f"""
+        UPDATE {sql.programs} AS program
+           SET step = new_step, step_retry_count = new_retry, lease_losses = new_losses,
+               job = new_job, queue = new_queue,
+               job_data = COALESCE(new_job_data, program.job_data),
+               error_message = COALESCE(new_error, error_message),
+               finished_at = CASE WHEN is_finished THEN {sql.clock} END,
+               errored_at = CASE WHEN is_errored THEN {sql.clock} END,
+               due_at = CASE WHEN is_finished THEN NULL
+                             WHEN due_in_s IS NULL THEN due_at
+                             ELSE {sql.later("due_in_s")} END,
+               woken_at = NULL,
+               lease = CASE WHEN keeps_lease THEN lease END,
+               claimed_by = CASE WHEN keeps_lease THEN claimed_by END,
+               updated_at = {sql.clock}, version = version + 1
+          FROM {batch}
+         WHERE program.id = of_id AND program.lease = of_lease
+           AND step = of_step AND step_retry_count = of_retry
+           AND finished_at IS NULL AND errored_at IS NULL
+        RETURNING id
+    """
+
+
+def _let_go(sql: Sql) -> str:
+    """Drop the lease of a row that has ended: the one write that final rows allow."""
+    return f"""
+        UPDATE {sql.programs} AS program
+           SET lease = NULL, claimed_by = NULL, version = version + 1
+          FROM {sql.batch(of_id="bigint", of_lease="text")}
+         WHERE program.id = of_id AND program.lease = of_lease
+           AND (finished_at IS NOT NULL OR errored_at IS NOT NULL)
+        RETURNING id
+    """
+
+
+def _insert_attempts(sql: Sql) -> str:
+    batch = sql.batch(
+        of_run_id="text",
+        of_lease="text",
+        of_step="integer",
+        attempt="integer",
+        job="text",
+        worker="text",
+        began_in_s="double precision",
+        ended_in_s="double precision",
+        outcome="text",
+        error_type="text",
+        error_code="text",
+        new_error="text",
+        traceback="text",
+    )
+    return f"""
+        INSERT INTO {sql.attempts} (
+            run_id, lease, step, attempt, job, worker, started_at, finished_at, outcome,
+            error_type, error_code, error_message, traceback
+        )
+        SELECT of_run_id, of_lease, of_step, attempt, job, worker, {sql.later("began_in_s")},
+               {sql.later("ended_in_s")}, outcome, error_type, error_code, new_error, traceback
+          FROM {batch}
+         WHERE TRUE
+            ON CONFLICT (run_id, lease, step) DO NOTHING
+    """
+
+
+def _select_receipts(sql: Sql) -> str:
+    batch = sql.batch(of_id="bigint", of_run_id="text", of_lease="text", of_step="integer")
+    return f"""
+        SELECT batch.of_id
+          FROM {sql.attempts} AS receipt JOIN {batch}
+            ON receipt.run_id = of_run_id AND receipt.lease = of_lease AND receipt.step = of_step
+         WHERE receipt.outcome <> 'lost'
+    """

@@ -1,0 +1,72 @@
+"""Steer: cancel and resume, on behalf of people (protocol rule R14)."""
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, ProgramNotFound
+from program_service.bookkeeping.ledger.reading import Program, find
+
+
+async def cancel(books: Books, run_id: str) -> Program:
+    """End a program now, also while a worker runs its step; a second cancel changes nothing.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+        AlreadyFinal: it has finished or errored.
+    """
+    changed = await books.fetch(_cancel, run_id=run_id)
+    program = await find(books, run_id)
+    if not changed and program.cancelled_at is None:
+        msg = f"The program has {program.status} already; only one that has not ended is cancelled."
+        raise AlreadyFinal(msg)
+    return program
+
+
+async def resume(
+    books: Books, run_id: str, *, queues: dict[str, str], from_step: int | None = None
+) -> Program:
+    """Let an errored or cancelled program go on, from its step or from another.
+
+    `queues` is {job name: queue}; unknown jobs stay in the queue where the program is.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+        NotResumable: it has not errored, or has no such step.
+    """
+    program = await find(books, run_id)
+    if program.errored_at is None:
+        msg = f"The program is {program.status}; only an errored or cancelled one can be resumed."
+        raise NotResumable(msg)
+    step = program.step if from_step is None else from_step
+    if not 0 <= step < len(program.jobs):
+        msg = f"from_step is {step}; this program has steps 0 to {len(program.jobs) - 1}."
+        raise NotResumable(msg)
+    job = program.jobs[step]
+    changed = await books.fetch(
+        _resume, run_id=run_id, step=step, job=job, queue=queues.get(job, program.queue)
+    )
+    if not changed:
+        raise NotResumable
+    return await find(books, run_id)
+
+
+def _cancel(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs}
+           SET errored_at = {sql.clock}, cancelled_at = {sql.clock}, awaiting = NULL,
+               updated_at = {sql.clock}, version = version + 1
+         WHERE run_id = :run_id AND finished_at IS NULL AND errored_at IS NULL
+        RETURNING id
+    """
+
+
+def _resume(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs}
+           SET errored_at = NULL, cancelled_at = NULL, error_message = NULL, awaiting = NULL,
+               lease = NULL, claimed_by = NULL, step_retry_count = 0, lease_losses = 0,
+               step = :step, job = :job, queue = :queue, resumes = resumes + 1,
+               due_at = {sql.clock}, woken_at = NULL,
+               updated_at = {sql.clock}, version = version + 1
+         WHERE run_id = :run_id AND errored_at IS NOT NULL AND finished_at IS NULL
+        RETURNING id
+    """

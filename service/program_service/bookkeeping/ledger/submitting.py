@@ -1,0 +1,204 @@
+"""Submit: write programs down, each exactly once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import IdempotencyMismatch
+from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.tables import read_moment
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A client's key: `owner` is the name of its API key, `request_hash` stands for the body."""
+
+    owner: str
+    key: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewProgram:
+    """A program to be; its `run_id` is made before the first try, so that trying twice is safe."""
+
+    run_id: str
+    jobs: Sequence[str]
+    queue: str
+    program_data: Json = field(default_factory=dict)
+    job_data: dict[str, Json] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    start_at: datetime | None = None
+    submitted_by: str | None = None
+    parent_run_id: str | None = None
+    traceparent: str | None = None
+    notify: str | None = None
+    idempotency: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A program that stands in the table."""
+
+    id: int
+    run_id: str
+    queue: str
+    created_at: datetime
+    due_at: datetime
+    is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The program that the same Idempotency-Key submitted before."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatched:
+    """The Idempotency-Key was used before with another body."""
+
+    error: IdempotencyMismatch
+
+
+SubmitResult = Submitted | Replayed | Mismatched
+
+
+async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitResult]:
+    """Write the programs down and return what became of each, in their order."""
+    answers = await _claim_keys(books, [program for program in programs if program.idempotency])
+    fresh = [program for program in programs if program.run_id not in answers]
+    written = await _insert(books, fresh)
+    return [answers.get(program.run_id) or written[program.run_id] for program in programs]
+
+
+async def _claim_keys(
+    books: Books, programs: Sequence[NewProgram]
+) -> dict[str, Replayed | Mismatched]:
+    """Claim the idempotency keys; return an answer for each program whose key was taken before."""
+    if not programs:
+        return {}
+    # sorted: two processes that claim the same keys in different orders would deadlock
+    keys = sorted(
+        (
+            {**asdict(program.idempotency), "run_id": program.run_id}
+            for program in programs
+            if program.idempotency
+        ),
+        key=lambda key: (key["owner"], key["key"]),
+    )
+    await books.run(_insert_keys, batch=keys)
+    holders = {(row.owner, row.key): row for row in await books.fetch(_select_keys, batch=keys)}
+    answers: dict[str, Replayed | Mismatched] = {}
+    for key in keys:
+        holder = holders[key["owner"], key["key"]]
+        if holder.request_hash != key["request_hash"]:
+            answers[key["run_id"]] = Mismatched(IdempotencyMismatch())
+        elif holder.run_id != key["run_id"]:
+            answers[key["run_id"]] = Replayed(holder.run_id)
+    return answers
+
+
+async def _insert(books: Books, programs: Sequence[NewProgram]) -> dict[str, Submitted]:
+    if not programs:
+        return {}
+    batch = [_as_row(program) for program in programs]
+    rows = list(await books.fetch(_insert_programs, batch=batch))
+    if len(rows) < len(programs):
+        # a try before this one was committed though its answer was lost: the rows are ours
+        rows = list(await books.fetch(_select_programs, batch=batch))
+    starts = {program.run_id: program.start_at for program in programs}
+    return {row.run_id: _submitted(row, starts[row.run_id]) for row in rows}
+
+
+def _as_row(program: NewProgram) -> dict[str, Any]:
+    return {
+        "new_run_id": program.run_id,
+        "new_jobs": list(program.jobs),
+        "new_program_data": program.program_data,
+        "new_job_data": program.job_data,
+        "new_labels": program.labels,
+        "new_job": program.jobs[0],
+        "new_queue": program.queue,
+        "start_at": program.start_at.isoformat() if program.start_at else None,
+        "new_submitted_by": program.submitted_by,
+        "new_parent": program.parent_run_id,
+        "new_traceparent": program.traceparent,
+        "new_notify": program.notify,
+    }
+
+
+def _submitted(row: Any, start_at: datetime | None) -> Submitted:
+    created_at, due_at = read_moment(row.created_at), read_moment(row.due_at)
+    assert created_at is not None
+    return Submitted(
+        id=row.id,
+        run_id=row.run_id,
+        queue=row.queue,
+        created_at=created_at,
+        # NULL only where a lost COMMIT answer let the program finish before it was read back
+        due_at=due_at or created_at,
+        is_due=start_at is None or start_at <= created_at,
+    )
+
+
+def _insert_programs(sql: Sql) -> str:
+    batch = sql.batch(
+        new_run_id="text",
+        new_jobs="json",
+        new_program_data="json",
+        new_job_data="json",
+        new_labels="jsonb",
+        new_job="text",
+        new_queue="text",
+        start_at="text",
+        new_submitted_by="text",
+        new_parent="text",
+        new_traceparent="text",
+        new_notify="text",
+    )
+    return f"""
+        INSERT INTO {sql.programs} (
+            run_id, jobs, program_data, job_data, labels, job, queue, step, step_retry_count,
+            lease_losses, resumes, version, created_at, updated_at, due_at,
+            submitted_by, parent_run_id, traceparent, notify
+        )
+        SELECT new_run_id, new_jobs, new_program_data, new_job_data, new_labels, new_job, new_queue,
+               0, 0, 0, 0, 1, {sql.clock}, {sql.clock},
+               COALESCE({sql.moment("start_at")}, {sql.clock}),
+               new_submitted_by, new_parent, new_traceparent, new_notify
+          FROM {batch}
+         WHERE TRUE
+            ON CONFLICT (run_id) DO NOTHING
+        RETURNING id, run_id, queue, created_at, due_at
+    """
+
+
+def _select_programs(sql: Sql) -> str:
+    return f"""
+        SELECT id, run_id, queue, created_at, due_at
+          FROM {sql.programs} JOIN {sql.batch(new_run_id="text")} ON run_id = new_run_id
+    """
+
+
+def _insert_keys(sql: Sql) -> str:
+    batch = sql.batch(owner="text", key="text", request_hash="text", run_id="text")
+    return f"""
+        INSERT INTO {sql.idempotency} (owner, key, request_hash, run_id)
+        SELECT owner, key, request_hash, run_id FROM {batch}
+         WHERE TRUE
+            ON CONFLICT (owner, key) DO NOTHING
+    """
+
+
+def _select_keys(sql: Sql) -> str:
+    return f"""
+        SELECT held.owner, held.key, held.request_hash, held.run_id
+          FROM {sql.idempotency} AS held
+          JOIN {sql.batch(owner="text", key="text")}
+            ON held.owner = batch.owner AND held.key = batch.key
+    """

@@ -1,0 +1,146 @@
+"""Wake: find what is due and nobody was woken for, and mark what was woken (rules R5 and R6)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.tables import read_moment
+
+RELAY_TIME_S = 1.0
+"""The relay's head start: the sweeper takes only what has been due, unwoken, for longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row to wake somebody for; `due_at` as it was read, so that a later change is noticed."""
+
+    id: int
+    run_id: str
+    queue: str
+    due_at: datetime
+    is_suspect: bool
+    """It lost a lease in this step: it is woken alone, so that it can take no neighbour along."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuePage:
+    """What is due, oldest first, and what the database's clock said when it was read."""
+
+    rows: Sequence[Due]
+    read_at: datetime
+
+
+async def find_due(books: Books, *, jobs: Sequence[str], limit: int) -> DuePage:
+    """Find due rows that nobody was woken for and that a live worker knows the job of."""
+    rows = await books.fetch(
+        _select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit
+    )
+    return await _page(books, rows)
+
+
+async def find_unanswered(
+    books: Books, *, queue: str, since: datetime | None, jobs: Sequence[str], silence_s: float,
+    limit: int,
+) -> DuePage:
+    """Find due rows whose wake-up of `silence_s` ago brought no claim, so that it may be lost.
+
+    With `since`, only rows woken before that moment: the publishing time of the newest wake-up of
+    this queue that a worker has claimed. A longer queue alone is then no reason to wake again.
+    """
+    rows = await books.fetch(
+        _select_unanswered,
+        queue=queue,
+        since=since.isoformat() if since else None,
+        known=list(jobs),
+        silence_s=-silence_s,
+        limit=limit,
+    )
+    return await _page(books, rows)
+
+
+async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
+    """Note that a wake-up was confirmed, where `due_at` still is as it was read."""
+    batch = [{"of_id": row.id, "was_due_at": row.due_at.isoformat()} for row in rows]
+    await books.run(_mark_woken, batch=batch)
+
+
+async def forget_wakeups(books: Books, *, jobs: Sequence[str]) -> None:
+    """Wake again for due, unclaimed rows of jobs that a worker has just begun to know."""
+    await books.run(_forget_wakeups, known=list(jobs))
+
+
+async def queues_with_unanswered(books: Books, *, silence_s: float) -> list[str]:
+    """Return the queues that have due rows whose wake-up was answered by nobody for so long."""
+    rows = await books.fetch(_select_unanswered_queues, silence_s=-silence_s)
+    return [row.queue for row in rows]
+
+
+async def _page(books: Books, rows: Sequence[Any]) -> DuePage:
+    (now,) = (await books.fetch(_select_clock))[0]
+    read_at = read_moment(now)
+    assert read_at is not None
+    return DuePage([_due(row) for row in rows], read_at)
+
+
+def _due(row: Any) -> Due:
+    due_at = read_moment(row.due_at)
+    assert due_at is not None
+    return Due(row.id, row.run_id, row.queue, due_at, is_suspect=row.is_suspect > 0)
+
+
+COLUMNS = """
+    id, run_id, queue, due_at,
+    lease_losses + CASE WHEN lease IS NULL THEN 0 ELSE 1 END AS is_suspect
+"""
+OPEN = "finished_at IS NULL AND errored_at IS NULL"
+
+
+def _select_clock(sql: Sql) -> str:
+    return f"SELECT {sql.clock}"
+
+
+def _select_due(sql: Sql) -> str:
+    return f"""
+        SELECT {COLUMNS} FROM {sql.programs}
+         WHERE {OPEN} AND woken_at IS NULL AND due_at <= {sql.later(":head_start_s")}
+           AND job IN {sql.words("known")}
+         ORDER BY due_at LIMIT :limit
+    """
+
+
+def _select_unanswered(sql: Sql) -> str:
+    return f"""
+        SELECT {COLUMNS} FROM {sql.programs}
+         WHERE {OPEN} AND queue = :queue AND due_at <= {sql.clock}
+           AND woken_at <= {sql.later(":silence_s")}
+           AND (CAST(:since AS text) IS NULL OR woken_at < {sql.moment(":since")})
+           AND job IN {sql.words("known")}
+         ORDER BY due_at LIMIT :limit
+    """
+
+
+def _select_unanswered_queues(sql: Sql) -> str:
+    return f"""
+        SELECT DISTINCT queue FROM {sql.programs}
+         WHERE {OPEN} AND due_at <= {sql.clock} AND woken_at <= {sql.later(":silence_s")}
+    """
+
+
+def _mark_woken(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs} AS program SET woken_at = {sql.clock}
+          FROM {sql.batch(of_id="bigint", was_due_at="text")}
+         WHERE program.id = of_id AND due_at = {sql.moment("was_due_at")}
+           AND {OPEN}
+    """
+
+
+def _forget_wakeups(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs} SET woken_at = NULL
+         WHERE {OPEN} AND due_at <= {sql.clock} AND woken_at IS NOT NULL
+           AND lease IS NULL AND job IN {sql.words("known")}
+    """

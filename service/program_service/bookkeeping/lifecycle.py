@@ -1,0 +1,327 @@
+"""Lifecycle: what becomes of a program, decided without I/O.
+
+This module is the whole state machine. A worker holds a claimed program, runs one step and gets an
+`Outcome`; `settle` turns the two into a `Change`, the new facts of the row. `status_of` reads the
+status from the facts of a row. Nothing here knows of databases, brokers or clocks.
+
+    claimed ── Done ────► next step (lease kept, or released to the next job's queue), or finished
+            ── Retry ───► due again after a backoff, or errored when the tries are used up
+            ── Fail ────► errored
+            ── Yielded ─► due now, same step, nothing counted (the job asked for a pause)
+            ── Released ► due now, same step, nothing counted (the worker is stopping)
+            ── LetGo ───► only the lease is dropped (the program ended, or was cancelled, meanwhile)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias, assert_never
+
+DEFAULT_QUEUE = "default"
+
+MAX_LEASE_LOSSES = 3
+"""Leases that one step may lose before the program errors: a poison job must not kill the fleet."""
+
+WORKER_LOST = "worker_lost"
+TIMED_OUT = "timeout"
+
+Json: TypeAlias = dict[str, Any]
+"""A JSON object."""
+
+
+class Status(StrEnum):
+    """What a program is doing; derived from the facts of its row, never stored."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    FINISHED = "finished"
+    ERRORED = "errored"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a program of this status changes only by an explicit resume."""
+        return self in {Status.FINISHED, Status.ERRORED, Status.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The columns of a row that its status follows from."""
+
+    finished_at: datetime | None
+    errored_at: datetime | None
+    cancelled_at: datetime | None
+    claimed_by: str | None
+    awaiting: int | None
+    step_retry_count: int
+    due_at: datetime | None
+
+
+def status_of(facts: Facts, *, now: datetime) -> Status:
+    """Derive the status from the facts; the SQL twin is `ledger.status.status_expression`."""
+    is_due_later = facts.due_at is not None and facts.due_at > now
+    rules = (
+        (facts.finished_at is not None, Status.FINISHED),
+        (facts.errored_at is not None and facts.cancelled_at is not None, Status.CANCELLED),
+        (facts.errored_at is not None, Status.ERRORED),
+        (facts.claimed_by is not None, Status.RUNNING),
+        (facts.awaiting is not None, Status.WAITING),
+        (facts.step_retry_count > 0 and is_due_later, Status.RETRYING),
+        (is_due_later, Status.SCHEDULED),
+    )
+    return next((status for holds, status in rules if holds), Status.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how late a failed step is tried again.
+
+    The delay before retry k (from 1) is drawn evenly from 0 to min(max_s, initial_s * factor^(k-1)):
+    exponential backoff with full jitter, as in Marc Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015. `jitter="none"` waits the whole bound instead.
+    """
+
+    max_attempts: int = 25
+    initial_s: float = 1.0
+    factor: float = 2.0
+    max_s: float = 3600.0
+    jitter: Literal["full", "none"] = "full"
+
+    def __post_init__(self) -> None:
+        """Refuse policies that cannot be meant, naming the field.
+
+        Raises:
+            ValueError: a field is out of its range.
+        """
+        if self.max_attempts < 1:
+            msg = f"max_attempts is {self.max_attempts}; it counts the first try too: at least 1"
+            raise ValueError(msg)
+        if self.initial_s < 0 or self.max_s < 0 or self.factor < 1:
+            msg = f"initial_s and max_s must be at least 0 and factor at least 1, got {self}"
+            raise ValueError(msg)
+        if self.jitter not in {"full", "none"}:
+            msg = f'jitter is {self.jitter!r}; it is "full" or "none"'
+            raise ValueError(msg)
+
+    def delay_s(self, retry: int, *, after: timedelta | None, draw: float) -> float:
+        """Return the seconds to wait before `retry` (from 1); `after` is a lower bound.
+
+        `draw` is the random number in [0, 1) that jitter scales the bound by.
+        """
+        # 2.0**1024 overflows a float; long before that every policy has reached max_s
+        bound = min(self.max_s, self.initial_s * self.factor ** min(retry - 1, 64))
+        wait_s = bound * draw if self.jitter == "full" else bound
+        return max(wait_s, after.total_seconds() if after else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A program as the worker that claimed it holds it: the step to run, and the fence."""
+
+    id: int
+    run_id: str
+    lease: str
+    jobs: Sequence[str]
+    step: int
+    step_retry_count: int
+    lease_losses: int
+    program_data: Json
+    job_data: dict[str, Json]
+    resumes: int = 0
+    traceparent: str | None = None
+    waited_s: float = 0.0
+    """Seconds from when the program was due to when it was claimed."""
+
+    @property
+    def job(self) -> str:
+        """The name of the current job."""
+        return self.jobs[self.step]
+
+    @property
+    def attempt(self) -> int:
+        """The number of this try of the step, from 1."""
+        return 1 + self.step_retry_count + self.lease_losses
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong: whole, never cut."""
+
+    message: str
+    type: str | None = None
+    traceback: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job completed; `job_data` (or None) is merged into its job data, shallowly."""
+
+    job_data: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """The job failed in a way that may pass; `after` is a lower bound of the delay."""
+
+    failure: Failure
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The job failed for good; an ignorable failure is logged as information."""
+
+    failure: Failure
+    is_ignorable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    """The job stored a checkpoint and asked to go on later, at the same step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The worker gives the program back, unfinished and unharmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The program ended behind the worker's back; only its lease is dropped."""
+
+
+Outcome: TypeAlias = Done | RetryLater | Fail | Yielded | Released | LetGo
+
+
+class Ending(StrEnum):
+    """What a change does to the program."""
+
+    ADVANCED = "advanced"
+    FINISHED = "finished"
+    ERRORED = "errored"
+    REQUEUED = "requeued"
+    LET_GO = "let_go"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new facts of a row: absolute values, so that writing them twice changes nothing.
+
+    `due_in_s` counts from the database's clock at the write; None leaves `due_at` as it is.
+    """
+
+    ending: Ending
+    outcome: str
+    """The word for `attempts.outcome` and the metrics: done, retry, failed, ignored, yielded, …"""
+    step: int
+    step_retry_count: int
+    lease_losses: int
+    is_lease_kept: bool
+    job: str
+    due_in_s: float | None = None
+    failure: Failure | None = None
+    job_data: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What `settle` needs to know of the job and the worker, besides the outcome."""
+
+    retry: Retry = field(default_factory=Retry)
+    lease_s: float = 30.0
+    is_next_mine: bool = True
+    """Whether this worker may go on with the next job at once."""
+
+
+def verdict(program: Claimed, policy: Retry) -> Fail | None:
+    """Say whether a claimed program is beyond help, before its step is begun again."""
+    if program.lease_losses >= MAX_LEASE_LOSSES:
+        message = (
+            f"{WORKER_LOST}: {program.lease_losses} workers in a row died or lost their lease"
+            f" while they ran {program.job!r}"
+        )
+        return Fail(Failure(message, type=WORKER_LOST, code=WORKER_LOST))
+    if program.step_retry_count >= policy.max_attempts:
+        message = f"{TIMED_OUT}: no completion of {program.job!r} came before its deadline"
+        return Fail(Failure(message, type=TIMED_OUT, code=TIMED_OUT))
+    return None
+
+
+def settle(program: Claimed, outcome: Outcome, terms: Terms, *, draw: float = 1.0) -> Change:
+    """Turn the outcome of the current step into the new facts of the program's row."""
+    match outcome:
+        case Done(job_data):
+            return _completed(program, job_data, terms)
+        case RetryLater(failure, after):
+            return _retry_or_fail(program, failure, terms.retry, after=after, draw=draw)
+        case Fail(failure, is_ignorable):
+            word = "ignored" if is_ignorable else "failed"
+            return _stay(program, Ending.ERRORED, word, failure=failure)
+        case Yielded():
+            return _stay(program, Ending.REQUEUED, "yielded", due_in_s=0.0)
+        case Released():
+            return _stay(program, Ending.REQUEUED, "released", due_in_s=0.0)
+        case LetGo():
+            return _stay(program, Ending.LET_GO, "cancelled")
+        case _:
+            assert_never(outcome)
+
+
+def _completed(program: Claimed, job_data: Json | None, terms: Terms) -> Change:
+    after = program.step + 1
+    is_last = after == len(program.jobs)
+    goes_on = not is_last and terms.is_next_mine
+    return Change(
+        ending=Ending.FINISHED if is_last else Ending.ADVANCED,
+        outcome="done",
+        # the step of a finished program is the number of its jobs, as with the ancestor
+        step=after,
+        step_retry_count=0,
+        lease_losses=0,
+        is_lease_kept=goes_on,
+        job=program.jobs[-1 if is_last else after],
+        due_in_s=None if is_last else (terms.lease_s if goes_on else 0.0),
+        job_data=job_data,
+    )
+
+
+def _retry_or_fail(
+    program: Claimed, failure: Failure, policy: Retry, *, after: timedelta | None, draw: float
+) -> Change:
+    retries = program.step_retry_count + 1
+    if retries >= policy.max_attempts:
+        return _stay(program, Ending.ERRORED, "failed", failure=failure)
+    change = _stay(
+        program,
+        Ending.REQUEUED,
+        "retry",
+        failure=failure,
+        due_in_s=policy.delay_s(retries, after=after, draw=draw),
+    )
+    return replace(change, step_retry_count=retries)
+
+
+def _stay(
+    program: Claimed,
+    ending: Ending,
+    outcome: str,
+    *,
+    due_in_s: float | None = None,
+    failure: Failure | None = None,
+) -> Change:
+    return Change(
+        ending=ending,
+        outcome=outcome,
+        step=program.step,
+        step_retry_count=program.step_retry_count,
+        lease_losses=program.lease_losses,
+        is_lease_kept=False,
+        job=program.job,
+        due_in_s=due_in_s,
+        failure=failure,
+    )

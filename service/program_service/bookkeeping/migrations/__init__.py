@@ -1,0 +1,55 @@
+"""Migrations: bring the tables of a deployment up to date, whatever their names.
+
+Alembic runs the scripts of `versions/`; each takes the table name from `names()`.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import sqlalchemy as sa
+from alembic import command, context
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.tables import Tables
+
+LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext(:key))")
+
+
+async def migrate(database: Database) -> None:
+    """Bring the tables up to date; processes that start together do it one after the other."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_upgrade, database.tables)
+
+
+async def is_migrated(database: Database) -> bool:
+    """Say whether the tables are those that this version was written for."""
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(_is_current, database.tables)
+
+
+def tables() -> Tables:
+    """Return the tables that the running migration is for."""
+    return cast("Tables", context.config.attributes["tables"])
+
+
+def _config(tables: Tables, connection: sa.Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes.update(tables=tables, connection=connection)
+    return config
+
+
+def _upgrade(connection: sa.Connection, tables: Tables) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(LOCK, {"key": f"{tables.programs.name}:migrate"})
+    command.upgrade(_config(tables, connection), "head")
+
+
+def _is_current(connection: sa.Connection, tables: Tables) -> bool:
+    script = ScriptDirectory.from_config(_config(tables, connection))
+    options = {"version_table": tables.version_table}
+    current = MigrationContext.configure(connection, opts=options).get_current_heads()
+    return set(current) == set(script.get_heads())

@@ -1,0 +1,222 @@
+"""Tables: what is remembered of programs, their attempts, jobs and workers.
+
+The classes say the columns; `Tables.named` gives them the names that a deployment chose, because the
+tables may live in a user's own database.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, cast
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlmodel import Field, SQLModel
+
+MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
+"""How SQLite keeps a moment: UTC, six digits of fraction, so that texts compare as times do."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC with microseconds: timestamptz on PostgreSQL, text on SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Choose the column type of the database."""
+        chosen = sa.String(26) if dialect.name == "sqlite" else sa.DateTime(timezone=True)
+        return dialect.type_descriptor(cast("sa.types.TypeEngine[Any]", chosen))
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        """Write a moment; naive ones are refused.
+
+        Raises:
+            ValueError: the moment has no zone.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"a moment needs a zone: {value!r}"
+            raise ValueError(msg)
+        moment = value.astimezone(UTC)
+        return moment.strftime(MOMENT_FORMAT) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Read a moment."""
+        del dialect
+        return read_moment(value)
+
+
+def read_moment(value: datetime | str | None) -> datetime | None:
+    """Return what a database answered for a moment as an aware datetime in UTC."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value.astimezone(UTC)
+
+
+def read_json(value: Any) -> Any:
+    """Return what a database answered for a JSON column: parsed already, or a text on SQLite."""
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+# SQLite counts up only what is called INTEGER
+_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# JSON keeps the text as it came; JSONB can be indexed
+_Labels = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+_Name = sa.String(255)
+
+
+class ProgramRow(SQLModel, table=True):
+    """One program; `finished_at`, `errored_at` and `due_at` say all about what may happen to it."""
+
+    __tablename__: ClassVar[Any] = "programs"
+
+    id: int = Field(sa_column=sa.Column(_Id, primary_key=True))
+    run_id: str = Field(sa_type=_Name, unique=True)  # type: ignore[call-overload]
+    jobs: list[str] = Field(sa_type=sa.JSON)
+    program_data: dict[str, Any] = Field(sa_type=sa.JSON)
+    job_data: dict[str, Any] = Field(sa_type=sa.JSON)
+    step: int = Field(sa_column_kwargs={"server_default": "0"})
+    step_retry_count: int = Field(sa_column_kwargs={"server_default": "0"})
+    finished_at: datetime | None = Field(sa_type=UtcDateTime)
+    errored_at: datetime | None = Field(sa_type=UtcDateTime)
+    error_message: str | None = Field(sa_type=sa.Text)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime | None = Field(sa_type=UtcDateTime)
+    woken_at: datetime | None = Field(sa_type=UtcDateTime)
+    claimed_by: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    lease: str | None = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    lease_losses: int = Field(sa_column_kwargs={"server_default": "0"})
+    resumes: int = Field(sa_column_kwargs={"server_default": "0"})
+    awaiting: int | None
+    cancelled_at: datetime | None = Field(sa_type=UtcDateTime)
+    job: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    queue: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    labels: dict[str, str] = Field(sa_type=_Labels)  # type: ignore[call-overload]
+    submitted_by: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    parent_run_id: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    traceparent: str | None = Field(sa_type=sa.String(64))  # type: ignore[call-overload]
+    notify: str | None = Field(sa_type=sa.Text)
+    version: int = Field(sa_column_kwargs={"server_default": "1"})
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try of one step, written in the transaction that records its outcome."""
+
+    __tablename__: ClassVar[Any] = "attempts"
+
+    run_id: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    lease: str = Field(sa_column=sa.Column(sa.String(32), primary_key=True))
+    step: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
+    attempt: int
+    job: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    worker: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    started_at: datetime | None = Field(sa_type=UtcDateTime)
+    finished_at: datetime = Field(sa_type=UtcDateTime)
+    outcome: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    error_type: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    error_code: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    error_message: str | None = Field(sa_type=sa.Text)
+    traceback: str | None = Field(sa_type=sa.Text)
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """Which program a client's Idempotency-Key stands for; kept as long as the program."""
+
+    __tablename__: ClassVar[Any] = "idempotency"
+
+    owner: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    key: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    request_hash: str = Field(sa_type=sa.String(64))  # type: ignore[call-overload]
+    run_id: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+
+
+class JobRow(SQLModel, table=True):
+    """A job that some worker registered, once or still."""
+
+    __tablename__: ClassVar[Any] = "jobs"
+
+    name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    kind: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    queue: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    timeout_s: float | None
+    policy: dict[str, Any] = Field(sa_type=sa.JSON)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    last_seen_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker process and when it was last heard of."""
+
+    __tablename__: ClassVar[Any] = "workers"
+
+    name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    host: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    version: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    queues: list[str] = Field(sa_type=sa.JSON)
+    jobs: list[str] = Field(sa_type=sa.JSON)
+    slots: int
+    busy: int
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    last_seen_at: datetime = Field(sa_type=UtcDateTime)
+    newest_wakeups: dict[str, str] = Field(sa_type=sa.JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables under the names of one deployment."""
+
+    metadata: sa.MetaData
+    programs: sa.Table
+    attempts: sa.Table
+    idempotency: sa.Table
+    jobs: sa.Table
+    workers: sa.Table
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Name the program table `name`, and every other table after it."""
+        metadata = sa.MetaData()
+
+        def renamed(row: type[SQLModel], table_name: str) -> sa.Table:
+            table = cast("sa.Table", row.__table__)  # type: ignore[attr-defined]
+            return table.to_metadata(metadata, name=table_name)
+
+        tables = cls(
+            metadata=metadata,
+            programs=renamed(ProgramRow, name),
+            attempts=renamed(AttemptRow, f"{name}_attempts"),
+            idempotency=renamed(IdempotencyRow, f"{name}_idempotency"),
+            jobs=renamed(JobRow, f"{name}_jobs"),
+            workers=renamed(WorkerRow, f"{name}_workers"),
+        )
+        _add_indexes(tables.programs)
+        return tables
+
+    @property
+    def version_table(self) -> str:
+        """The name of Alembic's version table."""
+        return f"{self.programs.name}_version"
+
+
+def _add_indexes(programs: sa.Table) -> None:
+    """Index what is searched: what is due, what failed, when it came, its labels."""
+    name, columns = programs.name, programs.c
+    is_open = sa.and_(columns.finished_at.is_(None), columns.errored_at.is_(None))
+    partial: dict[str, Any] = {"postgresql_where": is_open, "sqlite_where": is_open}
+    sa.Index(f"{name}_due", columns.due_at, **partial)
+    failed: Any = columns.errored_at.is_not(None)
+    sa.Index(f"{name}_errored", columns.id, postgresql_where=failed, sqlite_where=failed)
+    # BRIN: rows come in the order of their time, and a B-tree would grow with every update
+    sa.Index(f"{name}_created", columns.created_at, postgresql_using="brin")
+    sa.Index(
+        f"{name}_labels",
+        columns.labels,
+        postgresql_using="gin",
+        postgresql_ops={"labels": "jsonb_path_ops"},
+        postgresql_where=sa.text("labels <> '{}'::jsonb"),
+    ).ddl_if(dialect="postgresql")

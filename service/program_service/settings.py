@@ -1,0 +1,160 @@
+"""Settings: every knob, described once, its unit in its name.
+
+Read from the environment (prefix `PROGRAM_EXECUTOR_`), then from the TOML file that
+`PROGRAM_EXECUTOR_CONFIG` names. `docs/settings.md` is generated from this module.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "PROGRAM_EXECUTOR_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+
+class UnknownJobs(StrEnum):
+    """What happens to a submitted program that names a job nobody ever registered."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    PRETTY = "pretty"
+
+
+def _words(text: str | list[str]) -> list[str]:
+    """Split a list that the environment gives as `a, b`."""
+    if isinstance(text, str):
+        return [word.strip() for word in text.split(",") if word.strip()]
+    return text
+
+
+def _table_name(name: str) -> str:
+    """Refuse names that would need quoting, or that leave no room for the derived names."""
+    if not (name.isascii() and name.isidentifier() and name == name.lower() and len(name) <= 40):
+        msg = f"{name!r}: use at most 40 lower-case letters, digits and underscores"
+        raise ValueError(msg)
+    return name
+
+
+
+WordList = Annotated[list[str], NoDecode, AfterValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """The settings of the service and of the workers."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///program-executor-data/programs.db"),
+        description="The bookkeeping database: `postgresql://…` or `sqlite:///path`.",
+    )
+    amqp_url: SecretStr | None = Field(
+        None, description="RabbitMQ, as `amqp://user:password@host/vhost`. Needed by serve and work."
+    )
+    table_name: Annotated[str, AfterValidator(_table_name)] = Field(
+        "programs", description="The program table; all other table names derive from it."
+    )
+    queue_name: str = Field(
+        "program-executor",
+        min_length=1,
+        max_length=100,
+        description="The first part of every queue's name: `<QUEUE_NAME>.<queue>`.",
+    )
+    migrate_on_start: bool = Field(
+        default=True, description="Whether the service brings the tables up to date when it starts."
+    )
+    database_pool_size: int = Field(
+        10, ge=1, description="Database connections that one process keeps."
+    )
+
+    host: str = Field("127.0.0.1", description="The address that the API listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="The port of the API; 0 takes a free one.")
+    api_keys: str = Field(
+        "",
+        description=(
+            "API keys as `name=scope+scope:sha256hex`, separated by spaces; `program-executor keys"
+            " new` makes them. Without any, the API listens on loopback only."
+        ),
+    )
+    unknown_jobs: UnknownJobs = Field(
+        UnknownJobs.REFUSE,
+        description="`refuse` or `accept` programs that name a job nobody ever registered.",
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="The longest request body.")
+    max_wait_s: float = Field(
+        60.0, ge=0, description="The longest that `Prefer: wait` holds a request."
+    )
+
+    jobs: WordList = Field(
+        default_factory=list,
+        description="Modules and packages with jobs, separated by commas; every module is imported.",
+    )
+    queues: WordList = Field(
+        default_factory=lambda: ["default"],
+        description="The queues that a worker serves, separated by commas.",
+    )
+    concurrency: int = Field(
+        100, ge=1, le=10_000, description="Programs that one worker process runs at a time."
+    )
+    threads: int = Field(32, ge=1, description="Plain (not async) jobs that run at a time.")
+    worker_name: str = Field(
+        "", description="The name of this worker; by default made of host name and process id."
+    )
+    worker_host: str = Field(
+        "127.0.0.1", description="The address of the worker's own /livez, /readyz and /metrics."
+    )
+    worker_port: int = Field(8081, ge=0, le=65535, description="The port of the same.")
+    lease_s: float = Field(
+        30.0,
+        ge=1.5,
+        description="How long a claim holds without renewal: a dead worker's programs wait for it.",
+    )
+    grace_s: float = Field(
+        25.0, ge=0, description="How long running jobs may go on after SIGTERM, before release."
+    )
+
+    sweep_interval_s: float = Field(
+        1.0, gt=0, description="How often due programs that nobody was woken for are looked for."
+    )
+    worker_beat_s: float = Field(
+        5.0, gt=0, description="How often a worker says that it lives; three missed make it gone."
+    )
+    wake_again_s: float = Field(
+        30.0, gt=0, description="When a wake-up that brought no claim is suspected to be lost."
+    )
+
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: LogFormat = Field(
+        LogFormat.JSON, description="`json`, one object a line, or `pretty` for terminals."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the TOML file."""
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(CONFIG_VARIABLE)
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)

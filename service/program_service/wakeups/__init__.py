@@ -1,0 +1,1 @@
+"""Wake-ups: messages that name programs to look at, and nothing else."""
