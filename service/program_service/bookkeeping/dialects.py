@@ -35,8 +35,8 @@ class Dialect(Protocol):
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Return a FROM item `batch` that unfolds a JSON array of objects."""
 
-    def words(self, parameter: str) -> str:
-        """Return a subquery that unfolds a JSON array of strings."""
+    def among(self, column: str, parameter: str) -> str:
+        """Return the condition that a column is in a JSON array of strings."""
 
 
 class PostgreSQL:
@@ -66,9 +66,10 @@ class PostgreSQL:
         typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         return f"json_to_recordset(CAST(:{parameter} AS json)) AS batch({typed})"
 
-    def words(self, parameter: str) -> str:
-        """Unfold with json_array_elements_text."""
-        return f"(SELECT json_array_elements_text(CAST(:{parameter} AS json)))"
+    def among(self, column: str, parameter: str) -> str:
+        """Compare with an array, which is hashed when it is long; a subquery would be walked."""
+        words = f"SELECT json_array_elements_text(CAST(:{parameter} AS json))"
+        return f"{column} = ANY (ARRAY({words}))"
 
 
 class SQLite:
@@ -95,9 +96,9 @@ class SQLite:
         picked = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {picked} FROM json_each(:{parameter})) AS batch"
 
-    def words(self, parameter: str) -> str:
-        """Unfold with json_each."""
-        return f"(SELECT value FROM json_each(:{parameter}))"
+    def among(self, column: str, parameter: str) -> str:
+        """Compare with what json_each unfolds."""
+        return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
 
 
 DIALECTS: dict[str, Dialect] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}
@@ -132,6 +133,16 @@ class Sql:
         return self.dialect.clock
 
     @property
+    def is_open(self) -> str:
+        """The condition of rows that have not ended, for statements that find rows by their keys.
+
+        Not in the words of the partial index on due rows: PostgreSQL would rather walk through all
+        that is queued than look up a hundred keys, whenever its statistics are from a quiet hour
+        (drain of 6,000 programs, 500 slots: 1,150 programs/s in the index's words, 3,100 in these).
+        """
+        return "COALESCE(finished_at, errored_at) IS NULL"
+
+    @property
     def lock(self) -> str:
         """The end of a SELECT that locks the rows of `program`."""
         return self.dialect.lock
@@ -148,9 +159,9 @@ class Sql:
         """Unfold the parameter `:batch` into rows with these columns and PostgreSQL types."""
         return self.dialect.batch("batch", columns)
 
-    def words(self, parameter: str) -> str:
-        """Unfold the parameter into a list of strings."""
-        return self.dialect.words(parameter)
+    def among(self, column: str, parameter: str) -> str:
+        """Return the condition that a column is in the list that the parameter holds."""
+        return self.dialect.among(column, parameter)
 
 
 Statement: TypeAlias = Callable[[Sql], str]

@@ -131,10 +131,11 @@ class Claimed:
     lease_losses: int
     program_data: Json
     job_data: dict[str, Json]
+    created_at: datetime
+    claimed_at: datetime
+    version: int
     resumes: int = 0
     traceparent: str | None = None
-    waited_s: float = 0.0
-    """Seconds from when the program was due to when it was claimed."""
 
     @property
     def job(self) -> str:
@@ -187,7 +188,9 @@ class Yielded:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The worker gives the program back, unfinished and unharmed."""
+    """The worker gives the program back, unfinished and unharmed, due after so many seconds."""
+
+    due_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +267,8 @@ def settle(program: Claimed, outcome: Outcome, terms: Terms, *, draw: float = 1.
             return _stay(program, Ending.ERRORED, word, failure=failure)
         case Yielded():
             return _stay(program, Ending.REQUEUED, "yielded", due_in_s=0.0)
-        case Released():
-            return _stay(program, Ending.REQUEUED, "released", due_in_s=0.0)
+        case Released(due_in_s):
+            return _stay(program, Ending.REQUEUED, "released", due_in_s=due_in_s)
         case LetGo():
             return _stay(program, Ending.LET_GO, "cancelled")
         case _:

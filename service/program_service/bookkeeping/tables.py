@@ -57,6 +57,13 @@ def read_moment(value: datetime | str | None) -> datetime | None:
     return value.astimezone(UTC)
 
 
+def require_moment(value: datetime | str) -> datetime:
+    """Return what a database answered for a moment that is never NULL."""
+    moment = read_moment(value)
+    assert moment is not None
+    return moment
+
+
 def read_json(value: Any) -> Any:
     """Return what a database answered for a JSON column: parsed already, or a text on SQLite."""
     return orjson.loads(value) if isinstance(value, str) else value

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.lifecycle import Claimed
-from program_service.bookkeeping.tables import read_json
+from program_service.bookkeeping.tables import read_json, require_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +28,58 @@ class Claimant:
     lease_s: float
 
 
-async def claim(books: Books, claims: Sequence[Claim], claimant: Claimant) -> list[Claimed | None]:
-    """Claim what is due and known; None for each program that is not to be had now (rule R1)."""
-    terms: dict[str, Any] = {
-        "worker": claimant.worker,
-        "known": list(claimant.jobs),
-        "lease_s": claimant.lease_s,
-    }
+class Missed(Enum):
+    """Why a program was not to be had."""
+
+    GONE = "gone"
+    """It has ended, is not due, or another worker holds it: its wake-up has done its work."""
+    UNKNOWN_JOB = "unknown_job"
+    """It is due, but for a worker that knows its job."""
+
+
+async def claim(
+    books: Books, claims: Sequence[Claim], claimant: Claimant
+) -> list[Claimed | Missed]:
+    """Claim what is due and known, and say of each other program why not (protocol rule R1)."""
+    terms = {"worker": claimant.worker, "lease_s": claimant.lease_s}
+    known = list(claimant.jobs)
     batch = [{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims]
-    rows = {row.run_id: row for row in await books.fetch(_claim_unclaimed, batch=batch, **terms)}
-    missing = [wish for wish in batch if wish["of_run_id"] not in rows]
+    rows = await books.fetch(_claim_unclaimed, batch=batch, known=known, **terms)
+    answers: dict[str, Claimed | Missed] = {row.run_id: _claimed(row) for row in rows}
+    missing = [wish for wish in batch if wish["of_run_id"] not in answers]
     if missing:
-        rows |= await _claim_again(books, missing, terms)
-    return [_claimed(rows[claim.run_id]) if claim.run_id in rows else None for claim in claims]
+        locked = await books.fetch(_lock_claimable, batch=missing, known=known)
+        answers |= {row.run_id: Missed.UNKNOWN_JOB for row in locked if not row.is_known}
+        answers |= await _claim_again(books, [row for row in locked if row.is_known], terms)
+    return [_answer(claim, answers.get(claim.run_id)) for claim in claims]
+
+
+def _answer(wish: Claim, answer: Claimed | Missed | None) -> Claimed | Missed:
+    """Give a claimed program to the one wish whose lease it got: a batch may name it twice."""
+    if isinstance(answer, Claimed) and answer.lease != wish.lease:
+        return Missed.GONE
+    return answer or Missed.GONE
 
 
 async def _claim_again(
-    books: Books, batch: list[dict[str, Any]], terms: dict[str, Any]
-) -> dict[str, Any]:
-    """Claim rows whose lease lapsed or whose callback timed out, and note the lost tries.
+    books: Books, locked: Sequence[Any], terms: dict[str, Any]
+) -> dict[str, Claimed]:
+    """Claim locked rows whose lease lapsed or whose callback timed out; note the lost tries.
 
     Rows that already carry the new lease are ours: a COMMIT whose answer was lost (rule R4).
     """
-    locked = await books.fetch(_lock_claimable, batch=batch, known=terms["known"])
-    if not locked:
-        return {}
-    mine = {row.run_id for row in locked if row.lease == row.new_lease}
-    lapsed = [row for row in locked if row.run_id not in mine]
+    lapsed = [row for row in locked if row.lease != row.new_lease]
     lost = [row.run_id for row in lapsed if row.lease is not None]
     if lost:
         await books.run(_note_lost_attempts, run_ids=lost)
-    wishes = [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in lapsed]
-    if wishes:
-        await books.run(_claim_lapsed, batch=wishes, worker=terms["worker"], lease_s=terms["lease_s"])
-    held = await books.fetch(_select_held, batch=batch)
-    return {row.run_id: row for row in held}
+    if lapsed:
+        await books.run(_claim_lapsed, batch=_wishes(lapsed), **terms)
+    held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
+    return {row.run_id: _claimed(row) for row in held}
+
+
+def _wishes(rows: Sequence[Any]) -> list[dict[str, str]]:
+    return [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in rows]
 
 
 def _claimed(row: Any) -> Claimed:
@@ -75,6 +93,9 @@ def _claimed(row: Any) -> Claimed:
         lease_losses=row.lease_losses,
         program_data=read_json(row.program_data),
         job_data=read_json(row.job_data),
+        created_at=require_moment(row.created_at),
+        claimed_at=require_moment(row.updated_at),
+        version=row.version,
         resumes=row.resumes,
         traceparent=row.traceparent,
     )
@@ -100,7 +121,7 @@ async def renew(books: Books, holds: Sequence[Hold], *, lease_s: float) -> set[H
 
 COLUMNS = (
     "id, run_id, lease, jobs, step, step_retry_count, lease_losses, program_data, job_data,"
-    " resumes, traceparent"
+    " created_at, updated_at, version, resumes, traceparent"
 )
 
 
@@ -111,8 +132,8 @@ def _claim_unclaimed(sql: Sql) -> str:
                woken_at = NULL, updated_at = {sql.clock}, version = version + 1
           FROM {sql.batch(of_run_id="text", new_lease="text")}
          WHERE program.run_id = batch.of_run_id
-           AND finished_at IS NULL AND errored_at IS NULL AND due_at <= {sql.clock}
-           AND job IN {sql.words("known")}
+           AND {sql.is_open} AND due_at <= {sql.clock}
+           AND {sql.among("job", "known")}
            AND lease IS NULL AND awaiting IS NULL
         RETURNING {COLUMNS}
     """
@@ -120,12 +141,12 @@ def _claim_unclaimed(sql: Sql) -> str:
 
 def _lock_claimable(sql: Sql) -> str:
     return f"""
-        SELECT program.run_id, program.lease, batch.new_lease
+        SELECT program.run_id, program.lease, batch.new_lease,
+               CASE WHEN {sql.among("job", "known")} THEN 1 ELSE 0 END AS is_known
           FROM {sql.programs} AS program
           JOIN {sql.batch(of_run_id="text", new_lease="text")} ON program.run_id = batch.of_run_id
-         WHERE finished_at IS NULL AND errored_at IS NULL
-           AND (lease = batch.new_lease
-                OR due_at <= {sql.clock} AND job IN {sql.words("known")})
+         WHERE {sql.is_open}
+           AND (lease = batch.new_lease OR due_at <= {sql.clock})
          ORDER BY program.id {sql.lock}
     """
 
@@ -136,7 +157,7 @@ def _note_lost_attempts(sql: Sql) -> str:
         INSERT INTO {sql.attempts} (run_id, lease, step, attempt, job, worker, finished_at, outcome)
         SELECT run_id, lease, step, 1 + step_retry_count + lease_losses, job, claimed_by,
                {sql.clock}, 'lost'
-          FROM {sql.programs} WHERE run_id IN {sql.words("run_ids")}
+          FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
             ON CONFLICT (run_id, lease, step) DO NOTHING
     """
 
@@ -160,7 +181,7 @@ def _select_held(sql: Sql) -> str:
           FROM {sql.programs}
           JOIN {sql.batch(of_run_id="text", new_lease="text")}
             ON run_id = of_run_id AND lease = new_lease
-         WHERE finished_at IS NULL AND errored_at IS NULL
+         WHERE {sql.is_open}
     """
 
 
@@ -170,6 +191,6 @@ def _renew(sql: Sql) -> str:
            SET due_at = {sql.later(":lease_s")}, woken_at = NULL
           FROM {sql.batch(of_id="bigint", of_lease="text")}
          WHERE program.id = batch.of_id AND program.lease = batch.of_lease
-           AND finished_at IS NULL AND errored_at IS NULL
+           AND {sql.is_open}
         RETURNING id, lease
     """

@@ -35,6 +35,14 @@ async def merge_job_data(
     return {row.id: edited(read_json(row.job_data), "merge", *patches[row.id]) for row in rows}
 
 
+async def read_job_data(books: Books, ids: Sequence[int]) -> dict[int, dict[str, Json]]:
+    """Return {program id: job data} as it stands now."""
+    if not ids:
+        return {}
+    rows = await books.fetch(_select, batch=[{"of_id": of_id} for of_id in ids])
+    return {row.id: read_json(row.job_data) for row in rows}
+
+
 def edited(
     job_data: dict[str, Json], kind: EditKind, job: str, value: Json | None
 ) -> dict[str, Json]:
@@ -88,8 +96,15 @@ def _lock(sql: Sql) -> str:
         SELECT program.id, program.lease, program.step, program.job_data
           FROM {sql.programs} AS program
          WHERE program.id IN (SELECT of_id FROM {sql.batch(of_id="bigint")})
-           AND finished_at IS NULL AND errored_at IS NULL
+           AND {sql.is_open}
          ORDER BY program.id {sql.lock}
+    """
+
+
+def _select(sql: Sql) -> str:
+    return f"""
+        SELECT id, job_data FROM {sql.programs}
+         WHERE id IN (SELECT of_id FROM {sql.batch(of_id="bigint")})
     """
 
 

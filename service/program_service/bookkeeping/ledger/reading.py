@@ -238,7 +238,7 @@ def _select_versions(sql: Sql) -> str:
     return f"""
         SELECT run_id, version,
                CASE WHEN finished_at IS NULL AND errored_at IS NULL THEN 0 ELSE 1 END AS has_ended
-          FROM {sql.programs} WHERE run_id IN {sql.words("run_ids")}
+          FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
     """
 
 

@@ -8,12 +8,14 @@ transaction whose COMMIT answer was lost can be tried again (rule R4).
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
-from program_service.bookkeeping.ledger.job_data import merge_job_data
+from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+from program_service.bookkeeping.tables import read_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,19 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The change stands in the table; `job_data` is the program's, as it stands there now."""
+    """The change stands in the table, and so do these facts of the program.
+
+    `due_at` is None for a finished program, and where only the receipt was found.
+    """
 
     job_data: dict[str, Json]
+    due_at: datetime | None
+    version: int
 
 
 async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded | None]:
     """Write the changes and their attempts; None for each whose lease was lost."""
-    if len({record.program.id for record in records}) < len(records):
+    if len({each.program.id for each in records}) < len(records):
         # an old and a new lease of one program: one at a time, so that each finds its own answer
         return [(await record(books, [each]))[0] for each in records]
     patches = {
@@ -52,28 +59,44 @@ async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded |
     merged = await merge_job_data(books, patches)
     batch = [_as_row(each, merged.get(each.program.id)) for each in records]
     applied = await _apply(books, batch)
+    programs = [each.program for each in records]
+    fresh = await read_job_data(books, _changed_by_others(programs, applied))
+    known = {program.id: program.job_data for program in programs} | merged | fresh
     return [
-        Recorded(merged.get(each.program.id, each.program.job_data))
-        if each.program.id in applied
-        else None
-        for each in records
+        Recorded(known[program.id], *applied[program.id]) if program.id in applied else None
+        for program in programs
     ]
 
 
-async def _apply(books: Books, batch: list[dict[str, Any]]) -> set[int]:
-    """Write what the fences let through and return the ids of the rows that stand as wished."""
-    applied: set[int] = set()
+Applied: TypeAlias = dict[int, tuple[datetime | None, int]]
+"""{program id: (due_at, version)} of the rows that stand as wished."""
+
+
+async def _apply(books: Books, batch: list[dict[str, Any]]) -> Applied:
+    """Write what the fences let through, its attempts, and look for the receipts of the rest."""
+    applied: Applied = {}
     for statement, lets_go in ((_change, False), (_let_go, True)):
         rows = [row for row in batch if row["lets_go"] is lets_go]
         if rows:
-            applied |= {row.id for row in await books.fetch(statement, batch=rows)}
-    written = [row for row in batch if row["of_id"] in applied]
-    if written:
-        await books.run(_insert_attempts, batch=written)
+            written = await books.fetch(statement, batch=rows)
+            applied |= {row.id: (read_moment(row.due_at), row.version) for row in written}
+    fresh = [row for row in batch if row["of_id"] in applied]
+    if fresh:
+        await books.run(_insert_attempts, batch=fresh)
     refused = [row for row in batch if row["of_id"] not in applied]
     if refused:
-        applied |= {row.of_id for row in await books.fetch(_select_receipts, batch=refused)}
+        receipts = await books.fetch(_select_receipts, batch=refused)
+        applied |= {row.of_id: (None, row.version) for row in receipts}
     return applied
+
+
+def _changed_by_others(programs: Sequence[Claimed], applied: Applied) -> list[int]:
+    """Return the ids of rows that changed since the worker read them: their job data, perhaps."""
+    return [
+        program.id
+        for program in programs
+        if program.id in applied and applied[program.id][1] != program.version + 1
+    ]
 
 
 def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, Any]:
@@ -145,8 +168,8 @@ def _change(sql: Sql) -> str:
           FROM {batch}
          WHERE program.id = of_id AND program.lease = of_lease
            AND step = of_step AND step_retry_count = of_retry
-           AND finished_at IS NULL AND errored_at IS NULL
-        RETURNING id
+           AND {sql.is_open}
+        RETURNING id, due_at, version
     """
 
 
@@ -158,7 +181,7 @@ def _let_go(sql: Sql) -> str:
           FROM {sql.batch(of_id="bigint", of_lease="text")}
          WHERE program.id = of_id AND program.lease = of_lease
            AND (finished_at IS NOT NULL OR errored_at IS NOT NULL)
-        RETURNING id
+        RETURNING id, due_at, version
     """
 
 
@@ -194,8 +217,10 @@ def _insert_attempts(sql: Sql) -> str:
 def _select_receipts(sql: Sql) -> str:
     batch = sql.batch(of_id="bigint", of_run_id="text", of_lease="text", of_step="integer")
     return f"""
-        SELECT batch.of_id
-          FROM {sql.attempts} AS receipt JOIN {batch}
+        SELECT batch.of_id, program.version
+          FROM {sql.attempts} AS receipt
+          JOIN {batch}
             ON receipt.run_id = of_run_id AND receipt.lease = of_lease AND receipt.step = of_step
+          JOIN {sql.programs} AS program ON program.id = of_id
          WHERE receipt.outcome <> 'lost'
     """

@@ -9,7 +9,7 @@ from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import IdempotencyMismatch
 from program_service.bookkeeping.lifecycle import Json
-from program_service.bookkeeping.tables import read_moment
+from program_service.bookkeeping.tables import read_moment, require_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,7 @@ def _as_row(program: NewProgram) -> dict[str, Any]:
 
 
 def _submitted(row: Any, start_at: datetime | None) -> Submitted:
-    created_at, due_at = read_moment(row.created_at), read_moment(row.due_at)
-    assert created_at is not None
+    created_at, due_at = require_moment(row.created_at), read_moment(row.due_at)
     return Submitted(
         id=row.id,
         run_id=row.run_id,

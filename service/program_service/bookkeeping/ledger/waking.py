@@ -1,13 +1,13 @@
 """Wake: find what is due and nobody was woken for, and mark what was woken (rules R5 and R6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
-from program_service.bookkeeping.tables import read_moment
+from program_service.bookkeeping.tables import require_moment
 
 RELAY_TIME_S = 1.0
 """The relay's head start: the sweeper takes only what has been due, unwoken, for longer."""
@@ -67,9 +67,13 @@ async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
     await books.run(_mark_woken, batch=batch)
 
 
-async def forget_wakeups(books: Books, *, jobs: Sequence[str]) -> None:
-    """Wake again for due, unclaimed rows of jobs that a worker has just begun to know."""
-    await books.run(_forget_wakeups, known=list(jobs))
+async def welcome_jobs(books: Books, queues: Mapping[str, str]) -> None:
+    """Bring unclaimed programs to the queues of {job: queue} that a worker has begun to know.
+
+    Those that are due are woken again: their wake-ups may have been dropped as nobody's.
+    """
+    batch = [{"of_job": job, "new_queue": queue} for job, queue in sorted(queues.items())]
+    await books.run(_welcome_jobs, batch=batch)
 
 
 async def queues_with_unanswered(books: Books, *, silence_s: float) -> list[str]:
@@ -80,14 +84,11 @@ async def queues_with_unanswered(books: Books, *, silence_s: float) -> list[str]
 
 async def _page(books: Books, rows: Sequence[Any]) -> DuePage:
     (now,) = (await books.fetch(_select_clock))[0]
-    read_at = read_moment(now)
-    assert read_at is not None
-    return DuePage([_due(row) for row in rows], read_at)
+    return DuePage([_due(row) for row in rows], require_moment(now))
 
 
 def _due(row: Any) -> Due:
-    due_at = read_moment(row.due_at)
-    assert due_at is not None
+    due_at = require_moment(row.due_at)
     return Due(row.id, row.run_id, row.queue, due_at, is_suspect=row.is_suspect > 0)
 
 
@@ -106,7 +107,7 @@ def _select_due(sql: Sql) -> str:
     return f"""
         SELECT {COLUMNS} FROM {sql.programs}
          WHERE {OPEN} AND woken_at IS NULL AND due_at <= {sql.later(":head_start_s")}
-           AND job IN {sql.words("known")}
+           AND {sql.among("job", "known")}
          ORDER BY due_at LIMIT :limit
     """
 
@@ -117,7 +118,7 @@ def _select_unanswered(sql: Sql) -> str:
          WHERE {OPEN} AND queue = :queue AND due_at <= {sql.clock}
            AND woken_at <= {sql.later(":silence_s")}
            AND (CAST(:since AS text) IS NULL OR woken_at < {sql.moment(":since")})
-           AND job IN {sql.words("known")}
+           AND {sql.among("job", "known")}
          ORDER BY due_at LIMIT :limit
     """
 
@@ -134,13 +135,14 @@ def _mark_woken(sql: Sql) -> str:
         UPDATE {sql.programs} AS program SET woken_at = {sql.clock}
           FROM {sql.batch(of_id="bigint", was_due_at="text")}
          WHERE program.id = of_id AND due_at = {sql.moment("was_due_at")}
-           AND {OPEN}
+           AND {sql.is_open}
     """
 
 
-def _forget_wakeups(sql: Sql) -> str:
+def _welcome_jobs(sql: Sql) -> str:
     return f"""
-        UPDATE {sql.programs} SET woken_at = NULL
-         WHERE {OPEN} AND due_at <= {sql.clock} AND woken_at IS NOT NULL
-           AND lease IS NULL AND job IN {sql.words("known")}
+        UPDATE {sql.programs} AS program SET woken_at = NULL, queue = new_queue
+          FROM {sql.batch(of_job="text", new_queue="text")}
+         WHERE {OPEN} AND job = of_job AND lease IS NULL
+           AND (due_at <= {sql.clock} AND woken_at IS NOT NULL OR queue <> new_queue)
     """

@@ -1,0 +1,35 @@
+"""Directory: which jobs are registered, and in which queue, remembered for a moment."""
+
+import time
+from collections.abc import Iterable
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.registry import list_jobs
+
+STALE_S = 15.0
+"""After how long everything is read again, so that a job's new queue becomes known."""
+
+
+class JobDirectory:
+    """The registered jobs, as {name: queue}, read again when a name is missing or it is old."""
+
+    def __init__(self, database: Database) -> None:
+        """Begin without knowing any job."""
+        self._database = database
+        self._queues: dict[str, str] = {}
+        self._read_at = float("-inf")
+
+    async def queues(self, names: Iterable[str]) -> dict[str, str]:
+        """Return {job: queue} of those that are registered."""
+        wanted = set(names)
+        age_s = time.monotonic() - self._read_at
+        if age_s > STALE_S or not wanted <= self._queues.keys():
+            jobs = await self._database.read(list_jobs)
+            self._queues = {job.name: job.queue for job in jobs}
+            self._read_at = time.monotonic()
+        return {name: self._queues[name] for name in wanted if name in self._queues}
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names that are known by now."""
+        return self._queues.keys()

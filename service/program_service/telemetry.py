@@ -1,0 +1,179 @@
+"""Telemetry: every metric and every log event, one list of each."""
+
+import logging
+import sys
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+VERSION = installed_version("program-executor")
+
+FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SLOW_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 15, 30, 60, 300, 900, 3600, 14400)
+ROW_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
+
+
+class Event(StrEnum):
+    """The names of our log events; a name never changes its meaning.
+
+    The two `Consumer error` names are the ancestor's, so that alerts built on them go on working.
+    """
+
+    SERVICE_STARTED = "service.started"
+    SERVICE_STOPPED = "service.stopped"
+    SERVICE_OPEN = "service.without_keys"
+    REQUEST_FAILED = "request.failed"
+    DATABASE_UNAVAILABLE = "database.unavailable"
+    DATABASE_MIGRATED = "database.migrated"
+    WORKER_STARTED = "worker.started"
+    WORKER_QUIET = "worker.quiet"
+    WORKER_STOPPED = "worker.stopped"
+    LOOP_FAILED = "loop.failed"
+    WAKEUP_NOT_CONFIRMED = "wakeup.not_confirmed"
+    WAKEUP_AGAIN = "wakeup.again"
+    WAKEUP_DROPPED = "wakeup.dropped"
+    LEASE_LOST = "lease.lost"
+    THREAD_OUTLIVES = "thread.outlives_its_step"
+    OUTCOME_REFUSED = "outcome.refused_by_database"
+    OUTCOME_STALE = "outcome.stale"
+    HOOK_FAILED = "hook.failed"
+    JOB_DONE = "job.done"
+    JOB_RETRY = "Consumer error retry"
+    PROGRAM_ERROR = "Consumer error finish"
+    PROGRAM_IGNORED = "program.ended_ignorably"
+    PROGRAM_CANCELLED = "program.cancelled"
+    PROGRAM_FINISHED = "program.finished"
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own; no label ever holds a run_id."""
+
+    def __init__(self) -> None:
+        """Declare all of them, so that a scrape shows each from the start."""
+        self.registry = CollectorRegistry()
+        self._declare_programs()
+        self._declare_wakeups()
+        self._declare_plumbing()
+        self._declare_gauges()
+
+    def _declare_programs(self) -> None:
+        self.submitted = self._counter("programs_submitted", "Programs accepted", "source")
+        self.finished = self._counter("programs_finished", "Programs that ended", "outcome")
+        self.attempts = self._counter(
+            "step_attempts", "Tries of steps that ended", "job", "kind", "outcome"
+        )
+        self.retries = self._counter("step_retries", "Steps put off for a retry", "job", "reason")
+        self.step_s = self._histogram(
+            "step_duration_seconds", "How long a try of a step ran", "job", "kind"
+        )
+        self.wait_s = self._histogram(
+            "step_wait_seconds", "From the wake-up of a program to its claim", "job"
+        )
+        self.program_s = self._histogram(
+            "program_duration_seconds", "From submit to the end of a program", "outcome"
+        )
+        self.leases_lost = self._counter("leases_lost", "Leases that this worker lost")
+        self.stale_writes = self._counter(
+            "stale_writes_rejected", "Writes that a fence refused", "op"
+        )
+
+    def _declare_wakeups(self) -> None:
+        self.published = self._counter("wakeups_published", "Wake-ups sent", "result")
+        self.received = self._counter("wakeups_received", "Wake-ups that arrived", "result")
+        self.confirm_s = self._histogram(
+            "publish_confirm_seconds", "From sending wake-ups to their confirmation",
+            buckets=FAST_BUCKETS,
+        )
+
+    def _declare_plumbing(self) -> None:
+        self.batch_rows = self._histogram(
+            "commit_batch_rows", "Rows that shared a transaction", "op", buckets=ROW_BUCKETS
+        )
+        self.database_s = self._histogram(
+            "db_operation_seconds", "How long a transaction took", "op", buckets=FAST_BUCKETS
+        )
+        self.requests = self._counter(
+            "http_requests", "Requests answered", "route", "method", "code"
+        )
+        self.request_s = self._histogram(
+            "http_request_duration_seconds", "How long an answer took", "route",
+            buckets=FAST_BUCKETS,
+        )
+
+    def _declare_gauges(self) -> None:
+        self.programs = self._gauge("programs", "Programs that have not ended", "status")
+        self.queue_depth = self._gauge("queue_depth", "Wake-ups that wait in the broker", "queue")
+        self.oldest_due_s = self._gauge(
+            "oldest_due_age_seconds", "How long the oldest due program has waited", "queue"
+        )
+        self.workers = self._gauge("workers", "Live workers that serve a queue", "queue")
+        self.slots = self._gauge("worker_slots", "Slots of live workers", "state")
+        self.build = self._gauge("build_info", "The version that runs", "version")
+        self.build.labels(version=VERSION).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace="program_executor", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="program_executor", registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SLOW_BUCKETS
+    ) -> Histogram:
+        return Histogram(
+            name,
+            text,
+            labels,
+            namespace="program_executor",
+            registry=self.registry,
+            buckets=buckets,
+        )
+
+
+def configure_logging(*, level: str, is_json: bool) -> None:
+    """Send our events and those of libraries to standard error, one line each.
+
+    Raises:
+        ValueError: the level is not one of Python's.
+    """
+    if level.upper() not in logging.getLevelNamesMapping():
+        msg = f"log_level is {level!r}; use DEBUG, INFO, WARNING or ERROR"
+        raise ValueError(msg)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer(serializer=_as_json)
+        if is_json
+        else structlog.dev.ConsoleRenderer()
+    )
+    exceptions = [structlog.processors.format_exc_info] if is_json else []
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *exceptions,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _as_json(value: object, **_options: object) -> str:
+    return orjson.dumps(value, default=str).decode()

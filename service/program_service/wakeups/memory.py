@@ -1,0 +1,89 @@
+"""Memory broker: queues inside one process, for the embedded server and for tests."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from program_service.wakeups.broker import Cancelled, Delivery, Wakeup
+
+
+class MemoryBroker:
+    """Wake-ups in memory; what is lost with the process, the sweeper brings back."""
+
+    def __init__(self) -> None:
+        """Begin without queues."""
+        self._queues: dict[str, deque[Wakeup]] = {}
+        self._arrived = asyncio.Condition()
+        self._listeners: list[Callable[[Cancelled], None]] = []
+
+    async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
+        """Put wake-ups into their queues; memory always confirms."""
+        async with self._arrived:
+            for wakeup in wakeups:
+                self._queues.setdefault(wakeup.queue, deque()).append(wakeup)
+            self._arrived.notify_all()
+        return [True] * len(wakeups)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, queues: Sequence[str], *, prefetch: int
+    ) -> AsyncIterator["MemorySubscription"]:
+        """Receive wake-ups; they are fetched one by one, so no prefetch is needed."""
+        del prefetch
+        yield MemorySubscription(self, queues)
+
+    async def announce(self, cancelled: Cancelled) -> None:
+        """Call every listener."""
+        for listener in self._listeners:
+            listener(cancelled)
+
+    @asynccontextmanager
+    async def on_cancelled(self, listener: Callable[[Cancelled], None]) -> AsyncIterator[None]:
+        """Listen to announcements."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    async def depth(self, queue: str) -> int | None:
+        """Count the wake-ups that wait."""
+        return len(self._queues.get(queue, ()))
+
+    async def purge(self) -> None:
+        """Lose every wake-up, as a broker may."""
+        self._queues.clear()
+
+    async def take(self, queues: Sequence[str]) -> Wakeup:
+        """Wait for a wake-up of one of the queues."""
+        async with self._arrived:
+            while True:
+                for queue in queues:
+                    if waiting := self._queues.get(queue):
+                        return waiting.popleft()
+                await self._arrived.wait()
+
+
+class MemorySubscription:
+    """The wake-ups of some queues of a memory broker."""
+
+    def __init__(self, broker: MemoryBroker, queues: Sequence[str]) -> None:
+        """Serve these queues; the first has the first choice."""
+        self._broker = broker
+        self._queues = tuple(queues)
+
+    async def next(self) -> Delivery:
+        """Wait for the next wake-up."""
+        return MemoryDelivery(await self._broker.take(self._queues))
+
+
+class MemoryDelivery:
+    """A wake-up from memory."""
+
+    def __init__(self, wakeup: Wakeup) -> None:
+        """Hold the wake-up."""
+        self.wakeup = wakeup
+
+    async def acknowledge(self) -> None:
+        """Forget it: it left the queue when it was taken."""

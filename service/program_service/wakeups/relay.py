@@ -1,0 +1,104 @@
+"""Relay: wake somebody for what was just committed.
+
+The caller does not wait: what the relay cannot deliver, the sweeper finds.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger.waking import Due, mark_woken
+from program_service.telemetry import Event, Metrics
+from program_service.wakeups.broker import MAX_BUNDLE, Broker, Wakeup
+
+log = structlog.get_logger()
+
+MAX_WAITING = 50_000
+"""Rows that wait for the broker at most; the rest is the sweeper's. About 20 MB."""
+
+
+class Waker:
+    """Publish wake-ups for due rows, and mark those that the broker confirmed."""
+
+    def __init__(self, database: Database, broker: Broker, metrics: Metrics) -> None:
+        """Take what it needs."""
+        self._database = database
+        self._broker = broker
+        self._metrics = metrics
+
+    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> int:
+        """Wake for these rows and return how many wake-ups were confirmed for them."""
+        bundles = bundle(rows)
+        wakeups = [
+            Wakeup(rows[0].queue, tuple(row.run_id for row in rows), published_at)
+            for rows in bundles
+        ]
+        began = time.perf_counter()
+        confirmed = await self._broker.publish(wakeups)
+        self._metrics.confirm_s.observe(time.perf_counter() - began)
+        self._metrics.published.labels(result="confirmed").inc(sum(confirmed))
+        if not all(confirmed):
+            failed = confirmed.count(False)
+            self._metrics.published.labels(result="failed").inc(failed)
+            log.warning(Event.WAKEUP_NOT_CONFIRMED, wakeups=failed)
+        woken = [row for rows, is_sure in zip(bundles, confirmed, strict=True) if is_sure
+                 for row in rows]  # fmt: skip
+        if woken:
+            await self._database.transact(mark_woken, woken)
+        return len(woken)
+
+
+class Relay:
+    """Collect what was just committed and wake for it, while the next is being collected."""
+
+    def __init__(self, waker: Waker) -> None:
+        """Take the waker that it shares with nobody."""
+        self._waker = waker
+        self._waiting: list[Due] = []
+        self._published_at: datetime | None = None
+        self._arrived = asyncio.Event()
+
+    def wake_soon(self, rows: Sequence[Due], *, committed_at: datetime) -> None:
+        """Wake for these rows soon; `committed_at` is the database's time."""
+        room = MAX_WAITING - len(self._waiting)
+        self._waiting.extend(rows[:room])
+        self._published_at = committed_at
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Relay for ever."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wake for what waits, now."""
+        rows, self._waiting = self._waiting, []
+        if not rows or self._published_at is None:
+            return
+        try:
+            await self._waker.wake(rows, published_at=self._published_at)
+        except BookkeepingError as error:
+            # nothing is lost: the rows are not marked, and the sweeper wakes for them
+            log.warning(Event.WAKEUP_NOT_CONFIRMED, error_message=str(error))
+
+
+def bundle(rows: Sequence[Due]) -> list[list[Due]]:
+    """Put rows of one queue together; one that lost a lease stays alone (protocol rule R11)."""
+    bundles: list[list[Due]] = [[row] for row in rows if row.is_suspect]
+    of_queue: defaultdict[str, list[Due]] = defaultdict(list)
+    for row in rows:
+        if not row.is_suspect:
+            of_queue[row.queue].append(row)
+    for waiting in of_queue.values():
+        bundles.extend(
+            waiting[first : first + MAX_BUNDLE] for first in range(0, len(waiting), MAX_BUNDLE)
+        )
+    return bundles

@@ -1,0 +1,67 @@
+"""Submissions: write programs down in groups, then have somebody woken for them.
+
+The answer is given as soon as the rows are committed, whether the broker is up or not.
+"""
+
+import time
+from collections.abc import Sequence
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.group_commit import GroupCommit
+from program_service.bookkeeping.ledger.submitting import (
+    NewProgram,
+    Submitted,
+    SubmitResult,
+    submit,
+)
+from program_service.bookkeeping.ledger.waking import Due
+from program_service.telemetry import Metrics
+from program_service.wakeups.relay import Relay
+
+
+class Submissions:
+    """The one way into the program table, for the API and for jobs that start programs."""
+
+    def __init__(self, database: Database, relay: Relay, metrics: Metrics) -> None:
+        """Take what it needs; `run` must run while programs are submitted."""
+        self._database = database
+        self._relay = relay
+        self._metrics = metrics
+        self._group: GroupCommit[NewProgram, SubmitResult] = GroupCommit(self._flush)
+
+    async def run(self) -> None:
+        """Commit what is submitted, for ever."""
+        await self._group.run()
+
+    async def submit(self, program: NewProgram) -> SubmitResult:
+        """Commit a program together with others that come at the same time.
+
+        Raises:
+            BatchRefused: the database refused it.
+            DatabaseUnavailable: the database did not answer in time.
+        """
+        return await self._group.add(program)
+
+    async def submit_all(self, programs: Sequence[NewProgram]) -> Sequence[SubmitResult]:
+        """Commit these programs in one transaction of their own: all or nothing.
+
+        Raises:
+            BatchRefused: the database refused them.
+            DatabaseUnavailable: the database did not answer in time.
+        """
+        return await self._flush(programs)
+
+    async def _flush(self, programs: Sequence[NewProgram]) -> Sequence[SubmitResult]:
+        began = time.perf_counter()
+        results = await self._database.transact(submit, programs)
+        self._metrics.database_s.labels(op="submit").observe(time.perf_counter() - began)
+        self._metrics.batch_rows.labels(op="submit").observe(len(programs))
+        written = [result for result in results if isinstance(result, Submitted)]
+        due = [
+            Due(row.id, row.run_id, row.queue, row.due_at, is_suspect=False)
+            for row in written
+            if row.is_due
+        ]
+        if due:
+            self._relay.wake_soon(due, committed_at=written[0].created_at)
+        return results

@@ -1,0 +1,89 @@
+"""Sweeper: wake for what is due and was not woken for, and again for what may have been lost.
+
+It runs in every service process; an advisory lock lets one of them sweep at a time. It holds no row
+lock while it publishes (protocol rules R5 and R6).
+"""
+
+import asyncio
+
+import structlog
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.bookkeeping.ledger.waking import (
+    find_due,
+    find_unanswered,
+    queues_with_unanswered,
+)
+from program_service.settings import Settings
+from program_service.telemetry import Event
+from program_service.wakeups.broker import Broker
+from program_service.wakeups.relay import Waker
+
+log = structlog.get_logger()
+
+PAGE = 1_000
+"""Rows that one query of the sweeper reads; also the most that is woken again in one turn."""
+
+
+class Sweeper:
+    """Sweep the table every now and then."""
+
+    def __init__(
+        self, database: Database, broker: Broker, waker: Waker, *, settings: Settings
+    ) -> None:
+        """Take what it needs."""
+        self._database = database
+        self._broker = broker
+        self._waker = waker
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Sweep for ever; a turn that fails is followed by the next."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception as error:  # noqa: BLE001 - one turn of a loop
+                log.warning(Event.LOOP_FAILED, loop="sweeper", error_message=str(error))
+            await asyncio.sleep(self._settings.sweep_interval_s)
+
+    async def sweep(self) -> None:
+        """Sweep once, unless another process does."""
+        async with self._database.alone("sweep") as is_alone:
+            if not is_alone:
+                return
+            beat_s = self._settings.worker_beat_s
+            workers = await self._database.read(list_workers, beat_s=beat_s)
+            jobs = sorted({job for worker in workers for job in worker.jobs})
+            if jobs:
+                await self._wake_due(jobs)
+                await self._wake_again(workers, jobs)
+
+    async def _wake_due(self, jobs: list[str]) -> None:
+        while True:
+            page = await self._database.read(find_due, jobs=jobs, limit=PAGE)
+            if not page.rows:
+                return
+            woken = await self._waker.wake(page.rows, published_at=page.read_at)
+            if woken < len(page.rows):
+                return  # the broker does not confirm: the next turn tries again
+
+    async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
+        silence_s = self._settings.wake_again_s
+        for queue in await self._database.read(queues_with_unanswered, silence_s=silence_s):
+            depth = await self._broker.depth(queue)
+            claimed = [worker.newest_wakeups.get(queue) for worker in workers]
+            newest = max((moment for moment in claimed if moment), default=None)
+            if depth is None or (depth > 0 and newest is None):
+                continue
+            page = await self._database.read(
+                find_unanswered,
+                queue=queue,
+                since=newest if depth > 0 else None,
+                jobs=jobs,
+                silence_s=silence_s,
+                limit=PAGE,
+            )
+            if page.rows:
+                log.info(Event.WAKEUP_AGAIN, queue=queue, programs=len(page.rows))
+                await self._waker.wake(page.rows, published_at=page.read_at)

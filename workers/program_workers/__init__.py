@@ -1,0 +1,1 @@
+"""The workers: they claim programs and run their jobs."""

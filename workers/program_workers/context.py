@@ -1,0 +1,249 @@
+"""Context: what a job sees of its program, and how it keeps its data.
+
+An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `ThreadJobContext`, whose
+calls block its thread. Both speak with the same `StepDesk`.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from program_service.bookkeeping.ledger.job_data import EditKind
+from program_service.bookkeeping.lifecycle import Claimed, Json
+from program_workers.errors import CheckpointReached
+from program_workers.lease import Held
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildProgram:
+    """A program that a job wants to have started."""
+
+    jobs: Sequence[str]
+    program_data: Json = field(default_factory=dict)
+    job_data: dict[str, Json] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    start_at: datetime | None = None
+    key: str | None = None
+    """Names the child among those of this step; by default it is their number, from 1."""
+
+
+class StepDesk(Protocol):
+    """What the worker does for a running step."""
+
+    async def edit_job_data(self, program: Claimed, kind: EditKind, value: Json) -> dict[str, Json]:
+        """Store job data, fenced, and return that of the whole program.
+
+        Raises:
+            LeaseLost: the program is not ours any more.
+        """
+
+    async def start_program(self, parent: Claimed, child: ChildProgram) -> str:
+        """Submit a program once for each (step, key), and return its run_id."""
+
+
+class Results(Mapping[str, Json]):
+    """The job data of the program's jobs: `ctx.results["charge"]`; `{}` where none was stored."""
+
+    def __init__(self, program: Claimed) -> None:
+        """Read from a program as it was claimed."""
+        self._program = program
+
+    def __getitem__(self, job: str) -> Json:
+        """Return the data of a job of this program."""
+        if job not in self._program.jobs:
+            raise KeyError(f"{job!r} is no job of this program; it has {list(self._program.jobs)}")
+        return self._program.job_data.get(job, {})
+
+    def __iter__(self) -> Iterator[str]:
+        """Walk through the names of the jobs, each once."""
+        return iter(dict.fromkeys(self._program.jobs))
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(set(self._program.jobs))
+
+
+class Step:
+    """The running step, shared by both forms of the context."""
+
+    def __init__(self, program: Claimed, held: Held, desk: StepDesk) -> None:
+        """Begin a step now."""
+        self.program = program
+        self.held = held
+        self.desk = desk
+        self.began = time.monotonic()
+        self.data: Json = dict(program.job_data.get(program.job, {}))
+        self.children = 0
+
+    async def edit(self, kind: EditKind, value: Json) -> None:
+        """Store job data."""
+        stored = await self.desk.edit_job_data(self.program, kind, value)
+        self.data = stored[self.program.job]
+
+    async def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
+        """Store progress, and end the step when its time is over."""
+        await self.edit("merge", partial)
+        if time.monotonic() - self.began >= max_execution_time_s:
+            raise CheckpointReached
+
+    async def start(self, child: ChildProgram) -> str:
+        """Submit a child program."""
+        self.children += 1
+        named = child if child.key else replace(child, key=str(self.children))
+        return await self.desk.start_program(self.program, named)
+
+
+class _View:
+    """What both contexts show."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    @property
+    def run_id(self) -> str:
+        """The program's id."""
+        return self._step.program.run_id
+
+    @property
+    def job(self) -> str:
+        """The name of this job."""
+        return self._step.program.job
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """The names of all jobs of the program, in order."""
+        return self._step.program.jobs
+
+    @property
+    def step(self) -> int:
+        """The index of this job among them, from 0."""
+        return self._step.program.step
+
+    @property
+    def attempt(self) -> int:
+        """The number of this try, from 1."""
+        return self._step.program.attempt
+
+    @property
+    def program_data(self) -> Json:
+        """The data that was submitted for all jobs."""
+        return self._step.program.program_data
+
+    @property
+    def results(self) -> Results:
+        """The job data of the other jobs of the program."""
+        return Results(self._step.program)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every try of this step: pass it on to whatever can deduplicate by it."""
+        return f"{self.run_id}-{self.step}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the step shall stop: cancelled, timed out, or lost."""
+        return self._step.held.stopped.is_set()
+
+
+class JobData:
+    """The data of this job in this program, kept over retries and restarts."""
+
+    def __init__(self, step: Step) -> None:
+        """Work on the data of a running step."""
+        self._step = step
+
+    async def get(self) -> Json:
+        """Return the data; `{}` when none was ever set."""
+        return dict(self._step.data)
+
+    async def set(self, value: Json) -> None:
+        """Replace the data."""
+        await self._step.edit("set", value)
+
+    async def merge(self, partial: Json) -> None:
+        """Merge into the data, shallowly: a later property replaces an earlier one."""
+        await self._step.edit("merge", partial)
+
+    async def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
+        """Merge progress; when the step has run that long, go on later with the same step.
+
+        The program is put back into its queue then; no retry is counted.
+        """
+        await self._step.checkpoint(partial, max_execution_time_s)
+
+
+class JobContext(_View):
+    """The context of an async job."""
+
+    @property
+    def job_data(self) -> JobData:
+        """The data of this job."""
+        return JobData(self._step)
+
+    async def start_program(self, jobs: Sequence[str], **options: Any) -> str:
+        """Start another program, once however often this step is tried; return its run_id.
+
+        Options are those of `ChildProgram`: program_data, job_data, labels, start_at, key.
+
+        Raises:
+            JobError: one of its jobs is registered nowhere.
+        """
+        return await self._step.start(ChildProgram(jobs, **options))
+
+
+class ThreadJobData:
+    """The data of a plain job; its calls block the thread."""
+
+    def __init__(self, step: Step, wait: "Wait") -> None:
+        """Work on the data of a running step."""
+        self._step = step
+        self._wait = wait
+
+    def get(self) -> Json:
+        """Return the data; `{}` when none was ever set."""
+        return dict(self._step.data)
+
+    def set(self, value: Json) -> None:
+        """Replace the data."""
+        self._wait(self._step.edit("set", value))
+
+    def merge(self, partial: Json) -> None:
+        """Merge into the data, shallowly: a later property replaces an earlier one."""
+        self._wait(self._step.edit("merge", partial))
+
+    def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
+        """Merge progress; when the step has run that long, go on later with the same step."""
+        self._wait(self._step.checkpoint(partial, max_execution_time_s))
+
+
+class ThreadJobContext(_View):
+    """The context of a plain job, which runs in a thread and should ask `cancelled` in long loops."""
+
+    def __init__(self, step: Step, loop: asyncio.AbstractEventLoop) -> None:
+        """Bring calls of the thread to the worker's event loop."""
+        super().__init__(step)
+        self._loop = loop
+
+    @property
+    def job_data(self) -> ThreadJobData:
+        """The data of this job."""
+        return ThreadJobData(self._step, self._wait)
+
+    def start_program(self, jobs: Sequence[str], **options: Any) -> str:
+        """Start another program, as `JobContext.start_program` does."""
+        return self._wait(self._step.start(ChildProgram(jobs, **options)))
+
+    def _wait(self, call: Coroutine[Any, Any, R]) -> R:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+class Wait(Protocol):
+    """Run a coroutine in the worker's event loop and block for its result."""
+
+    def __call__(self, call: Coroutine[Any, Any, R], /) -> R:
+        """Run and wait."""

@@ -1,0 +1,75 @@
+"""Desk: what a running step may ask of its worker."""
+
+import uuid_utils
+
+from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit
+from program_service.bookkeeping.ledger.submitting import (
+    IdempotencyKey,
+    Mismatched,
+    NewProgram,
+    Replayed,
+)
+from program_service.bookkeeping.lifecycle import Claimed, Json
+from program_service.bookkeeping.storable import storable_object
+from program_service.wakeups.submissions import Submissions
+from program_workers.context import ChildProgram
+from program_workers.errors import JobError, LeaseLost
+from program_workers.recorder import Recorder
+
+
+class Desk:
+    """Serve the running steps of a worker."""
+
+    def __init__(
+        self, recorder: Recorder, submissions: Submissions, directory: JobDirectory
+    ) -> None:
+        """Take what it needs."""
+        self._recorder = recorder
+        self._submissions = submissions
+        self._directory = directory
+
+    async def edit_job_data(self, program: Claimed, kind: EditKind, value: Json) -> dict[str, Json]:
+        """Store job data, fenced, and return that of the whole program.
+
+        Raises:
+            LeaseLost: the program is not ours any more.
+            NotStorable: the value is no JSON object.
+        """
+        checked = storable_object(value, what=f"the job data of {program.job!r}")
+        stored = await self._recorder.job_data.add(JobDataEdit(program, kind, checked))
+        if stored is None:
+            raise LeaseLost
+        return stored
+
+    async def start_program(self, parent: Claimed, child: ChildProgram) -> str:
+        """Submit a program once for each (step, key), and return its run_id.
+
+        Raises:
+            JobError: it has no jobs, or one that is registered nowhere.
+        """
+        queues = await self._directory.queues(child.jobs)
+        unknown = [job for job in child.jobs if job not in queues]
+        if unknown or not child.jobs:
+            message = f"a program of {list(child.jobs)} cannot be started: unknown are {unknown}"
+            raise JobError(message)
+        new = NewProgram(
+            run_id=str(uuid_utils.uuid7()),
+            jobs=list(child.jobs),
+            queue=queues[child.jobs[0]],
+            program_data=storable_object(child.program_data, what="program_data"),
+            job_data=storable_object(child.job_data, what="job_data"),
+            labels=storable_object(child.labels, what="labels"),
+            start_at=child.start_at,
+            parent_run_id=parent.run_id,
+            traceparent=parent.traceparent,
+            # not hashed: a step that is tried again means the same child, whatever it passes now
+            idempotency=IdempotencyKey(parent.run_id, f"{parent.step}-{child.key}", "child"),
+        )
+        match await self._submissions.submit(new):
+            case Replayed(run_id):
+                return run_id
+            case Mismatched(error):
+                raise JobError(str(error))
+            case submitted:
+                return submitted.run_id

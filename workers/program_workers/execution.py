@@ -1,0 +1,196 @@
+"""Execution: run the steps of a claimed program one after the other, each recorded before the next."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, replace
+
+import structlog
+
+from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.ledger.recording import Recorded, StepRecord
+from program_service.bookkeeping.ledger.waking import Due
+from program_service.bookkeeping.lifecycle import (
+    DEFAULT_QUEUE,
+    Change,
+    Claimed,
+    Ending,
+    Fail,
+    Failure,
+    LetGo,
+    Outcome,
+    Released,
+    Terms,
+    settle,
+    verdict,
+)
+from program_service.telemetry import Event, Metrics
+from program_service.wakeups.relay import Relay
+from program_workers.context import Step, StepDesk
+from program_workers.inprocess import InProcessJobs
+from program_workers.lease import Held, LeaseKeeper
+from program_workers.library import JobLibrary
+from program_workers.observer import Observer
+from program_workers.recorder import Recorder
+
+log = structlog.get_logger()
+
+SUSPECT_PAUSE_S = 1.0
+"""When a program that lost a lease is offered again, because this worker runs another such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A step that ran, by readings of `time.monotonic()`."""
+
+    outcome: Outcome
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an execution works with; made once for a worker."""
+
+    worker: str
+    queues: frozenset[str]
+    library: JobLibrary
+    jobs: InProcessJobs
+    keeper: LeaseKeeper
+    recorder: Recorder
+    directory: JobDirectory
+    relay: Relay
+    desk: StepDesk
+    observer: Observer
+    metrics: Metrics
+
+
+class Execution:
+    """Run claimed programs, each in a task of its own."""
+
+    def __init__(self, tools: Tools) -> None:
+        """Take the tools."""
+        self._tools = tools
+        self._suspects = 0
+
+    async def run(self, program: Claimed, deadline: float) -> None:
+        """Run a program until it ends, waits, or is not ours any more."""
+        is_suspect = program.lease_losses > 0
+        with self._tools.keeper.holding(program, deadline) as held:
+            if is_suspect and self._suspects:
+                # a worker holds one suspect at most: a poison job takes no other down (rule R11)
+                now = time.monotonic()
+                await self._record(program, Ran(Released(SUSPECT_PAUSE_S), now, now), held)
+                return
+            self._suspects += is_suspect
+            try:
+                await self._run_steps(program, held)
+            finally:
+                self._suspects -= is_suspect
+
+    async def _run_steps(self, program: Claimed, held: Held) -> None:
+        current: Claimed | None = program
+        while current is not None:
+            held.program = current
+            ran = await self._perform(current, held)
+            current = await self._record(current, ran, held)
+
+    async def _perform(self, program: Claimed, held: Held) -> Ran:
+        """Run the current step, if it may still be run here."""
+        tools, began = self._tools, time.monotonic()
+        job = tools.library[program.job]
+        outcome: Outcome | None = verdict(program, job.retry)
+        if outcome is None and not held.is_valid:
+            outcome = Released()
+        if outcome is None:
+            structlog.contextvars.bind_contextvars(
+                run_id=program.run_id, job=job.name, step=program.step, attempt=program.attempt
+            )
+            outcome = await tools.jobs.run(job, Step(program, held, tools.desk))
+            structlog.contextvars.clear_contextvars()
+        return Ran(outcome, began, time.monotonic())
+
+    async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
+        """Record what became of a step; return the program if its next step is ours to run."""
+        change = settle(
+            program,
+            ran.outcome,
+            self._terms(program, held),
+            draw=random.random(),  # noqa: S311 - jitter
+        )
+        queue = await self._queue_of(change.job)
+        sent_at = time.monotonic()
+        record = StepRecord(program, change, queue, self._tools.worker, ran.began, ran.ended)
+        recorded = await self._write(record)
+        if recorded is None:
+            await self._let_go(program, change, ran)
+            return None
+        await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
+        if not change.is_lease_kept:
+            self._wake_next(program, change, queue, recorded)
+            return None
+        held.deadline = self._tools.keeper.deadline_from(sent_at)
+        return replace(
+            program,
+            step=change.step,
+            step_retry_count=0,
+            lease_losses=0,
+            job_data=recorded.job_data,
+            version=recorded.version,
+        )
+
+    def _terms(self, program: Claimed, held: Held) -> Terms:
+        """Say on what terms the step is settled."""
+        tools = self._tools
+        following = program.jobs[program.step + 1 : program.step + 2]
+        is_next_mine = held.stop_reason is None and all(
+            job in tools.library and tools.library[job].queue in tools.queues for job in following
+        )
+        return Terms(tools.library[program.job].retry, tools.keeper.lease_s, is_next_mine)
+
+    async def abandon(self, held: Held, *, due_in_s: float) -> None:
+        """Give back a program whose thread does not end, due when the thread is sure to be gone."""
+        now = time.monotonic()
+        await self._record(held.program, Ran(Released(due_in_s), now, now), held)
+
+    async def _queue_of(self, job: str) -> str:
+        """Return a job's queue; a program in the wrong one would stay there, so ask until known."""
+        if job in self._tools.library:
+            return self._tools.library[job].queue
+        while True:
+            try:
+                queues = await self._tools.directory.queues([job])
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.5)
+            else:
+                return queues.get(job, DEFAULT_QUEUE)
+
+    async def _write(self, record: StepRecord) -> Recorded | None:
+        """Write a record; if the database refuses it, write that instead."""
+        try:
+            return await self._tools.recorder.outcomes.add(record)
+        except BatchRefused as error:
+            log.error(Event.OUTCOME_REFUSED, run_id=record.program.run_id, error_message=str(error))
+        message = "the database refused to store what this step came to; its log has the details"
+        failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
+        return await self._tools.recorder.outcomes.add(replace(record, change=failed))
+
+    async def _let_go(self, program: Claimed, change: Change, ran: Ran) -> None:
+        """Find out why a write was refused: the program has ended, or the lease is another's."""
+        tools = self._tools
+        tools.metrics.stale_writes.labels(change.ending).inc()
+        let_go = settle(program, LetGo(), Terms())
+        record = StepRecord(program, let_go, DEFAULT_QUEUE, tools.worker, ran.began, ran.ended)
+        if change.ending is not Ending.LET_GO and await self._write(record) is not None:
+            await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
+            return
+        log.info(Event.OUTCOME_STALE, run_id=program.run_id, step=program.step)
+
+    def _wake_next(self, program: Claimed, change: Change, queue: str, recorded: Recorded) -> None:
+        """Have the next worker woken at once, where the program is due at once."""
+        if recorded.due_at is None or change.due_in_s != 0.0:
+            return
+        is_suspect = change.lease_losses > 0
+        row = Due(program.id, program.run_id, queue, recorded.due_at, is_suspect=is_suspect)
+        self._tools.relay.wake_soon([row], committed_at=recorded.due_at)

@@ -1,0 +1,200 @@
+"""Intake: take as many wake-ups as there are free slots, claim their programs, acknowledge.
+
+A wake-up is acknowledged once its claims are committed and what could not be taken is back in the
+queue; from then on the lease guards the work, not the broker. It is never held during a job.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+
+import structlog
+
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger.claiming import Claim, Missed
+from program_service.bookkeeping.lifecycle import Claimed
+from program_service.telemetry import Event, Metrics
+from program_service.wakeups.broker import MAX_BUNDLE, MAX_HOPS, Broker, Delivery, Wakeup
+from program_workers.lease import LeaseKeeper
+from program_workers.recorder import Recorder
+
+log = structlog.get_logger()
+
+HOLD_S = 1.0
+"""How long the rest of a bundle waits for slots here, before it goes back to the queue."""
+
+
+class Slots:
+    """Room for running programs."""
+
+    def __init__(self, total: int) -> None:
+        """Begin with all slots free."""
+        self.total = total
+        self.free = total
+        self._freed = asyncio.Event()
+
+    @property
+    def busy(self) -> int:
+        """How many are taken."""
+        return self.total - self.free
+
+    async def reserve(self) -> None:
+        """Wait for a free slot and take it."""
+        while self.free == 0:
+            self._freed.clear()
+            await self._freed.wait()
+        self.free -= 1
+
+    def reserve_more(self, most: int) -> int:
+        """Take up to `most` further slots at once and return how many."""
+        taken = min(self.free, most)
+        self.free -= taken
+        return taken
+
+    def release(self, count: int = 1) -> None:
+        """Give slots back."""
+        self.free += count
+        self._freed.set()
+
+
+Execute: TypeAlias = Callable[[Claimed, float], Awaitable[None]]
+"""Run a claimed program; the number is the deadline of its lease, in monotonic time."""
+
+Start: TypeAlias = Callable[[Claimed, float], None]
+"""The same, in a task of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of some programs of a wake-up: how many are ours, and whose jobs are not."""
+
+    claimed: int
+    unknown: Sequence[str]
+
+
+class Intake:
+    """Turn wake-ups into claimed programs, within the slots."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        recorder: Recorder,
+        keeper: LeaseKeeper,
+        *,
+        slots: Slots,
+        metrics: Metrics,
+    ) -> None:
+        """Take what it needs."""
+        self._broker = broker
+        self._recorder = recorder
+        self._keeper = keeper
+        self._metrics = metrics
+        self.slots = slots
+        self.newest_wakeups: dict[str, datetime] = {}
+
+    async def run(self, queues: Sequence[str], tasks: asyncio.TaskGroup, execute: Execute) -> None:
+        """Take wake-ups for ever; each claimed program is executed in a task of its own."""
+
+        async def occupy(program: Claimed, deadline: float) -> None:
+            try:
+                await execute(program, deadline)
+            finally:
+                self.slots.release()
+
+        def start(program: Claimed, deadline: float) -> None:
+            tasks.create_task(occupy(program, deadline))
+
+        prefetch = max(1, self.slots.total // MAX_BUNDLE)
+        async with self._broker.subscribe(queues, prefetch=prefetch) as subscription:
+            while True:
+                await self.slots.reserve()
+                try:
+                    delivery = await subscription.next()
+                except BaseException:
+                    self.slots.release()
+                    raise
+                await self._deal(delivery, tasks, start)
+
+    async def _deal(self, delivery: Delivery, tasks: asyncio.TaskGroup, start: Start) -> None:
+        """Claim a wake-up's programs, as many at a time as slots are free; one is reserved.
+
+        One wake-up is dealt with at a time, so that no two hold programs that wait for slots; their
+        claims are committed together with those of the next.
+        """
+        wakeup = delivery.wakeup
+        waiting, claims, reserved = wakeup.run_ids, [], 1
+        give_up_at = time.monotonic() + HOLD_S
+        while waiting and reserved:
+            reserved += self.slots.reserve_more(len(waiting) - reserved)
+            batch, waiting = waiting[:reserved], waiting[reserved:]
+            claims.append(tasks.create_task(self._claim(wakeup, batch, start)))
+            reserved = await self._reserve_until(give_up_at) if waiting else 0
+        tasks.create_task(self._conclude(delivery, claims, waiting))
+
+    async def _conclude(
+        self, delivery: Delivery, claims: Sequence[asyncio.Task[Taken]], waiting: tuple[str, ...]
+    ) -> None:
+        """Hand back what could not be taken, and acknowledge, once the claims are committed."""
+        taken = await asyncio.gather(*claims)
+        rest = (*waiting, *(run_id for each in taken for run_id in each.unknown))
+        has_claimed = any(each.claimed for each in taken)
+        if rest:
+            await self._hand_back(delivery.wakeup, rest, is_fresh=has_claimed)
+        await delivery.acknowledge()
+        self._note(delivery.wakeup, "claimed" if has_claimed else "nothing_to_do")
+
+    async def _reserve_until(self, moment: float) -> int:
+        try:
+            async with asyncio.timeout(max(0.0, moment - time.monotonic())):
+                await self.slots.reserve()
+        except TimeoutError:
+            return 0
+        return 1
+
+    async def _claim(self, wakeup: Wakeup, run_ids: Sequence[str], start: Start) -> Taken:
+        """Claim and start programs, each in a reserved slot.
+
+        While the database is away this waits for it: the wake-up is not acknowledged yet.
+        """
+        # 64 random bits are unique among the leases of one program
+        wishes = [Claim(run_id, secrets.token_hex(8)) for run_id in run_ids]
+        while True:
+            sent_at = time.monotonic()
+            try:
+                answers = await asyncio.gather(*map(self._recorder.claims.add, wishes))
+            except BookkeepingError as error:
+                log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
+                await asyncio.sleep(0.5)
+            else:
+                break
+        claimed = [answer for answer in answers if isinstance(answer, Claimed)]
+        self.slots.release(len(run_ids) - len(claimed))
+        for program in claimed:
+            waited = program.claimed_at - wakeup.published_at
+            self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
+            start(program, self._keeper.deadline_from(sent_at))
+        pairs = zip(run_ids, answers, strict=True)
+        unknown = [run_id for run_id, answer in pairs if answer is Missed.UNKNOWN_JOB]
+        return Taken(len(claimed), unknown)
+
+    async def _hand_back(
+        self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool
+    ) -> None:
+        """Put the rest back into the queue; after some hops that brought nothing, drop it."""
+        hops = 0 if is_fresh else wakeup.hops + 1
+        if hops > MAX_HOPS:
+            self._metrics.received.labels("dropped").inc()
+            log.info(Event.WAKEUP_DROPPED, queue=wakeup.queue, programs=len(run_ids))
+            return
+        self._metrics.received.labels("handed_back").inc()
+        await self._broker.publish([replace(wakeup, run_ids=run_ids, hops=hops)])
+
+    def _note(self, wakeup: Wakeup, result: str) -> None:
+        self._metrics.received.labels(result).inc()
+        newest = self.newest_wakeups.get(wakeup.queue)
+        if newest is None or wakeup.published_at > newest:
+            self.newest_wakeups[wakeup.queue] = wakeup.published_at

@@ -1,0 +1,164 @@
+"""Lease: renew what is being executed, and stop what is not ours any more.
+
+A lease's deadline is the worker's own monotonic time before it sent the claim or the renewal, plus
+the lease, less a margin; past it the worker starts no step and stops what runs (protocol rule R7).
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+import structlog
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger.claiming import Hold, renew
+from program_service.bookkeeping.lifecycle import Claimed
+from program_service.telemetry import Event, Metrics
+
+log = structlog.get_logger()
+
+MARGIN = 0.1
+"""The part of a lease that a worker does not use, so that clocks may drift and packets travel."""
+
+TICKS = 6
+"""Looks at the deadlines in the time of one lease; at every second one, leases are renewed."""
+
+
+class StopReason(Enum):
+    """Why a step is stopped from outside."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    SHUTDOWN = "shutdown"
+
+
+class Held:
+    """A program under our lease, and the handle to stop its running step."""
+
+    def __init__(self, program: Claimed, deadline: float) -> None:
+        """Hold a program until `deadline`, a reading of `time.monotonic()`."""
+        self.program = program
+        self.hold = Hold(program.id, program.lease)
+        self.deadline = deadline
+        self.stop_reason: StopReason | None = None
+        self.stopped = threading.Event()
+        self._scope: asyncio.Timeout | None = None
+        self._task = asyncio.current_task()
+
+    @property
+    def run_id(self) -> str:
+        """The program's id."""
+        return self.program.run_id
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a step may be started."""
+        return self.stop_reason is None and time.monotonic() < self.deadline
+
+    def stop(self, reason: StopReason) -> None:
+        """Stop the running step now, and start no other; the first reason stands."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self.stopped.set()
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def abandon(self) -> None:
+        """Stop waiting for a thread that does not end."""
+        if self._task is not None:
+            self._task.cancel()
+
+    @contextmanager
+    def stopping(self, scope: asyncio.Timeout) -> Iterator[None]:
+        """Let `stop` end this scope, by moving its deadline to now."""
+        self._scope = scope
+        if self.stop_reason is not None:
+            self.stop(self.stop_reason)
+        try:
+            yield
+        finally:
+            self._scope = None
+
+
+class LeaseKeeper:
+    """Renew the leases of everything that this worker executes."""
+
+    def __init__(self, database: Database, metrics: Metrics, *, lease_s: float) -> None:
+        """Take what it needs; nothing is held yet."""
+        self._database = database
+        self._metrics = metrics
+        self.lease_s = lease_s
+        self._held: dict[Hold, Held] = {}
+
+    def deadline_from(self, sent_at: float) -> float:
+        """Return the deadline of a lease whose claim or renewal was sent at this monotonic time."""
+        return sent_at + self.lease_s * (1 - MARGIN)
+
+    @contextmanager
+    def holding(self, program: Claimed, deadline: float) -> Iterator[Held]:
+        """Keep the lease of a program while its steps run."""
+        held = Held(program, deadline)
+        self._held[held.hold] = held
+        try:
+            yield held
+        finally:
+            del self._held[held.hold]
+
+    def stop(self, run_id: str, reason: StopReason) -> None:
+        """Stop a program if it runs here."""
+        for held in self._held.values():
+            if held.run_id == run_id:
+                held.stop(reason)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Stop everything."""
+        for held in self._held.values():
+            held.stop(reason)
+
+    @property
+    def held(self) -> list[Held]:
+        """Everything that is executed now."""
+        return list(self._held.values())
+
+    async def run(self) -> None:
+        """Renew for ever."""
+        tick = 0
+        while True:
+            await asyncio.sleep(self.lease_s / TICKS)
+            self._stop_lapsed()
+            tick += 1
+            if self._held and tick % 2 == 0:
+                await self._renew()
+
+    def _stop_lapsed(self) -> None:
+        for held in self._held.values():
+            if held.stop_reason is None and time.monotonic() >= held.deadline:
+                self._lose(held, "it was not renewed in time")
+
+    async def _renew(self) -> None:
+        """Renew exactly what is executed; what is not returned is lost (protocol rule R3)."""
+        asked, sent_at = list(self._held), time.monotonic()
+        patience_s = self.lease_s / TICKS
+        try:
+            async with asyncio.timeout(patience_s):
+                renewed = await self._database.transact(renew, asked, lease_s=self.lease_s)
+        except (BookkeepingError, TimeoutError) as error:
+            log.warning(Event.DATABASE_UNAVAILABLE, during="renew", error_message=str(error))
+            return
+        for hold in asked:
+            held = self._held.get(hold)
+            if held is None:
+                continue
+            if hold in renewed:
+                held.deadline = self.deadline_from(sent_at)
+            elif held.stop_reason is None:
+                self._lose(held, "the program ended, or another worker claimed it")
+
+    def _lose(self, held: Held, why: str) -> None:
+        self._metrics.leases_lost.inc()
+        log.info(Event.LEASE_LOST, run_id=held.run_id, reason=why)
+        held.stop(StopReason.LEASE_LOST)

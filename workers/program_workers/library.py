@@ -1,0 +1,214 @@
+"""Library: the jobs that a worker knows, and where it found them."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any, Self, TypeAlias, overload
+
+from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Retry
+from program_workers.errors import LibraryError
+
+Function: TypeAlias = Callable[..., Any]
+
+MAX_NAME = 255
+"""As the ancestor's: names are kept in a varchar(255)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A job: a function with a name and the terms that it runs under.
+
+    Calling it calls the function, so that it can be tested as one.
+    """
+
+    name: str
+    function: Function
+    timeout_s: float | None = None
+    retry: Retry = field(default_factory=Retry)
+    queue: str = DEFAULT_QUEUE
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            LibraryError: a name or a time is out of its range.
+        """
+        for what, name in (("job", self.name), ("queue", self.queue)):
+            if not name or len(name) > MAX_NAME or not name.isprintable():
+                msg = f"the {what} name {name!r} must be 1 to {MAX_NAME} printable characters"
+                raise LibraryError(msg)
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            msg = f"timeout_s of job {self.name!r} is {self.timeout_s}; it must be above 0, or None"
+            raise LibraryError(msg)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function runs in the event loop; a plain one runs in a thread."""
+        return inspect.iscoroutinefunction(inspect.unwrap(self.function))
+
+    @property
+    def place(self) -> str:
+        """Where the function stands, for messages."""
+        function = inspect.unwrap(self.function)
+        return f"{function.__module__}:{function.__qualname__}"
+
+    def named(self, name: str, **changes: Any) -> Self:
+        """Return the same job under another name, and other terms."""
+        return replace(self, name=name, **changes)
+
+
+@overload
+def job(name: Function, /) -> Job: ...
+@overload
+def job(
+    name: str | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    retry: Retry | None = None,
+    queue: str = DEFAULT_QUEUE,
+) -> Callable[[Function], Job]: ...
+def job(
+    name: str | Function | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    retry: Retry | None = None,
+    queue: str = DEFAULT_QUEUE,
+) -> Job | Callable[[Function], Job]:
+    """Make a function a job: `@job`, or `@job("send_invoice", timeout_s=60, queue="mail")`.
+
+    The function takes a context and may return a dict, which is merged into the job data. An async
+    one runs in the event loop, a plain one in a thread.
+    """
+    if callable(name):
+        return Job(name.__name__, name)
+
+    def decorate(function: Function) -> Job:
+        return Job(
+            name=name or function.__name__,
+            function=function,
+            timeout_s=timeout_s,
+            retry=retry or Retry(),
+            queue=queue,
+        )
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A function that a worker calls when a step is retried, or a program errors or finishes."""
+
+    moment: str
+    function: Function
+
+
+def on_retry(function: Function) -> Hook:
+    """Have a function called with a `ProgramEvent` after a step was put off for a retry."""
+    return Hook("retry", function)
+
+
+def on_error(function: Function) -> Hook:
+    """Have a function called with a `ProgramEvent` after a program errored for good."""
+    return Hook("error", function)
+
+
+def on_finish(function: Function) -> Hook:
+    """Have a function called with a `ProgramEvent` after a program finished."""
+    return Hook("finish", function)
+
+
+class JobLibrary(Mapping[str, Job]):
+    """The jobs of a worker by name, and its hooks."""
+
+    def __init__(self, jobs: Iterable[Job] = (), hooks: Iterable[Hook] = ()) -> None:
+        """Take jobs.
+
+        Raises:
+            LibraryError: two jobs have one name.
+        """
+        self._jobs: dict[str, Job] = {}
+        self.hooks: list[Hook] = list(hooks)
+        for each in jobs:
+            self.add(each)
+
+    @classmethod
+    def of_modules(cls, names: Sequence[str]) -> Self:
+        """Import modules, every module of a package, and take the jobs and hooks in them.
+
+        Raises:
+            LibraryError: a module cannot be imported, or two jobs have one name.
+        """
+        library = cls()
+        for name in names:
+            for module in _modules(name):
+                library.add_module(module)
+        return library
+
+    def add_module(self, module: ModuleType) -> None:
+        """Take every job and hook that a module holds.
+
+        Raises:
+            LibraryError: two jobs have one name.
+        """
+        for value in vars(module).values():
+            if isinstance(value, Job):
+                self.add(value)
+            elif isinstance(value, Hook) and value not in self.hooks:
+                self.hooks.append(value)
+
+    def add(self, new: Job) -> None:
+        """Take a job; taking the same one again changes nothing.
+
+        Raises:
+            LibraryError: another job has its name.
+        """
+        old = self._jobs.setdefault(new.name, new)
+        if old is not new:
+            msg = (
+                f"two jobs are named {new.name!r}: {old.place} and {new.place};"
+                f' rename one, or register it as job.named("another name")'
+            )
+            raise LibraryError(msg)
+
+    def __getitem__(self, name: str) -> Job:
+        """Return the job of this name."""
+        return self._jobs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Walk through the names."""
+        return iter(self._jobs)
+
+    def __len__(self) -> int:
+        """Count the jobs."""
+        return len(self._jobs)
+
+
+def _modules(name: str) -> Iterator[ModuleType]:
+    """Import a module and, if it is a package, every module in it."""
+    module = _import(name)
+    yield module
+    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), prefix=f"{name}."):
+        yield _import(info.name)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise  # the module is there, but something that it imports is not
+        msg = (
+            f"there is no module {name!r} to take jobs from; JOBS wants names that Python can"
+            f" import, such as shop.jobs, and looks where Python looks (PYTHONPATH, or the folder"
+            f" that the worker is started in)"
+        )
+        raise LibraryError(msg) from error

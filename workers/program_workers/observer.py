@@ -1,0 +1,120 @@
+"""Observer: count what became of steps, log it, and call the hooks."""
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+from program_service.telemetry import Event, Metrics
+from program_workers.library import Hook
+
+log = structlog.get_logger()
+
+KIND = "in_process"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEvent:
+    """What a hook is told: the step that a program was at, and what became of it."""
+
+    moment: str
+    run_id: str
+    job: str
+    step: int
+    attempt: int
+    program_data: Json
+    error_message: str | None = None
+    error_code: str | None = None
+    retry_in_s: float | None = None
+
+
+class Observer:
+    """Tell people and machines what became of steps."""
+
+    def __init__(self, metrics: Metrics, hooks: Sequence[Hook]) -> None:
+        """Take where to count, and whom to call."""
+        self._metrics = metrics
+        self._hooks = hooks
+
+    async def observe(self, program: Claimed, change: Change, *, ran_s: float) -> None:
+        """Count, log and call hooks for a change that is committed."""
+        self._count(program, change, ran_s)
+        self._log(program, change)
+        moment = _moment(change)
+        if moment is not None and self._hooks:
+            await self._call(_event(moment, program, change))
+
+    def _count(self, program: Claimed, change: Change, ran_s: float) -> None:
+        metrics = self._metrics
+        metrics.attempts.labels(program.job, KIND, change.outcome).inc()
+        metrics.step_s.labels(program.job, KIND).observe(ran_s)
+        if change.outcome == "retry" and change.failure:
+            metrics.retries.labels(program.job, change.failure.code or "error").inc()
+        ended = {Ending.FINISHED: "finished", Ending.ERRORED: "errored"}.get(change.ending)
+        if ended:
+            metrics.finished.labels(ended).inc()
+            took = datetime.now(UTC) - program.created_at
+            metrics.program_s.labels(ended).observe(max(0.0, took.total_seconds()))
+
+    def _log(self, program: Claimed, change: Change) -> None:
+        names = {"run_id": program.run_id, "job": program.job, "step": program.step}
+        failure = change.failure
+        if failure is None:
+            event = Event.PROGRAM_FINISHED if change.ending is Ending.FINISHED else Event.JOB_DONE
+            log.debug(event, outcome=change.outcome, attempt=program.attempt, **names)
+            return
+        if change.outcome == "ignored":
+            log.info(Event.PROGRAM_IGNORED, error_message=failure.message, **names)
+            return
+        is_retry = change.outcome == "retry"
+        tell = log.warning if is_retry else log.error
+        tell(
+            Event.JOB_RETRY if is_retry else Event.PROGRAM_ERROR,
+            # the ancestor's fields, for alerts that are built on them
+            name="program-executor",
+            action="Consumer error retry" if is_retry else "Consumer error finish",
+            content=names,
+            error_message=failure.message,
+            error_stack=failure.traceback,
+            error_code=failure.code,
+            attempt=program.attempt,
+            retry_in_s=change.due_in_s if is_retry else None,
+            **names,
+        )
+
+    async def _call(self, event: ProgramEvent) -> None:
+        for hook in self._hooks:
+            if hook.moment != event.moment:
+                continue
+            try:
+                if inspect.iscoroutinefunction(hook.function):
+                    await hook.function(event)
+                else:
+                    await asyncio.to_thread(hook.function, event)
+            except Exception as error:  # noqa: BLE001 - around a user's function, like a job
+                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=str(error))
+
+
+def _moment(change: Change) -> str | None:
+    if change.outcome == "retry":
+        return "retry"
+    return {Ending.FINISHED: "finish", Ending.ERRORED: "error"}.get(change.ending)
+
+
+def _event(moment: str, program: Claimed, change: Change) -> ProgramEvent:
+    failure = change.failure
+    return ProgramEvent(
+        moment=moment,
+        run_id=program.run_id,
+        job=program.job,
+        step=program.step,
+        attempt=program.attempt,
+        program_data=program.program_data,
+        error_message=failure.message if failure else None,
+        error_code=failure.code if failure else None,
+        retry_in_s=change.due_in_s if moment == "retry" else None,
+    )
