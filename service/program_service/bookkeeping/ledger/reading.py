@@ -146,10 +146,10 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
     return [Attempt(*row) for row in rows]
 
 
-async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
-    """Return {run_id: (version, has it ended)}, for those who wait for a change."""
+async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, int]:
+    """Return {run_id: version}, for those who wait for a change."""
     rows = await books.fetch(_select_versions, run_ids=list(run_ids))
-    return {row.run_id: (row.version, bool(row.has_ended)) for row in rows}
+    return {row.run_id: row.version for row in rows}
 
 
 async def count_open(books: Books) -> dict[Status, int]:
@@ -235,11 +235,7 @@ def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
 
 
 def _select_versions(sql: Sql) -> str:
-    return f"""
-        SELECT run_id, version,
-               CASE WHEN finished_at IS NULL AND errored_at IS NULL THEN 0 ELSE 1 END AS has_ended
-          FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
-    """
+    return f"SELECT run_id, version FROM {sql.programs} WHERE {sql.among('run_id', 'run_ids')}"
 
 
 def _select_oldest_due(sql: Sql) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import IdempotencyMismatch
-from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.ledger.reading import Program
+from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.tables import read_moment, require_moment
 
 
@@ -74,6 +75,40 @@ async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitRes
     fresh = [program for program in programs if program.run_id not in answers]
     written = await _insert(books, fresh)
     return [answers.get(program.run_id) or written[program.run_id] for program in programs]
+
+
+def as_program(new: NewProgram, submitted: Submitted) -> Program:
+    """Return the program as it stood when it was written down, without reading it back."""
+    return Program(
+        id=submitted.id,
+        run_id=submitted.run_id,
+        status=Status.PENDING if submitted.is_due else Status.SCHEDULED,
+        jobs=list(new.jobs),
+        program_data=new.program_data,
+        job_data=new.job_data,
+        step=0,
+        step_retry_count=0,
+        finished_at=None,
+        errored_at=None,
+        error_message=None,
+        created_at=submitted.created_at,
+        updated_at=submitted.created_at,
+        due_at=submitted.due_at,
+        woken_at=None,
+        claimed_by=None,
+        lease_losses=0,
+        resumes=0,
+        awaiting=None,
+        cancelled_at=None,
+        job=new.jobs[0],
+        queue=new.queue,
+        labels=new.labels,
+        submitted_by=new.submitted_by,
+        parent_run_id=new.parent_run_id,
+        traceparent=new.traceparent,
+        notify=new.notify,
+        version=1,
+    )
 
 
 async def _claim_keys(

@@ -1,0 +1,118 @@
+"""App: the HTTP service put together, started and stopped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from program_service.api import (
+    events,
+    explain,
+    health,
+    job_data,
+    problems,
+    programs,
+    registry,
+)
+from program_service.api.auth import Keyring
+from program_service.api.bodies import BodyLimit
+from program_service.api.measured import Measured
+from program_service.api.schemas import ProblemModel
+from program_service.api.services import Services
+from program_service.api.waiting import WaitingRoom
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.migrations import migrate
+from program_service.settings import Settings
+from program_service.telemetry import VERSION, Event, Metrics
+from program_service.wakeups.broker import Broker
+from program_service.wakeups.relay import Relay, Waker
+from program_service.wakeups.submissions import Submissions
+from program_service.wakeups.sweeper import Sweeper
+
+log = structlog.get_logger()
+
+TITLE = "Program Executor"
+DESCRIPTION = (
+    "Runs programs: ordered lists of jobs, one after the other, that go on where they stopped after"
+    " any crash."
+)
+
+
+def create_app(
+    settings: Settings, *, database: Database, broker: Broker, metrics: Metrics
+) -> FastAPI:
+    """Put the service together; its loops run while the application's lifespan does."""
+    waker = Waker(database, broker, metrics)
+    relay = Relay(waker)
+    services = Services(
+        settings=settings,
+        database=database,
+        broker=broker,
+        relay=relay,
+        submissions=Submissions(database, relay, metrics),
+        directory=JobDirectory(database),
+        waiting=WaitingRoom(database),
+        keyring=Keyring.parse(settings.api_keys),
+        metrics=metrics,
+    )
+    sweeper = Sweeper(database, broker, waker, settings=settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if settings.migrate_on_start:
+            await migrate(database)
+        if services.keyring.is_empty:
+            log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
+        loops = (relay.run(), services.submissions.run(), services.waiting.run(), sweeper.run())
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(loop) for loop in loops]
+            log.info(Event.SERVICE_STARTED, version=VERSION)
+            yield
+            for task in running:
+                task.cancel()
+        log.info(Event.SERVICE_STOPPED)
+
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.services = services
+    _install_routes(app)
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Measured, metrics=metrics)
+    return app
+
+
+def _install_routes(app: FastAPI) -> None:
+    modules = (programs, job_data, events, explain, registry, health)
+    for module in modules:
+        app.include_router(module.router)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the problem that every error is."""
+    schema = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = schema["components"]
+    components["schemas"]["ProblemModel"] = ProblemModel.model_json_schema()
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{}, {"key": []}]
+    return schema

@@ -1,0 +1,116 @@
+"""Auth: API keys with scopes, known by their hashes only."""
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+
+from fastapi import Request
+
+from program_service.api.problems import Problem
+
+
+class Scope(StrEnum):
+    """What a key may be used for; admin includes all."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the name of the key, or None where no keys are configured."""
+
+    name: str | None
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Say whether the caller may do this."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+ANYBODY = Caller(None, frozenset(Scope))
+
+
+class Keyring:
+    """The keys of a deployment."""
+
+    def __init__(self, callers: dict[str, Caller]) -> None:
+        """Take {SHA-256 of the key in hex: caller}."""
+        self._callers = callers
+
+    @classmethod
+    def parse(cls, text: str) -> "Keyring":
+        """Read keys as the settings hold them: `name=scope+scope:sha256hex`, separated by spaces.
+
+        Raises:
+            ValueError: an entry is of another form.
+        """
+        callers = {}
+        for entry in text.split():
+            name, _, rest = entry.partition("=")
+            scopes, _, digest = rest.partition(":")
+            known = {scope.value for scope in Scope}
+            if not name or len(digest) != 64 or not set(scopes.split("+")) <= known:  # noqa: PLR2004
+                msg = (
+                    f"the API key entry {name!r} is not of the form name=scope+scope:sha256hex"
+                    f" (scopes: {', '.join(sorted(known))}); `program-executor keys new` makes one"
+                )
+                raise ValueError(msg)
+            granted = frozenset(Scope(scope) for scope in scopes.split("+"))
+            callers[digest.lower()] = Caller(name, granted)
+        return cls(callers)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is configured, so that everybody who can connect may do everything."""
+        return not self._callers
+
+    def caller(self, authorization: str | None) -> Caller | None:
+        """Return whose key an Authorization header carries."""
+        if self.is_empty:
+            return ANYBODY
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            return None
+        # a look-up by hash: how long it takes says nothing about any key
+        return self._callers.get(digest_of(key.strip()))
+
+
+def digest_of(key: str) -> str:
+    """Hash a key. Keys are long and random, so a fast hash is as good as a slow one."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def new_key(name: str) -> str:
+    """Make a key."""
+    return f"pe_{name}_{secrets.token_urlsafe(32)}"
+
+
+def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency that lets only callers with this scope through."""
+
+    async def check(request: Request) -> Caller:
+        keyring: Keyring = request.app.state.services.keyring
+        caller = keyring.caller(request.headers.get("authorization"))
+        if caller is None:
+            detail = "Send a key of this service as `Authorization: Bearer …`."
+            raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        if not caller.may(scope):
+            detail = f"The key {caller.name!r} does not have the scope {scope.value!r}."
+            raise Problem(403, "forbidden", detail)
+        return caller
+
+    return check
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can connect to an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,126 @@
+"""Bodies: JSON that every part of the system can keep, or a clear refusal.
+
+FastAPI reads bodies with Python's own json, which accepts NaN; orjson is strict, but turns integers
+beyond 64 bits into floats. So both are looked for before.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from program_service.api.problems import Problem
+from program_service.bookkeeping.storable import NUL_IN_JSON, holds_nul
+
+MAX_DEPTH = 100
+"""How deep a body may nest: far beyond real data, far below any reader's own limit."""
+
+LONG_NUMBER = re.compile(rb"\d{19,}")
+BIGGEST, SMALLEST = 2**63 - 1, -(2**63)
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:
+        """Parse the body.
+
+        Raises:
+            Problem: it is no JSON, or holds what cannot be kept.
+        """
+        if not hasattr(self, "_json"):
+            self._json = parse(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its bodies strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """Hand the handler a strict request."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def parse(body: bytes) -> Any:
+    """Parse a body strictly.
+
+    Raises:
+        Problem: it is no JSON, or holds what cannot be kept.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        detail = f"The body is not JSON: {error}."
+        raise Problem(400, "malformed_body", detail) from error
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        detail = f"The body nests deeper than {MAX_DEPTH} levels."
+        raise Problem(422, "nested_too_deeply", detail)
+    if NUL_IN_JSON in body and holds_nul(value):
+        detail = (
+            "The body holds the character NUL (\\u0000) in a string, which PostgreSQL cannot store;"
+            " leave it out, or encode binary data as base64."
+        )
+        raise Problem(422, "nul_character", detail)
+    if LONG_NUMBER.search(body) and _has_long_integer(body):
+        detail = "The body holds an integer beyond 64 bits; send it as a string."
+        raise Problem(422, "integer_too_long", detail)
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Measure the nesting, without recursion."""
+    deepest, level = 0, [value]
+    while level:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        deepest += 1
+    return deepest
+
+
+def _has_long_integer(body: bytes) -> bool:
+    """Look for integers that orjson has turned into floats, outside of strings."""
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', body)
+    numbers = re.findall(rb"(?<![\d.eE+-])(-?\d{19,})(?![\d.eE])", outside)
+    return any(not SMALLEST <= int(number) <= BIGGEST for number in numbers if len(number) < 400) or any(
+        len(number) >= 400 for number in numbers  # noqa: PLR2004 - int() of such a text is slow
+    )
+
+
+class BodyLimit:
+    """Refuse bodies over a limit while they arrive, whatever their Content-Length says."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what is received."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                detail = f"The body is longer than {self._max_bytes} bytes."
+                raise Problem(413, "body_too_large", detail, headers={"Connection": "close"})
+            return message
+
+        await self._app(scope, counted, send)

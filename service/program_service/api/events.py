@@ -1,0 +1,61 @@
+"""Events: one program's changes, live, as Server-Sent Events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from program_service.api.programs import Reader, RunId
+from program_service.api.responses import etag, problems
+from program_service.api.schemas import show
+from program_service.api.services import Serving
+from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.ledger.reading import Program, find
+
+router = APIRouter(prefix="/programs", tags=["programs"])
+
+WAIT_S = 3600.0
+
+
+async def found(run_id: RunId, services: Serving) -> Program:
+    """Find the program before the stream begins, so that a wrong id is a 404."""
+    return await services.database.read(find, run_id)
+
+
+@router.get(
+    "/{run_id}/events",
+    summary="Watch a program",
+    response_class=EventSourceResponse,
+    responses=problems(404),
+)
+async def watch_program(
+    program: Annotated[Program, Depends(found)],
+    services: Serving,
+    caller: Reader,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Send the program now and after each change; the stream ends after the final state.
+
+    Changes that follow each other at once may come as one event: each carries the whole state.
+    """
+    del caller
+    seen = last_event_id
+    while True:
+        tag = etag(program).strip('"')
+        if tag != seen:
+            yield _event(program, tag)
+            seen = tag
+        if program.status.is_final:
+            return
+        await services.waiting.wait(program.run_id, version=program.version, timeout_s=WAIT_S)
+        try:
+            program = await services.database.read(find, program.run_id)
+        except ProgramNotFound:
+            return
+
+
+def _event(program: Program, tag: str) -> ServerSentEvent:
+    data = orjson.dumps(show(program), default=str, option=orjson.OPT_UTC_Z).decode()
+    return ServerSentEvent(raw_data=data, event="program", id=tag)

@@ -1,0 +1,135 @@
+"""Explain: why a program is not moving, in words and in fields, and when it will."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+
+from program_service.api.programs import Reader, RunId
+from program_service.api.responses import problems
+from program_service.api.schemas import ExplanationModel
+from program_service.api.services import Serving
+from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.bookkeeping.lifecycle import Status
+
+router = APIRouter(prefix="/programs", tags=["programs"])
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an explanation looks at besides the program."""
+
+    workers: list[Worker]
+    depth: int | None
+    """Wake-ups that wait in the program's queue; None when the broker does not answer."""
+
+
+@router.get("/{run_id}/explain", summary="Explain a program", responses=problems(404))
+async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> ExplanationModel:
+    """Say why a program is not moving and when it will."""
+    del caller
+    program = await services.database.read(find, run_id)
+    beat_s = services.settings.worker_beat_s
+    around = Surroundings(
+        workers=await services.database.read(list_workers, beat_s=beat_s),
+        depth=await services.broker.depth(program.queue),
+    )
+    reason, text = explain(program, around, now=datetime.now(UTC))
+    return ExplanationModel(
+        run_id=run_id,
+        status=program.status,
+        reason=reason,
+        text=text,
+        moves_at=None if program.status.is_final else program.due_at,
+        facts=_facts(program, around),
+    )
+
+
+def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[str, str]:
+    """Return a stable word for the reason, and the reason in words."""
+    final = _explain_final(program)
+    if final:
+        return final
+    if program.status is Status.RUNNING:
+        return _explain_running(program, around, now)
+    if program.status is Status.WAITING:
+        return "awaiting_completion", f"The endpoint of {program.job!r} has yet to complete it."
+    if program.status is Status.RETRYING:
+        text = (
+            f"Step {program.step} ({program.job!r}) failed and is tried again, for the"
+            f" {program.step_retry_count}. time, at {program.due_at}: {program.error_message}"
+        )
+        return "backing_off", text
+    if program.status is Status.SCHEDULED:
+        return "not_due", f"It is not due before {program.due_at}."
+    return _explain_pending(program, around)
+
+
+def _explain_final(program: Program) -> tuple[str, str] | None:
+    match program.status:
+        case Status.FINISHED:
+            return "finished", f"It finished at {program.finished_at}."
+        case Status.CANCELLED:
+            return "cancelled", f"It was cancelled at {program.cancelled_at}; it can be resumed."
+        case Status.ERRORED:
+            text = (
+                f"It errored at step {program.step} ({program.job!r}): {program.error_message};"
+                " it can be resumed."
+            )
+            return "errored", text
+        case _:
+            return None
+
+
+def _explain_running(program: Program, around: Surroundings, now: datetime) -> tuple[str, str]:
+    holder = program.claimed_by
+    if any(worker.name == holder for worker in around.workers):
+        return "running", f"Worker {holder!r} runs step {program.step} ({program.job!r})."
+    if program.due_at is not None and program.due_at > now:
+        text = (
+            f"Worker {holder!r} held it and has not been heard of; another takes over when its lease"
+            f" ends, at {program.due_at}."
+        )
+        return "lease_of_a_lost_worker", text
+    return "lease_lapsed", f"The lease of worker {holder!r} has ended; another takes over soon."
+
+
+def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
+    knowing = [worker for worker in around.workers if program.job in worker.jobs]
+    if not knowing:
+        return "no_worker_knows_the_job", f"No live worker knows the job {program.job!r}."
+    serving = [worker for worker in knowing if program.queue in worker.queues]
+    if not serving:
+        text = (
+            f"{len(knowing)} live workers know {program.job!r}, but none serves the queue"
+            f" {program.queue!r}."
+        )
+        return "no_worker_serves_the_queue", text
+    if around.depth is None:
+        return "broker_down", "The broker does not answer; it runs when the broker is back."
+    if all(worker.busy >= worker.slots for worker in serving):
+        return "workers_are_full", f"All slots of the {len(serving)} workers for it are taken."
+    text = f"It is due, and {around.depth} wake-ups wait in the queue {program.queue!r}."
+    return "queued", text
+
+
+def _facts(program: Program, around: Surroundings) -> dict[str, Any]:
+    return {
+        "job": program.job,
+        "queue": program.queue,
+        "step": program.step,
+        "step_retry_count": program.step_retry_count,
+        "lease_losses": program.lease_losses,
+        "due_at": program.due_at,
+        "claimed_by": program.claimed_by,
+        "error_message": program.error_message,
+        "wakeups_in_queue": around.depth,
+        "workers_that_know_the_job": [
+            worker.name for worker in around.workers if program.job in worker.jobs
+        ],
+        "workers_that_serve_the_queue": [
+            worker.name for worker in around.workers if program.queue in worker.queues
+        ],
+    }

@@ -1,0 +1,79 @@
+"""Health: what probes and Prometheus ask for."""
+
+from collections import defaultdict
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from program_service.api.responses import json_response
+from program_service.api.services import Services, Serving
+from program_service.bookkeeping.database import FAILURES
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger.reading import count_open, oldest_due_ages_s
+from program_service.bookkeeping.ledger.registry import list_workers
+from program_service.bookkeeping.lifecycle import Status
+from program_service.bookkeeping.migrations import is_migrated
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Does the process live?")
+async def livez() -> dict[str, str]:
+    """Answer while the process lives; nothing else is looked at."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Can the service serve?", responses={503: {"description": "No."}})
+async def readyz(services: Serving) -> Response:
+    """Look at database and migrations; without the broker the service is degraded, and ready."""
+    checks = {"database": "ok", "migrations": "ok", "broker": "ok"}
+    try:
+        if not await is_migrated(services.database):
+            checks["migrations"] = "missing: run `program-executor migrate`"
+    except (*FAILURES, BookkeepingError) as error:
+        checks |= {"database": f"down: {type(error).__name__}", "migrations": "unknown"}
+    if await services.broker.depth("default") is None:
+        checks["broker"] = "down: programs are accepted, and run when it is back"
+    is_ready = checks["database"] == checks["migrations"] == "ok"
+    is_degraded = checks["broker"] != "ok"
+    status = "degraded" if is_ready and is_degraded else "ok" if is_ready else "unready"
+    return json_response({"status": status, "checks": checks}, status=200 if is_ready else 503)
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request, services: Serving) -> Response:
+    """Return the metrics; OpenMetrics when the Accept header asks for it."""
+    await _measure_table(services)
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
+        text = openmetrics.generate_latest(services.metrics.registry)
+        return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _measure_table(services: Services) -> None:
+    """Set the gauges that are read from the table; the one place where they come from."""
+    gauges, database = services.metrics, services.database
+    try:
+        counts = await database.read(count_open)
+        ages_s = await database.read(oldest_due_ages_s)
+        workers = await database.read(list_workers, beat_s=services.settings.worker_beat_s)
+    except (*FAILURES, BookkeepingError):
+        return  # the other metrics are worth more than none; /readyz tells of the database
+    for status in Status:
+        if not status.is_final:
+            gauges.programs.labels(status.value).set(counts.get(status, 0))
+    serving: defaultdict[str, int] = defaultdict(int)
+    for worker in workers:
+        for queue in worker.queues:
+            serving[queue] += 1
+    gauges.oldest_due_s.clear()
+    gauges.workers.clear()
+    gauges.queue_depth.clear()
+    for queue in {"default", *ages_s, *serving}:
+        gauges.oldest_due_s.labels(queue).set(ages_s.get(queue, 0.0))
+        gauges.workers.labels(queue).set(serving[queue])
+        gauges.queue_depth.labels(queue).set(await services.broker.depth(queue) or 0)
+    busy = sum(worker.busy for worker in workers)
+    gauges.slots.labels("busy").set(busy)
+    gauges.slots.labels("free").set(sum(worker.slots for worker in workers) - busy)

@@ -1,0 +1,101 @@
+"""Intents: turn a checked request into programs to be written down."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import uuid_utils
+
+from program_service.api.auth import Caller
+from program_service.api.problems import Problem, suggest
+from program_service.api.schemas import ProgramRequest
+from program_service.api.services import Services
+from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
+from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
+from program_service.settings import UnknownJobs
+
+KEY = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^"]+)')
+MAX_KEY = 255
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+async def new_programs(
+    services: Services,
+    requests: Sequence[ProgramRequest],
+    caller: Caller,
+    *,
+    traceparent: str | None,
+    key: str | None = None,
+) -> list[NewProgram]:
+    """Give each request its id and the queue of its first job.
+
+    Raises:
+        Problem: a job is registered nowhere, or the key is of no form.
+    """
+    queues = await services.directory.queues(job for each in requests for job in each.jobs)
+    if services.settings.unknown_jobs is UnknownJobs.REFUSE:
+        _refuse_unknown_jobs(services, requests, queues)
+    # what is no trace context is ignored, as the W3C's recommendation says
+    trace = traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None
+    return [
+        NewProgram(
+            run_id=str(uuid_utils.uuid7()),
+            jobs=each.jobs,
+            queue=queues.get(each.jobs[0], DEFAULT_QUEUE),
+            program_data=each.program_data,
+            job_data=each.job_data,
+            labels=each.labels,
+            start_at=each.start_at,
+            submitted_by=caller.name,
+            traceparent=trace,
+            idempotency=None if key is None else _idempotency(key, each, caller),
+        )
+        for each in requests
+    ]
+
+
+def _refuse_unknown_jobs(
+    services: Services, requests: Sequence[ProgramRequest], queues: dict[str, str]
+) -> None:
+    known = sorted(services.directory.names)
+    fields: list[dict[str, Any]] = []
+    is_batch = len(requests) > 1
+    for index, each in enumerate(requests):
+        for position, job in enumerate(each.jobs):
+            if job in queues:
+                continue
+            place = f"jobs[{position}]"
+            field: dict[str, Any] = {
+                "field": f"programs[{index}].{place}" if is_batch else place,
+                "in": "body",
+                "code": "unknown_job",
+                "message": f"no worker ever registered a job {job!r}",
+            }
+            if near := suggest(job, known):
+                field["hint"] = f"did you mean {near!r}?"
+            fields.append(field)
+    if not fields:
+        return
+    names = sorted({each.jobs[i] for each in requests for i in range(len(each.jobs))} - queues.keys())
+    detail = (
+        f"Unknown jobs: {', '.join(map(repr, names[:10]))}. Start a worker that knows them first,"
+        " or set UNKNOWN_JOBS=accept to have programs wait for one."
+    )
+    raise Problem(422, "unknown_jobs", detail, fields=fields[:100])
+
+
+def _idempotency(header: str, request: ProgramRequest, caller: Caller) -> IdempotencyKey:
+    """Read an Idempotency-Key, quoted or bare, and hash the request that it stands for.
+
+    Raises:
+        Problem: the key is empty, too long, or of no form.
+    """
+    match = KEY.fullmatch(header.strip())
+    key = (match["quoted"] or match["bare"] or "") if match else ""
+    if not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        detail = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters, quoted or bare."
+        raise Problem(422, "bad_idempotency_key", detail)
+    meaning = orjson.dumps(request.model_dump(), option=orjson.OPT_SORT_KEYS)
+    return IdempotencyKey(caller.name or "", key, hashlib.sha256(meaning).hexdigest())

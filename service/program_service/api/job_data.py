@@ -1,0 +1,67 @@
+"""Job data over HTTP: read, replace and merge what one job keeps in a program."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Response
+
+from program_service.api.bodies import StrictRoute
+from program_service.api.problems import Problem
+from program_service.api.programs import Operator, Reader, RunId
+from program_service.api.responses import json_response, problems
+from program_service.api.services import Serving, Services
+from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
+from program_service.bookkeeping.ledger.reading import find
+from program_service.bookkeeping.lifecycle import Json
+
+router = APIRouter(
+    prefix="/programs/{run_id}/job-data/{job}", tags=["job data"], route_class=StrictRoute
+)
+
+JobOfProgram = Annotated[str, Path(description="The name of a job of the program.")]
+JsonBody = Annotated[dict[str, Any], Body(description="A JSON object.")]
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The job's data.", "content": {"application/json": {"schema": {"type": "object"}}}},
+    **problems(400, 404, 413),
+}
+
+
+@router.get("", summary="Read job data", responses=DOCUMENTED)
+async def read(run_id: RunId, job: JobOfProgram, services: Serving, caller: Reader) -> Response:
+    """Return the data of one job; `{}` when none was ever set."""
+    del caller
+    program = await services.database.read(find, run_id)
+    _require_job(job, program.jobs)
+    return json_response(program.job_data.get(job, {}))
+
+
+@router.put("", summary="Replace job data", responses=DOCUMENTED)
+async def replace(
+    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, caller: Operator
+) -> Response:
+    """Replace the data of one job."""
+    del caller
+    return await _edit(services, run_id, job, kind="set", value=body)
+
+
+@router.patch("", summary="Merge into job data", responses=DOCUMENTED)
+async def merge(
+    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, caller: Operator
+) -> Response:
+    """Merge into the data of one job: later properties replace earlier ones of the same name."""
+    del caller
+    return await _edit(services, run_id, job, kind="merge", value=body)
+
+
+async def _edit(
+    services: Services, run_id: str, job: str, *, kind: EditKind, value: Json
+) -> Response:
+    program = await services.database.read(find, run_id)
+    _require_job(job, program.jobs)
+    stored = await services.database.transact(edit_job_data, run_id, job, kind=kind, value=value)
+    return json_response(stored)
+
+
+def _require_job(job: str, jobs: list[str]) -> None:
+    if job not in jobs:
+        detail = f"{job!r} is no job of this program; it has {', '.join(map(repr, jobs[:10]))}."
+        raise Problem(404, "job_not_in_program", detail)

@@ -1,0 +1,184 @@
+"""Problems: every error that a caller sees, as RFC 9457 `application/problem+json`, from one table."""
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from program_service.bookkeeping import errors
+from program_service.bookkeeping.ledger.reading import BadCursor
+from program_service.bookkeeping.storable import NotStorable
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+
+CODES: dict[type[Exception], tuple[int, str]] = {
+    errors.ProgramNotFound: (404, "program_not_found"),
+    errors.AlreadyFinal: (409, "already_final"),
+    errors.NotResumable: (409, "not_resumable"),
+    errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
+    errors.BatchRefused: (422, "refused_by_database"),
+    errors.DatabaseUnavailable: (503, "database_unavailable"),
+    BadCursor: (422, "bad_cursor"),
+    NotStorable: (422, "not_storable"),
+}
+"""What each error of the bookkeeping is for a caller: status and code."""
+
+STATUS_CODES = {
+    400: "malformed_body",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    422: "invalid",
+}
+
+FieldErrors = Sequence[Mapping[str, Any]]
+
+
+class Problem(HTTPException):
+    """Something is wrong with a request; `errors` says where, and what would be right."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        fields: FieldErrors = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take what the caller shall read."""
+        super().__init__(status, detail, dict(headers or {}))
+        self.code = code
+        self.fields = fields
+
+
+def answer(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    fields: FieldErrors = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Write a problem down."""
+    body: dict[str, Any] = {
+        "type": f"urn:program-executor:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+    }
+    if fields:
+        body["errors"] = list(fields)
+    return Response(
+        orjson.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer every error as a problem."""
+    for kind in CODES:
+        app.add_exception_handler(kind, _of_bookkeeping)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(Exception, _of_bug)
+
+
+async def _of_bookkeeping(request: Request, error: Exception) -> Response:
+    status, code = CODES[type(error)]
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning(Event.DATABASE_UNAVAILABLE, during="request", error_message=str(error))
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return answer(request, status=status, code=code, detail=str(error), headers=headers)
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    return answer(
+        request,
+        status=status,
+        code=getattr(error, "code", STATUS_CODES.get(status, "error")),
+        detail=str(error.detail),
+        fields=getattr(error, "fields", ()),
+        headers=error.headers,
+    )
+
+
+async def _of_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [_field(item) for item in error.errors()]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
+    if len(fields) > 3:  # noqa: PLR2004 - three are enough for a sentence
+        detail += f"; and {len(fields) - 3} more"
+    return answer(request, status=422, code="invalid", detail=detail, fields=fields)
+
+
+async def _of_bug(request: Request, error: Exception) -> Response:
+    # the body is never logged: it is the user's data
+    log.error(Event.REQUEST_FAILED, path=request.url.path, exc_info=error)
+    detail = "The service failed; its log has the reason."
+    return answer(request, status=500, code="internal", detail=detail)
+
+
+def _field(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Say where an input is wrong, what is wrong, and what would be right."""
+    kind, path = item["type"], list(item["loc"])
+    place = path[0] if path and path[0] in {"body", "query", "path", "header"} else "body"
+    names = path[1:] if path and path[0] == place else path
+    field = _join(names) or place
+    known = item.get("ctx", {}).get("known", ())
+    message = item["msg"].removeprefix("Value error, ")
+    found = {"field": field, "in": place, "code": kind, "message": message}
+    if kind == "extra_forbidden":
+        name = str(names[-1])
+        found["message"] = f"{name!r} is not a field"
+        if hint := suggest(name, known or FIELDS):
+            found["hint"] = f"did you mean {hint!r}?"
+    return found
+
+
+FIELDS = (
+    "jobs",
+    "program_data",
+    "job_data",
+    "start_at",
+    "labels",
+    "programs",
+    "from_step",
+)
+"""The fields of all request bodies, for hints on misspelt ones."""
+
+
+def suggest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that was probably meant: `jobsData` is `job_data`."""
+    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+    if snake in known:
+        return snake
+    close = get_close_matches(snake, known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _join(path: Sequence[Any]) -> str:
+    """Write a path as people do: `programs[3].jobs[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

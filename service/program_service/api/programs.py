@@ -1,0 +1,222 @@
+"""Programs: submit, follow, cancel and resume."""
+
+import asyncio
+import re
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+
+from program_service.api.auth import Caller, Scope, requires
+from program_service.api.bodies import StrictRoute
+from program_service.api.intents import new_programs
+from program_service.api.problems import Problem
+from program_service.api.responses import (
+    etag,
+    is_known,
+    json_response,
+    problems,
+    program_response,
+)
+from program_service.api.queries import ProgramQuery
+from program_service.api.schemas import (
+    AttemptListModel,
+    BatchModel,
+    BatchRequest,
+    ProgramListModel,
+    ProgramModel,
+    ProgramRequest,
+    ResumeRequest,
+    show,
+)
+from program_service.api.services import Services, Serving
+from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
+from program_service.bookkeeping.ledger.steering import cancel, resume
+from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
+from program_service.bookkeeping.ledger.waking import Due
+from program_service.wakeups.broker import Cancelled
+
+router = APIRouter(prefix="/programs", tags=["programs"], route_class=StrictRoute)
+
+RunId = Annotated[
+    str, Path(min_length=1, max_length=255, pattern=r"^[^\x00]*$", description="The program's id.")
+]
+Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
+Reader = Annotated[Caller, Depends(requires(Scope.READ))]
+Operator = Annotated[Caller, Depends(requires(Scope.OPERATE))]
+TraceParent = Annotated[str | None, Header(include_in_schema=False)]
+
+WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a program",
+    responses={
+        200: {"model": ProgramModel, "description": "The same key and body came before."},
+        201: {"model": ProgramModel, "description": "The program is stored and will run."},
+        **problems(400, 413),
+    },
+)
+async def submit_program(
+    body: ProgramRequest,
+    services: Serving,
+    caller: Submitter,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key and body answers the same program.", max_length=300),
+    ] = None,
+    traceparent: TraceParent = None,
+) -> Response:
+    """Store a program and have it run; 201 means that it is committed."""
+    (new,) = await new_programs(
+        services, [body], caller, traceparent=traceparent, key=idempotency_key
+    )
+    result = await services.submissions.submit(new)
+    if isinstance(result, Mismatched):
+        raise result.error
+    if isinstance(result, Replayed):
+        program = await services.database.read(find, result.run_id)
+        return program_response(program, headers={"Idempotent-Replayed": "true"})
+    services.metrics.submitted.labels("api").inc()
+    program = as_program(new, result)
+    location = f"/programs/{program.run_id}"
+    return program_response(program, status=201, headers={"Location": location})
+
+
+@router.post(
+    "/batch",
+    status_code=201,
+    summary="Submit programs together",
+    responses={
+        201: {"model": BatchModel, "description": "All programs are stored."},
+        **problems(400, 413),
+    },
+)
+async def submit_batch(
+    body: BatchRequest,
+    services: Serving,
+    caller: Submitter,
+    request: Request,
+    traceparent: TraceParent = None,
+) -> Response:
+    """Store 1 to 1,000 programs in one transaction: all or nothing."""
+    if "idempotency-key" in request.headers:
+        detail = "Idempotency-Key works for POST /programs only; submit these programs one by one."
+        raise Problem(422, "idempotency_not_for_batches", detail)
+    new = await new_programs(services, body.programs, caller, traceparent=traceparent)
+    await services.submissions.submit_all(new)
+    services.metrics.submitted.labels("api").inc(len(new))
+    return json_response({"programs": [{"run_id": each.run_id} for each in new]}, status=201)
+
+
+@router.get(
+    "/{run_id}",
+    summary="Follow a program",
+    responses={
+        200: {"model": ProgramModel},
+        304: {"description": "The program is as the ETag says."},
+        **problems(404),
+    },
+)
+async def get_program(
+    run_id: RunId,
+    services: Serving,
+    caller: Reader,
+    request: Request,
+    prefer: Annotated[
+        str | None, Header(description="`wait=20` holds until the program has ended.")
+    ] = None,
+) -> Response:
+    """Return a program as it stands now."""
+    del caller
+    program = await services.database.read(find, run_id)
+    headers = {}
+    if prefer and (match := WAIT.search(prefer)):
+        wait_s = min(float(match[1]), services.settings.max_wait_s)
+        program = await _until_final(services, program, wait_s)
+        headers["Preference-Applied"] = f"wait={match[1]}"
+    if is_known(request, etag(program)):
+        return Response(status_code=304, headers={"ETag": etag(program), **headers})
+    return program_response(program, headers=headers)
+
+
+async def _until_final(services: Services, program: Program, wait_s: float) -> Program:
+    """Wait until the program has ended, or the time is over."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while not program.status.is_final:
+        left_s = deadline - loop.time()
+        if left_s <= 0:
+            break
+        await services.waiting.wait(program.run_id, version=program.version, timeout_s=left_s)
+        program = await services.database.read(find, program.run_id)
+    return program
+
+
+@router.get(
+    "",
+    summary="List programs",
+    responses={200: {"model": ProgramListModel}, **problems()},
+)
+async def list_all(
+    wanted: Annotated[ProgramQuery, Query()], services: Serving, caller: Reader
+) -> Response:
+    """List programs, newest first or `order=oldest`, by pages."""
+    del caller
+    page = await services.database.read(
+        list_programs, wanted.as_filter(), limit=wanted.limit, cursor=wanted.cursor
+    )
+    headers = {}
+    if page.next_cursor:
+        query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": page.next_cursor}
+        headers["Link"] = f'</programs?{urlencode(query, doseq=True)}>; rel="next"'
+    shown = [show(program) for program in page.programs]
+    return json_response({"programs": shown, "next_cursor": page.next_cursor}, headers=headers)
+
+
+@router.post(
+    "/{run_id}/cancel",
+    summary="Cancel a program",
+    responses={200: {"model": ProgramModel}, **problems(404, 409)},
+)
+async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> Response:
+    """End a program now, also while a worker runs its step."""
+    del caller
+    program = await services.database.transact(cancel, run_id)
+    await services.broker.announce(Cancelled(run_id))
+    return program_response(program)
+
+
+@router.post(
+    "/{run_id}/resume",
+    summary="Resume a program",
+    responses={200: {"model": ProgramModel}, **problems(400, 404, 409)},
+)
+async def resume_program(
+    run_id: RunId, services: Serving, caller: Operator, body: ResumeRequest | None = None
+) -> Response:
+    """Let an errored or cancelled program go on from its failed step, or from another."""
+    del caller
+    from_step = body.from_step if body else None
+    before = await services.database.read(find, run_id)
+    queues = await services.directory.queues(before.jobs)
+    program = await services.database.transact(
+        resume, run_id, queues=queues, from_step=from_step
+    )
+    if program.due_at is not None:
+        row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
+        services.relay.wake_soon([row], committed_at=program.due_at)
+    return program_response(program)
+
+
+@router.get(
+    "/{run_id}/attempts",
+    summary="List the tries of a program's steps",
+    responses={200: {"model": AttemptListModel}, **problems(404)},
+)
+async def get_attempts(run_id: RunId, services: Serving, caller: Reader) -> AttemptListModel:
+    """Return every try of every step."""
+    del caller
+    return AttemptListModel.of(await services.database.read(list_attempts, run_id))

@@ -1,0 +1,63 @@
+"""Queries: what may be asked of the list of programs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from program_service.api.schemas import Moment
+from program_service.bookkeeping.ledger.reading import Filter
+from program_service.bookkeeping.lifecycle import Status
+
+MAX_PAGE = 200
+
+Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
+Label = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^:\x00]+:[^\x00]*$")]
+
+
+class ProgramQuery(BaseModel):
+    """Filters, order and page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only programs of this status.")
+    job: Text | None = Field(None, description="Only programs whose current job this is.")
+    queue: Text | None = Field(None, description="Only programs in this queue.")
+    label: list[Label] = Field(
+        default_factory=list, description="Only with this label, as `key:value`; may be repeated."
+    )
+    in_progress: bool = Field(default=False, description="Only programs that have not ended.")
+    step_retry_count_gte: int | None = Field(
+        None, ge=0, lt=2**31, description="Only with so many retries of the current step."
+    )
+    created_after: Moment | None = Field(None, description="Only programs submitted later.")
+    created_before: Moment | None = Field(None, description="Only programs submitted earlier.")
+    error: Text | None = Field(
+        None, min_length=1, description="Only with this in `error_message`; needs `created_after`."
+    )
+    order: Literal["newest", "oldest"] = Field("newest", description="Which come first.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many a page has.")
+    cursor: str | None = Field(
+        None, max_length=200, description="From the Link header of the page before."
+    )
+
+    @model_validator(mode="after")
+    def _error_needs_a_bound(self) -> Self:
+        if self.error is not None and self.created_after is None:
+            msg = "error needs created_after: a search in texts without it would read every program"
+            raise ValueError(msg)
+        return self
+
+    def as_filter(self) -> Filter:
+        """Return the filter in the words of the ledger."""
+        return Filter(
+            status=self.status,
+            job=self.job,
+            queue=self.queue,
+            labels=[(key, value) for key, _, value in (each.partition(":") for each in self.label)],
+            is_in_progress=self.in_progress,
+            step_retry_count_gte=self.step_retry_count_gte,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            error=self.error,
+            is_oldest_first=self.order == "oldest",
+        )

@@ -1,0 +1,52 @@
+"""Registry over HTTP: which jobs there are, and which workers live."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from program_service.api.problems import Problem
+from program_service.api.programs import Reader
+from program_service.api.responses import problems
+from program_service.api.schemas import JobListModel, JobModel, WorkerListModel, WorkerModel
+from program_service.api.services import Services, Serving
+from program_service.bookkeeping.ledger.registry import Worker, list_jobs, list_workers
+
+router = APIRouter(tags=["jobs and workers"])
+
+
+@router.get("/jobs", summary="List jobs", responses=problems())
+async def get_jobs(services: Serving, caller: Reader) -> JobListModel:
+    """Return every job that a worker ever registered."""
+    del caller
+    workers = await _workers(services)
+    jobs = await services.database.read(list_jobs)
+    return JobListModel(jobs=[JobModel.of(job, workers) for job in jobs])
+
+
+@router.get("/jobs/{name}", summary="Look at a job", responses=problems(404))
+async def get_job(
+    name: Annotated[str, Path(description="The name of the job.")],
+    services: Serving,
+    caller: Reader,
+) -> JobModel:
+    """Return one job."""
+    del caller
+    workers = await _workers(services)
+    for job in await services.database.read(list_jobs):
+        if job.name == name:
+            return JobModel.of(job, workers)
+    detail = f"No worker ever registered a job {name!r}."
+    raise Problem(404, "job_not_found", detail)
+
+
+@router.get("/workers", summary="List workers", responses=problems())
+async def get_workers(services: Serving, caller: Reader) -> WorkerListModel:
+    """Return the workers that live."""
+    del caller
+    workers = [WorkerModel.model_validate(worker) for worker in await _workers(services)]
+    return WorkerListModel(workers=workers)
+
+
+async def _workers(services: Services) -> list[Worker]:
+    beat_s = services.settings.worker_beat_s
+    return await services.database.read(list_workers, beat_s=beat_s)

@@ -1,0 +1,61 @@
+"""Responses: JSON written by orjson, ETags, and what the documents say of errors."""
+
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+
+from program_service.api.schemas import show
+from program_service.bookkeeping.ledger.reading import Program
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document errors that a route may answer, besides those that any may."""
+    texts = {
+        400: "The body is no JSON.",
+        401: "No key, or an unknown one.",
+        403: "The key lacks the scope.",
+        404: "There is no such thing.",
+        409: "The program's state does not allow it.",
+        413: "The body is too long.",
+        422: "Something in the request is wrong; `errors` says what.",
+        503: "The database does not answer; try again after `Retry-After` seconds.",
+    }
+    return {
+        status: {
+            "description": texts[status],
+            "content": {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemModel"}}
+            },
+        }
+        for status in sorted({*statuses, 401, 403, 422, 503})
+    }
+
+
+def json_response(
+    content: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Answer JSON; moments are RFC 3339 in UTC with Z."""
+    body = orjson.dumps(content, default=str, option=orjson.OPT_UTC_Z)
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def program_response(
+    program: Program, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Answer a program with its ETag."""
+    tagged = {"ETag": etag(program), "Cache-Control": "no-cache", **(headers or {})}
+    return json_response(show(program), status=status, headers=tagged)
+
+
+def etag(program: Program) -> str:
+    """Return the strong ETag: the version, and the status, which also changes as time passes."""
+    return f'"{program.version}-{program.status}"'
+
+
+def is_known(request: Request, tag: str) -> bool:
+    """Say whether a conditional request has this ETag already."""
+    sent = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
+    return "*" in sent or any(part.removeprefix("W/") == tag for part in sent)
+
+

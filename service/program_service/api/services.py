@@ -1,0 +1,40 @@
+"""Services: what the routes work with, made once in `app`."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+
+from program_service.api.auth import Keyring
+from program_service.api.waiting import WaitingRoom
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.directory import JobDirectory
+from program_service.settings import Settings
+from program_service.telemetry import Metrics
+from program_service.wakeups.broker import Broker
+from program_service.wakeups.relay import Relay
+from program_service.wakeups.submissions import Submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the service that routes use."""
+
+    settings: Settings
+    database: Database
+    broker: Broker
+    relay: Relay
+    submissions: Submissions
+    directory: JobDirectory
+    waiting: WaitingRoom
+    keyring: Keyring
+    metrics: Metrics
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the application that serves a request."""
+    services: Services = request.app.state.services
+    return services
+
+
+Serving: TypeAlias = Annotated[Services, Depends(services_of)]
