@@ -8,7 +8,15 @@ from typing import Any
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+disable_created_metrics()  # a line more for each series, which nobody asks for
 
 VERSION = installed_version("program-executor")
 
@@ -134,6 +142,19 @@ class Metrics:
         )
 
 
+class StderrHandler(logging.StreamHandler[Any]):
+    """Write to what standard error is now: a progress bar may have put itself in its place."""
+
+    @property
+    def stream(self) -> Any:
+        """Return standard error."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: object) -> None:
+        """Keep standard error."""
+
+
 def configure_logging(*, level: str, is_json: bool) -> None:
     """Send our events and those of libraries to standard error, one line each.
 
@@ -162,7 +183,7 @@ def configure_logging(*, level: str, is_json: bool) -> None:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     structlog.configure(

@@ -145,7 +145,7 @@ def _field(item: Mapping[str, Any]) -> dict[str, Any]:
     names = path[1:] if path and path[0] == place else path
     field = _join(names) or place
     known = item.get("ctx", {}).get("known", ())
-    message = item["msg"].removeprefix("Value error, ")
+    message = MESSAGES.get(kind, item["msg"].removeprefix("Value error, "))
     found = {"field": field, "in": place, "code": kind, "message": message}
     if kind == "extra_forbidden":
         name = str(names[-1])
@@ -154,6 +154,13 @@ def _field(item: Mapping[str, Any]) -> dict[str, Any]:
             found["hint"] = f"did you mean {hint!r}?"
     return found
 
+
+MESSAGES = {
+    "model_attributes_type": "a JSON object is needed",
+    "missing": "this is required",
+    "timezone_aware": "a moment needs a zone, as in 2027-01-31T08:00:00Z",
+}
+"""Pydantic's words, where ours are plainer."""
 
 FIELDS = (
     "jobs",

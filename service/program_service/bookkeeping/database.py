@@ -154,7 +154,7 @@ class Database:
                     return await work(books, *args, **kwargs)
             except FAILURES as error:
                 if not is_transient(error):
-                    raise BatchRefused(str(error)) from error
+                    raise BatchRefused(str(getattr(error, "orig", error))) from error
                 if time.monotonic() + pause_s >= deadline:
                     raise DatabaseUnavailable from error
             await asyncio.sleep(pause_s)
@@ -243,6 +243,7 @@ def driver_url(url: str) -> sa.URL:
 
 def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
     options: dict[str, Any] = {
+        "hide_parameters": True,  # they are the users' data, and errors are logged
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
     }

@@ -1,0 +1,60 @@
+"""Program Executor: run ordered lists of jobs that finish no matter what breaks.
+
+    from program_executor import job, RetryableError
+
+    @job("charge", timeout_s=30)
+    async def charge(ctx):
+        ...
+        return {"receipt": "…"}
+
+Names are imported when they are first used, so that `import program_executor` is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from program_executor.async_client import AsyncClient as AsyncClient
+    from program_executor.client import Client as Client
+    from program_executor.exchange import ProblemError as ProblemError
+    from program_service.bookkeeping.lifecycle import Retry as Retry
+    from program_workers.context import JobContext as JobContext
+    from program_workers.context import ThreadJobContext as ThreadJobContext
+    from program_workers.errors import IgnorableError as IgnorableError
+    from program_workers.errors import JobError as JobError
+    from program_workers.errors import RetryableError as RetryableError
+    from program_workers.library import Job as Job
+    from program_workers.library import JobLibrary as JobLibrary
+    from program_workers.library import job as job
+    from program_workers.library import on_error as on_error
+    from program_workers.library import on_finish as on_finish
+    from program_workers.library import on_retry as on_retry
+    from program_workers.observer import ProgramEvent as ProgramEvent
+
+_HOMES = {
+    "AsyncClient": "program_executor.async_client",
+    "Client": "program_executor.client",
+    "ProblemError": "program_executor.exchange",
+    "Retry": "program_service.bookkeeping.lifecycle",
+    "JobContext": "program_workers.context",
+    "ThreadJobContext": "program_workers.context",
+    "IgnorableError": "program_workers.errors",
+    "JobError": "program_workers.errors",
+    "RetryableError": "program_workers.errors",
+    "Job": "program_workers.library",
+    "JobLibrary": "program_workers.library",
+    "job": "program_workers.library",
+    "on_error": "program_workers.library",
+    "on_finish": "program_workers.library",
+    "on_retry": "program_workers.library",
+    "ProgramEvent": "program_workers.observer",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the keys are the names
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from where it is defined."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Commands of `program-executor`, by what they are about."""

@@ -1,0 +1,56 @@
+"""Check-up: what `program-executor doctor` looks at."""
+
+from dataclasses import dataclass
+
+from program_service.api.auth import Keyring, is_loopback
+from program_service.bookkeeping.database import FAILURES, Database
+from program_service.bookkeeping.migrations import is_migrated
+from program_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, and what to do about it."""
+
+    what: str
+    is_good: bool
+    text: str
+
+
+async def check_up(settings: Settings) -> list[Finding]:
+    """Look at everything that a deployment needs."""
+    return [*await _database(settings), _keys(settings)]
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    try:
+        database = Database.connect(
+            settings.database_url.get_secret_value(), table_name=settings.table_name
+        )
+    except ValueError as error:
+        return [Finding("database", is_good=False, text=str(error))]
+    try:
+        is_current = await is_migrated(database)
+    except FAILURES as error:
+        text = f"no answer ({type(error).__name__}): look at DATABASE_URL, and whether it runs"
+        return [Finding("database", is_good=False, text=text)]
+    finally:
+        await database.close()
+    tables = "up to date" if is_current else "not up to date: run `program-executor migrate`"
+    return [
+        Finding("database", is_good=True, text="answers"),
+        Finding("tables", is_good=is_current, text=tables),
+    ]
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        keyring = Keyring.parse(settings.api_keys)
+    except ValueError as error:
+        return Finding("keys", is_good=False, text=str(error))
+    if not keyring.is_empty:
+        return Finding("keys", is_good=True, text="configured")
+    if is_loopback(settings.host):
+        return Finding("keys", is_good=True, text="none; the API listens on loopback only")
+    text = f"none, but HOST is {settings.host!r}: make one with `program-executor keys new`"
+    return Finding("keys", is_good=False, text=text)

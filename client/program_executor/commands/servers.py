@@ -1,0 +1,65 @@
+"""Commands that run servers: dev, serve, work, migrate."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Jobs = Annotated[
+    list[str] | None, typer.Argument(help="Modules with jobs, such as shop.jobs.", show_default=False)
+]
+Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(dev)
+    app.command()(migrate)
+
+
+def dev(
+    jobs: Jobs = None,
+    *,
+    data: Annotated[Path, typer.Option(help="Where the SQLite file is kept.")] = Path(
+        "program-executor-data"
+    ),
+    demo: Annotated[bool, typer.Option("--demo", help="Run a program and show it.")] = False,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop after the demo.")] = False,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run everything in one process: the API and a worker on a SQLite file, without a broker."""
+    from program_executor.dev import DevOptions, run_dev  # noqa: PLC0415
+    from program_executor.processes import run  # noqa: PLC0415
+
+    settings = _settings(jobs=jobs or None, host=host, port=port)
+    options = DevOptions(data=data, is_demo=demo, exits=exit_)
+    raise typer.Exit(run(run_dev(settings, options)))
+
+
+def migrate() -> None:
+    """Bring the tables up to date; `serve` and `dev` do it when they start."""
+    from program_executor.processes import run  # noqa: PLC0415
+    from program_service.bookkeeping.database import Database  # noqa: PLC0415
+    from program_service.bookkeeping.migrations import migrate as bring_up_to_date  # noqa: PLC0415
+
+    settings = _settings()
+
+    async def bring() -> None:
+        url = settings.database_url.get_secret_value()
+        database = Database.connect(url, table_name=settings.table_name)
+        try:
+            await bring_up_to_date(database)
+        finally:
+            await database.close()
+
+    run(bring())
+    typer.echo(f"The tables of {settings.table_name!r} are up to date.")
+
+
+def _settings(**given: Any) -> Any:
+    """Read the settings; options of the command line come first."""
+    from program_service.settings import Settings  # noqa: PLC0415
+
+    return Settings(**{name: value for name, value in given.items() if value is not None})

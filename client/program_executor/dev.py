@@ -1,0 +1,103 @@
+"""Dev: everything in one process, on a SQLite file and without a broker; to try and to develop."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from pydantic import SecretStr
+
+from program_executor.demo.show import show_demo
+from program_executor.processes import address, listen, require_keys, server, stop_on_signals
+from program_service.api.app import create_app
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.migrations import migrate
+from program_service.settings import Settings
+from program_service.telemetry import Metrics, configure_logging
+from program_service.wakeups.memory import MemoryBroker
+from program_workers.library import JobLibrary
+from program_workers.worker import Worker
+
+LEASE_S = 5.0
+"""Short, so that after a kill -9 programs go on soon; one process renews without trouble."""
+
+INTERRUPTED = 130
+"""The shells' exit code for a command that was stopped by Ctrl-C."""
+
+JOBS = ("program_executor.demo.jobs",)
+"""Jobs that are always there, besides those of the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line says."""
+
+    data: Path
+    is_demo: bool = False
+    exits: bool = False
+
+
+def dev_settings(given: Settings, options: DevOptions) -> Settings:
+    """Fill in what was not set with what suits one process on one machine."""
+    defaults = {
+        "database_url": SecretStr(f"sqlite:///{options.data / 'programs.db'}"),
+        "lease_s": LEASE_S,
+        "wake_again_s": LEASE_S,
+        "grace_s": 5.0,
+        # always the same: a new process takes the place of one that was killed
+        "worker_name": "dev",
+        "log_format": "pretty",
+        "log_level": "ERROR" if options.is_demo else "INFO",
+    }
+    fresh = {name: value for name, value in defaults.items() if name not in given.model_fields_set}
+    return given.model_copy(update=fresh | {"jobs": [*JOBS, *given.jobs]})
+
+
+async def run_dev(given: Settings, options: DevOptions) -> int:
+    """Serve until Ctrl-C, or until the demo is over; return the exit code.
+
+    Raises:
+        UsageError: the port is taken, or the address needs keys.
+        LibraryError: the jobs cannot be used.
+    """
+    settings = dev_settings(given, options)
+    require_keys(settings)
+    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    library = JobLibrary.of_modules(settings.jobs)
+    options.data.mkdir(parents=True, exist_ok=True)
+    listener = listen(settings.host, settings.port)
+    database = Database.connect(
+        settings.database_url.get_secret_value(), table_name=settings.table_name
+    )
+    broker, metrics = MemoryBroker(), Metrics()
+    app = create_app(settings, database=database, broker=broker, metrics=metrics)
+    worker = Worker(settings, database, broker, library=library, metrics=metrics)
+    api, stopping = server(app), asyncio.Event()
+    try:
+        await migrate(database)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(api.serve([listener]))
+            working = tasks.create_task(worker.run(stopping))
+            await worker.is_ready.wait()
+            attending = tasks.create_task(_attend(address(listener), options))
+            with stop_on_signals(attending.cancel):
+                await asyncio.wait([attending])
+            stopping.set()
+            await working
+            api.should_exit = True
+    finally:
+        await database.close()
+    interrupted = INTERRUPTED if options.exits else 0
+    return interrupted if attending.cancelled() else attending.result()
+
+
+async def _attend(url: str, options: DevOptions) -> int:
+    """Say where we are, show the demo, and go on until told to stop."""
+    for what, path in (("API", "/programs"), ("OpenAPI", "/openapi.json"), ("Metrics", "/metrics")):
+        typer.echo(f"{what:<10} {url}{path}")
+    code = await show_demo(url, options.data) if options.is_demo else 0
+    if options.exits:
+        return code
+    typer.echo("Serving until Ctrl-C.")
+    await asyncio.Event().wait()
+    return code

@@ -1,0 +1,99 @@
+"""Exchange: how a call is sent, answered and repeated, without I/O, for both clients."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import httpx
+
+from program_executor.calls import Call, Json
+
+TIMEOUT_S = 10.0
+TRIES = 6
+FIRST_PAUSE_S = 0.2
+
+PASSING = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+"""Answers after which the same request may succeed."""
+
+
+class ProblemError(Exception):
+    """The service refused a request; `problem` is its RFC 9457 answer."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        """Take the answer."""
+        self.status = status
+        self.problem = problem
+        self.code = str(problem.get("code", "error"))
+        super().__init__(f"{status} {self.code}: {problem.get('detail', 'no detail')}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait before the next try."""
+
+    seconds: float
+
+
+Answer: TypeAlias = httpx.Response | httpx.TransportError
+Exchange: TypeAlias = Generator[Call | Pause, Answer | None, Any]
+"""Yields what to do, takes what came of it, and returns the content of the answer."""
+
+
+def exchange(call: Call) -> Exchange:
+    """Send a call, again while that is safe and may help.
+
+    Raises:
+        ProblemError: the service refused.
+        httpx.TransportError: the service cannot be reached.
+    """
+    tries = TRIES if call.is_safe_to_repeat else 1
+    for tried in range(tries):
+        answer = yield call
+        assert answer is not None
+        is_answered = isinstance(answer, httpx.Response) and answer.status_code not in PASSING
+        if is_answered or tried + 1 == tries:
+            break
+        yield Pause(_pause_s(tried, answer))
+    return _content(answer)
+
+
+def _pause_s(tried: int, answer: Answer) -> float:
+    backoff_s = FIRST_PAUSE_S * 2**tried
+    if isinstance(answer, httpx.TransportError):
+        return backoff_s
+    after = answer.headers.get("retry-after", "")
+    return max(backoff_s, float(after) if after.isdigit() else 0.0)
+
+
+def _content(answer: Answer) -> Any:
+    if isinstance(answer, httpx.TransportError):
+        raise answer
+    if answer.is_success:
+        return answer.json()
+    is_json = answer.headers.get("content-type", "").endswith("json")
+    problem = answer.json() if is_json else {"detail": answer.text[:500]}
+    raise ProblemError(answer.status_code, problem)
+
+
+def request_options(call: Call) -> dict[str, Any]:
+    """Return a call as arguments of httpx."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        "json": call.json,
+        "params": dict(call.params),
+        "headers": dict(call.headers),
+        "timeout": TIMEOUT_S + call.hold_s,
+    }
+
+
+def client_options(url: str, key: str | None, transport: Any) -> dict[str, Any]:
+    """Return the arguments of an httpx client for a service."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"base_url": url, "headers": headers, "timeout": TIMEOUT_S, "transport": transport}

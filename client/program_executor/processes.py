@@ -1,0 +1,112 @@
+"""Processes: what the commands that run a server have in common."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from program_service.api.auth import Keyring, is_loopback
+from program_service.settings import Settings
+
+R = TypeVar("R")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class UsageError(Exception):
+    """Something is wrong with how a command was called; the message says what would be right."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn without signal handlers of its own: we stop it when the worker has stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def require_keys(settings: Settings) -> None:
+    """Refuse to listen to other machines without API keys.
+
+    Raises:
+        UsageError: the address is not of this machine alone, and no key is configured.
+    """
+    try:
+        keyring = Keyring.parse(settings.api_keys)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if keyring.is_empty and not is_loopback(settings.host):
+        msg = (
+            f"without API keys the service listens on loopback only, not on {settings.host!r}: make a"
+            " key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
+        )
+        raise UsageError(msg)
+
+
+def server(app: ASGIApp, *, keep_lifespan: bool = True) -> Server:
+    """Make a server for an application; it is given its socket when it serves."""
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on" if keep_lifespan else "off",
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket of a server, so that a taken port is told before anything starts.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        msg = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        raise UsageError(msg) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` on SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def run(main: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine in an event loop, uvloop's where there is one."""
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    return uvloop.run(main)
