@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from program_executor.async_client import AsyncClient as AsyncClient
     from program_executor.client import Client as Client
     from program_executor.exchange import ProblemError as ProblemError
-    from program_service.bookkeeping.lifecycle import Retry as Retry
+    from program_service.bookkeeping.retry import Retry as Retry
     from program_workers.context import JobContext as JobContext
     from program_workers.context import ThreadJobContext as ThreadJobContext
     from program_workers.errors import IgnorableError as IgnorableError
@@ -35,7 +35,7 @@ _HOMES = {
     "AsyncClient": "program_executor.async_client",
     "Client": "program_executor.client",
     "ProblemError": "program_executor.exchange",
-    "Retry": "program_service.bookkeeping.lifecycle",
+    "Retry": "program_service.bookkeeping.retry",
     "JobContext": "program_workers.context",
     "ThreadJobContext": "program_workers.context",
     "IgnorableError": "program_workers.errors",
@@ -56,5 +56,6 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - the keys are the names
 def __getattr__(name: str) -> Any:
     """Import a name from where it is defined."""
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
     return getattr(import_module(_HOMES[name]), name)

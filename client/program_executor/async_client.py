@@ -1,8 +1,8 @@
 """Async client: talk to the service from an event loop.
 
-    async with AsyncClient("https://programs.example", key="pe_…") as client:
-        program = await client.submit(["charge", "provision", "mail"])
-        program = await client.wait(program["run_id"])
+async with AsyncClient("https://programs.example", key="pe_…") as client:
+    program = await client.submit(["charge", "provision", "mail"])
+    program = await client.wait(program["run_id"])
 """
 
 import asyncio
@@ -78,11 +78,15 @@ class AsyncClient:
     ) -> Program:
         """Submit a program; options are program_data, job_data, start_at and labels."""
         body = Submission(**options).body(jobs)
-        return cast("Program", await self.send(calls.submit(body, idempotency_key or str(uuid.uuid4()))))
+        return cast(
+            "Program", await self.send(calls.submit(body, idempotency_key or str(uuid.uuid4())))
+        )
 
     async def submit_batch(self, programs: Sequence[Json]) -> list[str]:
         """Submit programs, all or nothing, and return their run_ids."""
-        return [each["run_id"] for each in (await self.send(calls.submit_batch(programs)))["programs"]]
+        return [
+            each["run_id"] for each in (await self.send(calls.submit_batch(programs)))["programs"]
+        ]
 
     async def get(self, run_id: str, *, wait_s: float = 0) -> Program:
         """Return a program as it stands now, or within `wait_s` seconds, once it has ended."""
@@ -102,7 +106,8 @@ class AsyncClient:
             if program["status"] in FINAL:
                 return program
             if clock() >= deadline:
-                raise TimeoutError(f"{run_id} is {program['status']} after {timeout_s} s")
+                message = f"{run_id} is {program['status']} after {timeout_s} s"
+                raise TimeoutError(message)
 
     async def page(self, **filters: Any) -> ProgramPage:
         """Return one page of programs; filters are those of `GET /programs`."""

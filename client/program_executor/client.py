@@ -1,8 +1,8 @@
 """Client: talk to the service from Python.
 
-    with Client("https://programs.example", key="pe_…") as client:
-        program = client.submit(["charge", "provision", "mail"], program_data={"customer": 42})
-        program = client.wait(program["run_id"])
+with Client("https://programs.example", key="pe_…") as client:
+    program = client.submit(["charge", "provision", "mail"], program_data={"customer": 42})
+    program = client.wait(program["run_id"])
 """
 
 import time
@@ -104,7 +104,8 @@ class Client:
             if program["status"] in FINAL:
                 return program
             if time.monotonic() >= deadline:
-                raise TimeoutError(f"{run_id} is {program['status']} after {timeout_s} s")
+                message = f"{run_id} is {program['status']} after {timeout_s} s"
+                raise TimeoutError(message)
 
     def page(self, **filters: Any) -> ProgramPage:
         """Return one page of programs; filters are those of `GET /programs`."""

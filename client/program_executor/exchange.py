@@ -58,13 +58,13 @@ def exchange(call: Call) -> Exchange:
         assert answer is not None
         is_answered = isinstance(answer, httpx.Response) and answer.status_code not in PASSING
         if is_answered or tried + 1 == tries:
-            break
+            return _content(answer)
         yield Pause(_pause_s(tried, answer))
-    return _content(answer)
+    return None  # pragma: no cover - the last try has returned or raised
 
 
 def _pause_s(tried: int, answer: Answer) -> float:
-    backoff_s = FIRST_PAUSE_S * 2**tried
+    backoff_s: float = FIRST_PAUSE_S * 2**tried
     if isinstance(answer, httpx.TransportError):
         return backoff_s
     after = answer.headers.get("retry-after", "")

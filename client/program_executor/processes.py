@@ -44,8 +44,8 @@ def require_keys(settings: Settings) -> None:
         raise UsageError(str(error)) from error
     if keyring.is_empty and not is_loopback(settings.host):
         msg = (
-            f"without API keys the service listens on loopback only, not on {settings.host!r}: make a"
-            " key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
+            f"without API keys the service listens on loopback only, not on {settings.host!r}: make"
+            " a key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
         )
         raise UsageError(msg)
 
@@ -80,7 +80,7 @@ def listen(host: str, port: int) -> socket.socket:
         msg = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
         raise UsageError(msg) from error
     listener.listen(2048)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - the name says it
     return listener
 
 
@@ -91,7 +91,7 @@ def address(listener: socket.socket) -> str:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Generator[None]:
+def stop_on_signals(stop: Callable[[], object]) -> Generator[None]:
     """Call `stop` on SIGINT and SIGTERM."""
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:

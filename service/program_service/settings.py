@@ -43,13 +43,20 @@ def _words(text: str | list[str]) -> list[str]:
     return text
 
 
+MAX_TABLE_NAME = 40
+
+
 def _table_name(name: str) -> str:
     """Refuse names that would need quoting, or that leave no room for the derived names."""
-    if not (name.isascii() and name.isidentifier() and name == name.lower() and len(name) <= 40):
-        msg = f"{name!r}: use at most 40 lower-case letters, digits and underscores"
+    if not (
+        name.isascii()
+        and name.isidentifier()
+        and name == name.lower()
+        and len(name) <= MAX_TABLE_NAME
+    ):
+        msg = f"{name!r}: use at most {MAX_TABLE_NAME} lower-case letters, digits and underscores"
         raise ValueError(msg)
     return name
-
 
 
 WordList = Annotated[list[str], NoDecode, AfterValidator(_words)]
@@ -65,7 +72,8 @@ class Settings(BaseSettings):
         description="The bookkeeping database: `postgresql://…` or `sqlite:///path`.",
     )
     amqp_url: SecretStr | None = Field(
-        None, description="RabbitMQ, as `amqp://user:password@host/vhost`. Needed by serve and work."
+        None,
+        description="RabbitMQ, as `amqp://user:password@host/vhost`. Needed by serve and work.",
     )
     table_name: Annotated[str, AfterValidator(_table_name)] = Field(
         "programs", description="The program table; all other table names derive from it."
@@ -103,7 +111,7 @@ class Settings(BaseSettings):
 
     jobs: WordList = Field(
         default_factory=list,
-        description="Modules and packages with jobs, separated by commas; every module is imported.",
+        description="Modules or packages with jobs, separated by commas; of a package all modules.",
     )
     queues: WordList = Field(
         default_factory=lambda: ["default"],

@@ -93,7 +93,8 @@ class Metrics:
         self.published = self._counter("wakeups_published", "Wake-ups sent", "result")
         self.received = self._counter("wakeups_received", "Wake-ups that arrived", "result")
         self.confirm_s = self._histogram(
-            "publish_confirm_seconds", "From sending wake-ups to their confirmation",
+            "publish_confirm_seconds",
+            "From sending wake-ups to their confirmation",
             buckets=FAST_BUCKETS,
         )
 
@@ -108,7 +109,9 @@ class Metrics:
             "http_requests", "Requests answered", "route", "method", "code"
         )
         self.request_s = self._histogram(
-            "http_request_duration_seconds", "How long an answer took", "route",
+            "http_request_duration_seconds",
+            "How long an answer took",
+            "route",
             buckets=FAST_BUCKETS,
         )
 

@@ -1,7 +1,7 @@
 """Context: what a job sees of its program, and how it keeps its data.
 
-An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `ThreadJobContext`, whose
-calls block its thread. Both speak with the same `StepDesk`.
+An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `ThreadJobContext`,
+whose calls block its thread. Both speak with the same `StepDesk`.
 """
 
 import asyncio
@@ -56,7 +56,8 @@ class Results(Mapping[str, Json]):
     def __getitem__(self, job: str) -> Json:
         """Return the data of a job of this program."""
         if job not in self._program.jobs:
-            raise KeyError(f"{job!r} is no job of this program; it has {list(self._program.jobs)}")
+            message = f"{job!r} is no job of this program; it has {list(self._program.jobs)}"
+            raise KeyError(message)
         return self._program.job_data.get(job, {})
 
     def __iter__(self) -> Iterator[str]:
@@ -222,7 +223,7 @@ class ThreadJobData:
 
 
 class ThreadJobContext(_View):
-    """The context of a plain job, which runs in a thread and should ask `cancelled` in long loops."""
+    """The context of a plain job, which runs in a thread; long loops should ask `cancelled`."""
 
     def __init__(self, step: Step, loop: asyncio.AbstractEventLoop) -> None:
         """Bring calls of the thread to the worker's event loop."""

@@ -1,14 +1,14 @@
 """What a job raises to say what shall become of its program, and what stops a job.
 
-    Exception
-    ├── JobError
-    │   ├── RetryableError     the same step again, later
-    │   └── IgnorableError     the program ends errored, as information and not as an alarm
-    └── LibraryError           the job library cannot be used as it is
-    BaseException
-    └── StopStep               raised inside a job, not for it to catch
-        ├── CheckpointReached  the job has stored its progress and goes on later
-        └── LeaseLost          the program ended or is another worker's now
+Exception
+├── JobError
+│   ├── RetryableError     the same step again, later
+│   └── IgnorableError     the program ends errored, as information and not as an alarm
+└── LibraryError           the job library cannot be used as it is
+BaseException
+└── StopStep               raised inside a job, not for it to catch
+    ├── CheckpointReached  the job has stored its progress and goes on later
+    └── LeaseLost          the program ended or is another worker's now
 """
 
 from datetime import timedelta

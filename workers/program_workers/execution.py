@@ -1,4 +1,4 @@
-"""Execution: run the steps of a claimed program one after the other, each recorded before the next."""
+"""Execution: run the steps of a claimed program in order, each recorded before the next."""
 
 import asyncio
 import random
@@ -171,7 +171,8 @@ class Execution:
         try:
             return await self._tools.recorder.outcomes.add(record)
         except BatchRefused as error:
-            log.error(Event.OUTCOME_REFUSED, run_id=record.program.run_id, error_message=str(error))
+            run_id = record.program.run_id
+            log.error(Event.OUTCOME_REFUSED, run_id=run_id, error_message=str(error))  # noqa: TRY400
         message = "the database refused to store what this step came to; its log has the details"
         failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
         return await self._tools.recorder.outcomes.add(replace(record, change=failed))

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 - it stands beside what is needed at run time
 from typing import TypeAlias
 
 import structlog
@@ -181,9 +181,7 @@ class Intake:
         unknown = [run_id for run_id, answer in pairs if answer is Missed.UNKNOWN_JOB]
         return Taken(len(claimed), unknown)
 
-    async def _hand_back(
-        self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool
-    ) -> None:
+    async def _hand_back(self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool) -> None:
         """Put the rest back into the queue; after some hops that brought nothing, drop it."""
         hops = 0 if is_fresh else wakeup.hops + 1
         if hops > MAX_HOPS:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Self, TypeAlias, overload
 
-from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Retry
+from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
+from program_service.bookkeeping.retry import Retry
 from program_workers.errors import LibraryError
 
 Function: TypeAlias = Callable[..., Any]

@@ -95,8 +95,8 @@ class Observer:
                     await hook.function(event)
                 else:
                     await asyncio.to_thread(hook.function, event)
-            except Exception as error:  # noqa: BLE001 - around a user's function, like a job
-                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=str(error))
+            except Exception as error:
+                log.exception(Event.HOOK_FAILED, hook=event.moment, error_message=str(error))
 
 
 def _moment(change: Change) -> str | None:

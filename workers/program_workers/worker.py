@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import IntEnum
 from typing import Any
 
@@ -141,7 +141,7 @@ class Worker:
     async def _is_drained_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                while self._slots.busy:
+                while self._slots.busy:  # noqa: ASYNC110 - slots are freed in many places
                     await asyncio.sleep(0.02)
         except TimeoutError:
             return False

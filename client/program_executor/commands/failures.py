@@ -10,7 +10,7 @@ from program_service.settings import PREFIX
 from program_workers.errors import LibraryError
 
 
-def explain(error: Exception) -> str | None:
+def explain(error: Exception) -> str | None:  # noqa: PLR0911 - a table of errors
     """Say what the user can repair; None for a bug of ours."""
     match error:
         case UsageError() | LibraryError():

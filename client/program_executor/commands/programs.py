@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 @contextmanager
 def _client(url: str, key: str | None) -> "Iterator[Client]":
-    from program_executor.client import Client  # noqa: PLC0415 - httpx takes a while to import
+    from program_executor.client import Client
 
     with Client(url, key=key) as client:
         yield client
@@ -61,7 +61,7 @@ def submit(
 
 def watch(run_id: RunId, *, url: Url = LOCAL, key: Key = None) -> None:
     """Follow a program until it has ended, a line for each change."""
-    from program_executor.calls import FINAL  # noqa: PLC0415
+    from program_executor.calls import FINAL
 
     with _client(url, key) as client:
         program, seen = client.get(run_id), ""
@@ -165,7 +165,8 @@ def _body(jobs: list[str], data: str, labels: list[str]) -> dict[str, Any]:
         if isinstance(body, list):
             body = {"jobs": body}
         if not isinstance(body, dict) or "jobs" not in body:
-            raise typer.BadParameter(f'{jobs[0]} must hold {{"jobs": […]}}, or a list of names')
+            message = f'{jobs[0]} must hold {{"jobs": […]}}, or a list of names'
+            raise typer.BadParameter(message)
         return body
     pairs = [label.partition("=") for label in labels]
     if any(not equals for _, equals, _ in pairs):
@@ -178,7 +179,8 @@ def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"{what} is not JSON: {error}") from error
+        message = f"{what} is not JSON: {error}"
+        raise typer.BadParameter(message) from error
 
 
 def _tell(program: "Program", *, as_json: bool) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 Jobs = Annotated[
-    list[str] | None, typer.Argument(help="Modules with jobs, such as shop.jobs.", show_default=False)
+    list[str] | None,
+    typer.Argument(help="Modules with jobs, such as shop.jobs.", show_default=False),
 ]
 Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
@@ -30,8 +31,8 @@ def dev(
     port: Port = None,
 ) -> None:
     """Run everything in one process: the API and a worker on a SQLite file, without a broker."""
-    from program_executor.dev import DevOptions, run_dev  # noqa: PLC0415
-    from program_executor.processes import run  # noqa: PLC0415
+    from program_executor.dev import DevOptions, run_dev
+    from program_executor.processes import run
 
     settings = _settings(jobs=jobs or None, host=host, port=port)
     options = DevOptions(data=data, is_demo=demo, exits=exit_)
@@ -40,9 +41,9 @@ def dev(
 
 def migrate() -> None:
     """Bring the tables up to date; `serve` and `dev` do it when they start."""
-    from program_executor.processes import run  # noqa: PLC0415
-    from program_service.bookkeeping.database import Database  # noqa: PLC0415
-    from program_service.bookkeeping.migrations import migrate as bring_up_to_date  # noqa: PLC0415
+    from program_executor.processes import run
+    from program_service.bookkeeping.database import Database
+    from program_service.bookkeeping.migrations import migrate as bring_up_to_date
 
     settings = _settings()
 
@@ -60,6 +61,6 @@ def migrate() -> None:
 
 def _settings(**given: Any) -> Any:
     """Read the settings; options of the command line come first."""
-    from program_service.settings import Settings  # noqa: PLC0415
+    from program_service.settings import Settings
 
     return Settings(**{name: value for name, value in given.items() if value is not None})

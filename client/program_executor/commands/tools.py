@@ -29,10 +29,11 @@ def new_key(
     ] = SCOPES,
 ) -> None:
     """Make an API key: give it to its user, and its hash to the service."""
-    from program_service.api import auth  # noqa: PLC0415
+    from program_service.api import auth
 
     if not name.isidentifier():
-        raise typer.BadParameter(f"{name!r}: use letters, digits and underscores")
+        message = f"{name!r}: use letters, digits and underscores"
+        raise typer.BadParameter(message)
     key = auth.new_key(name)
     entry = f"{name}={scopes}:{auth.digest_of(key)}"
     try:
@@ -45,7 +46,7 @@ def new_key(
 
 def show_config() -> None:
     """Print the settings in effect, secrets masked."""
-    from program_service.settings import PREFIX, Settings  # noqa: PLC0415
+    from program_service.settings import PREFIX, Settings
 
     settings = Settings()
     for name in Settings.model_fields:
@@ -58,7 +59,7 @@ def document_config(
     file: Annotated[Path, typer.Argument(help="Where to write the page.")],
 ) -> None:
     """Write the page of all settings."""
-    from program_executor.commands.documents import settings_page  # noqa: PLC0415
+    from program_executor.commands.documents import settings_page
 
     file.write_text(settings_page())
 
@@ -67,7 +68,7 @@ def openapi(
     file: Annotated[Path | None, typer.Argument(help="Where to write it.")] = None,
 ) -> None:
     """Write the OpenAPI document."""
-    from program_executor.commands.documents import openapi_document  # noqa: PLC0415
+    from program_executor.commands.documents import openapi_document
 
     text = json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
     if file is None:
@@ -78,9 +79,9 @@ def openapi(
 
 def doctor() -> None:
     """Check database, tables and keys, and say what to do."""
-    from program_executor.commands.checkup import check_up  # noqa: PLC0415
-    from program_executor.processes import run  # noqa: PLC0415
-    from program_service.settings import Settings  # noqa: PLC0415
+    from program_executor.commands.checkup import check_up
+    from program_executor.processes import run
+    from program_service.settings import Settings
 
     findings = run(check_up(Settings()))
     for finding in findings:

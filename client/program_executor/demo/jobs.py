@@ -1,7 +1,7 @@
 """Jobs of the demo: import orders from a CSV file into a SQLite table, then report on them.
 
-Each page of rows is stored together with nothing else: its rows have keys, so that a page that is
-imported twice, because the process died between the table and the checkpoint, counts once.
+Rows have keys: a page that is imported twice, because the process died between the table and the
+checkpoint, counts once.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ TABLE = "CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, product TEXT
 
 @job("demo_import", retry=Retry(initial_s=0.2, max_s=1.0), timeout_s=300)
 async def import_orders(ctx: JobContext) -> dict[str, int]:
-    """Import `orders.csv` of the folder in the program data, page by page, from where it stopped."""
+    """Import `orders.csv` of the program data's folder, page by page, from where it stopped."""
     folder = Path(ctx.program_data["folder"])
     progress = await ctx.job_data.get()
     page, rows = progress.get("page", 0), progress.get("rows", 0)
@@ -49,7 +49,9 @@ def report_orders(ctx: ThreadJobContext) -> dict[str, int]:
             "SELECT product, count(*), sum(cents) FROM orders GROUP BY product ORDER BY product"
         ).fetchall()
     total = sum(count for _, count, _ in products)
-    lines = [f"{name:<12} {count:>6} orders {cents / 100:>12,.2f}" for name, count, cents in products]
+    lines = [
+        f"{name:<12} {count:>6} orders {cents / 100:>12,.2f}" for name, count, cents in products
+    ]
     pages = ctx.results["demo_import"].get("pages", 0)
     text = "\n".join([f"imported rows: {total} (in {pages} pages)", *lines, ""])
     (folder / "report.txt").write_text(text)

@@ -25,9 +25,7 @@ async def show_demo(url: str, data: Path) -> int:
         program = await _unfinished(client)
         if program is None:
             folder = _new_folder(data)
-            program = await client.submit(
-                JOBS, program_data={"folder": str(folder)}, labels=LABELS
-            )
+            program = await client.submit(JOBS, program_data={"folder": str(folder)}, labels=LABELS)
             console.print(f"Submitted  {program['run_id']}: import {ROWS} rows, then report")
         else:
             stored = program["job_data"].get(JOBS[0], {}).get("page", 0)
@@ -54,7 +52,9 @@ def _new_folder(data: Path) -> Path:
     with (folder / "orders.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "product", "cents"])
-        writer.writerows([n, products[n % len(products)], 100 + n % 900] for n in range(1, ROWS + 1))
+        writer.writerows(
+            [n, products[n % len(products)], 100 + n % 900] for n in range(1, ROWS + 1)
+        )
     return folder
 
 

@@ -21,8 +21,8 @@ from program_service.api import (
 from program_service.api.auth import Keyring
 from program_service.api.bodies import BodyLimit
 from program_service.api.measured import Measured
-from program_service.api.schemas import ProblemModel
 from program_service.api.services import Services
+from program_service.api.views import ProblemModel
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory

@@ -5,7 +5,7 @@ beyond 64 bits into floats. So both are looked for before.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -41,7 +41,7 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that reads its bodies strictly."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Hand the handler a strict request."""
         handler = super().get_route_handler()
 

@@ -9,8 +9,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import etag, problems
-from program_service.api.schemas import show
 from program_service.api.services import Serving
+from program_service.api.views import show
 from program_service.bookkeeping.errors import ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
 

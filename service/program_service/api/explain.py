@@ -8,8 +8,8 @@ from fastapi import APIRouter
 
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import problems
-from program_service.api.schemas import ExplanationModel
 from program_service.api.services import Serving
+from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.bookkeeping.lifecycle import Status
@@ -89,8 +89,8 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
         return "running", f"Worker {holder!r} runs step {program.step} ({program.job!r})."
     if program.due_at is not None and program.due_at > now:
         text = (
-            f"Worker {holder!r} held it and has not been heard of; another takes over when its lease"
-            f" ends, at {program.due_at}."
+            f"Worker {holder!r} held it and has not been heard of; another takes over when its"
+            f" lease ends, at {program.due_at}."
         )
         return "lease_of_a_lost_worker", text
     return "lease_lapsed", f"The lease of worker {holder!r} has ended; another takes over soon."

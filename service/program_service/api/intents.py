@@ -78,7 +78,9 @@ def _refuse_unknown_jobs(
             fields.append(field)
     if not fields:
         return
-    names = sorted({each.jobs[i] for each in requests for i in range(len(each.jobs))} - queues.keys())
+    names = sorted(
+        {each.jobs[i] for each in requests for i in range(len(each.jobs))} - queues.keys()
+    )
     detail = (
         f"Unknown jobs: {', '.join(map(repr, names[:10]))}. Start a worker that knows them first,"
         " or set UNKNOWN_JOBS=accept to have programs wait for one."

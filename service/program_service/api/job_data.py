@@ -8,7 +8,7 @@ from program_service.api.bodies import StrictRoute
 from program_service.api.problems import Problem
 from program_service.api.programs import Operator, Reader, RunId
 from program_service.api.responses import json_response, problems
-from program_service.api.services import Serving, Services
+from program_service.api.services import Services, Serving
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
@@ -20,7 +20,10 @@ router = APIRouter(
 JobOfProgram = Annotated[str, Path(description="The name of a job of the program.")]
 JsonBody = Annotated[dict[str, Any], Body(description="A JSON object.")]
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The job's data.", "content": {"application/json": {"schema": {"type": "object"}}}},
+    200: {
+        "description": "The job's data.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
     **problems(400, 404, 413),
 }
 

@@ -1,4 +1,4 @@
-"""Problems: every error that a caller sees, as RFC 9457 `application/problem+json`, from one table."""
+"""Problems: every error that a caller sees, as RFC 9457 problem+json, from one table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Problem(HTTPException):
         self.fields = fields
 
 
-def answer(
+def answer(  # noqa: PLR0913 - the members of RFC 9457
     request: Request,
     *,
     status: int,

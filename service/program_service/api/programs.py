@@ -11,6 +11,7 @@ from program_service.api.auth import Caller, Scope, requires
 from program_service.api.bodies import StrictRoute
 from program_service.api.intents import new_programs
 from program_service.api.problems import Problem
+from program_service.api.queries import ProgramQuery
 from program_service.api.responses import (
     etag,
     is_known,
@@ -18,18 +19,15 @@ from program_service.api.responses import (
     problems,
     program_response,
 )
-from program_service.api.queries import ProgramQuery
-from program_service.api.schemas import (
+from program_service.api.schemas import BatchRequest, ProgramRequest, ResumeRequest
+from program_service.api.services import Services, Serving
+from program_service.api.views import (
     AttemptListModel,
     BatchModel,
-    BatchRequest,
     ProgramListModel,
     ProgramModel,
-    ProgramRequest,
-    ResumeRequest,
     show,
 )
-from program_service.api.services import Services, Serving
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
@@ -202,9 +200,7 @@ async def resume_program(
     from_step = body.from_step if body else None
     before = await services.database.read(find, run_id)
     queues = await services.directory.queues(before.jobs)
-    program = await services.database.transact(
-        resume, run_id, queues=queues, from_step=from_step
-    )
+    program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
     if program.due_at is not None:
         row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
         services.relay.wake_soon([row], committed_at=program.due_at)

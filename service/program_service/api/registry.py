@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path
 from program_service.api.problems import Problem
 from program_service.api.programs import Reader
 from program_service.api.responses import problems
-from program_service.api.schemas import JobListModel, JobModel, WorkerListModel, WorkerModel
 from program_service.api.services import Services, Serving
+from program_service.api.views import JobListModel, JobModel, WorkerListModel, WorkerModel
 from program_service.bookkeeping.ledger.registry import Worker, list_jobs, list_workers
 
 router = APIRouter(tags=["jobs and workers"])

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
-from program_service.api.schemas import show
+from program_service.api.views import show
 from program_service.bookkeeping.ledger.reading import Program
 
 
@@ -25,7 +25,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": texts[status],
             "content": {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemModel"}}
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/ProblemModel"}
+                }
             },
         }
         for status in sorted({*statuses, 401, 403, 422, 503})
@@ -57,5 +59,3 @@ def is_known(request: Request, tag: str) -> bool:
     """Say whether a conditional request has this ETag already."""
     sent = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
     return "*" in sent or any(part.removeprefix("W/") == tag for part in sent)
-
-

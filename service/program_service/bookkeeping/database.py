@@ -9,29 +9,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import event, exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from program_service.bookkeeping.dialects import DIALECTS, Sql, Statement
+from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables
+from program_service.bookkeeping.tables import Tables
 
 R = TypeVar("R")
 P = ParamSpec("P")
 
-DRIVERS = {
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-    "sqlite": "sqlite+aiosqlite",
-}
-
-STATEMENT_TIMEOUT_S = 30
 # asyncpg's own errors come through when they happen while a connection is made
 FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -43,13 +37,6 @@ TRANSIENT_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "53300", "25P03
 
 TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext(:key))")
 UNLOCK = sa.text("SELECT pg_advisory_unlock(hashtext(:key))")
-
-UtcClock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """Return this host's time; only SQLite, which has no server, takes it for the database's."""
-    return datetime.now(UTC)
 
 
 class Books:
@@ -63,14 +50,14 @@ class Books:
 
     async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
         """Run a statement and return its rows; lists and dicts are passed as JSON."""
-        result = await self._execute(statement, parameters)
-        return result.all()
+        rows: Sequence[sa.Row[Any]] = (await self._execute(statement, parameters)).all()
+        return rows
 
     async def run(self, statement: Statement, **parameters: Any) -> None:
         """Run a statement that returns nothing."""
         await self._execute(statement, parameters)
 
-    async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
         """Run a query whose shape depends on what was asked for."""
         return (await self.connection.execute(query)).all()
 
@@ -103,16 +90,19 @@ class Database:
 
     @classmethod
     def connect(
-        cls, url: str, *, table_name: str = "programs", pool_size: int = 10, clock: UtcClock = utc_now
+        cls,
+        url: str,
+        *,
+        table_name: str = "programs",
+        pool_size: int = 10,
+        clock: UtcClock = utc_now,
     ) -> Self:
         """Make a database from a URL as people have it; nothing is connected yet.
 
         Raises:
             ValueError: the URL names a database that is not supported.
         """
-        engine = create_async_engine(driver_url(url), **_engine_options(url, pool_size))
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine, clock)
+        engine = make_engine(url, pool_size=pool_size, clock=clock)
         return cls(engine, Tables.named(table_name))
 
     async def close(self) -> None:
@@ -222,76 +212,3 @@ def is_transient(error: BaseException) -> bool:
         or state.startswith("08")  # connection exceptions
         or "database is locked" in str(error.orig)
     )
-
-
-def driver_url(url: str) -> sa.URL:
-    """Turn a URL as people have it into one that names our driver.
-
-    Raises:
-        ValueError: the URL names a database that is not supported.
-    """
-    parsed = sa.make_url(url)
-    scheme = parsed.drivername.partition("+")[0]
-    if scheme not in DRIVERS:
-        msg = f"{scheme}://… is not supported; use postgresql://… or sqlite:///path"
-        raise ValueError(msg)
-    query = dict(parsed.query)
-    if "sslmode" in query:  # libpq's word; asyncpg's is ssl
-        query["ssl"] = query.pop("sslmode")
-    return parsed.set(drivername=DRIVERS[scheme], query=query)
-
-
-def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "hide_parameters": True,  # they are the users' data, and errors are logged
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-    }
-    if url.startswith("sqlite"):
-        return options
-    settings = {
-        "application_name": "program-executor",
-        "default_transaction_isolation": "read committed",
-        "idle_in_transaction_session_timeout": "60000",
-        "tcp_keepalives_idle": "15",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "3",
-        "jit": "off",
-        "random_page_cost": "1.1",  # disks do not turn any more
-        # a plan made while the table was empty would scan it for as long as the connection lives
-        "plan_cache_mode": "force_custom_plan",
-    }
-    connect = {"server_settings": settings, "timeout": 5, "command_timeout": STATEMENT_TIMEOUT_S}
-    return options | {
-        "pool_size": pool_size,
-        "max_overflow": 0,
-        "pool_timeout": 10,
-        "connect_args": connect,
-    }
-
-
-def _prepare_sqlite(engine: AsyncEngine, clock: UtcClock) -> None:
-    """Give every connection our clock, the write-ahead log, and BEGIN IMMEDIATE for writers."""
-
-    def later(seconds: float) -> str:
-        return (clock() + timedelta(seconds=seconds)).strftime(MOMENT_FORMAT)
-
-    def moment(text: str | None) -> str | None:
-        if text is None:
-            return None
-        return datetime.fromisoformat(text).astimezone(UTC).strftime(MOMENT_FORMAT)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-        connection.create_function("program_clock", 1, later)
-        connection.create_function("program_moment", 1, moment)
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        is_reader = connection.get_execution_options().get("is_reader", False)
-        connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")

@@ -1,12 +1,12 @@
 """The errors of the bookkeeping, as a tree; a docstring is the default message.
 
-    BookkeepingError
-    ├── ProgramNotFound
-    ├── AlreadyFinal
-    ├── NotResumable
-    ├── IdempotencyMismatch
-    ├── DatabaseUnavailable
-    └── BatchRefused
+BookkeepingError
+├── ProgramNotFound
+├── AlreadyFinal
+├── NotResumable
+├── IdempotencyMismatch
+├── DatabaseUnavailable
+└── BatchRefused
 """
 
 

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
+
+from program_service.bookkeeping.retry import Retry
 
 DEFAULT_QUEUE = "default"
 
@@ -74,48 +76,6 @@ def status_of(facts: Facts, *, now: datetime) -> Status:
         (is_due_later, Status.SCHEDULED),
     )
     return next((status for holds, status in rules if holds), Status.PENDING)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and how late a failed step is tried again.
-
-    The delay before retry k (from 1) is drawn evenly from 0 to min(max_s, initial_s * factor^(k-1)):
-    exponential backoff with full jitter, as in Marc Brooker, "Exponential Backoff And Jitter", AWS
-    Architecture Blog, 2015. `jitter="none"` waits the whole bound instead.
-    """
-
-    max_attempts: int = 25
-    initial_s: float = 1.0
-    factor: float = 2.0
-    max_s: float = 3600.0
-    jitter: Literal["full", "none"] = "full"
-
-    def __post_init__(self) -> None:
-        """Refuse policies that cannot be meant, naming the field.
-
-        Raises:
-            ValueError: a field is out of its range.
-        """
-        if self.max_attempts < 1:
-            msg = f"max_attempts is {self.max_attempts}; it counts the first try too: at least 1"
-            raise ValueError(msg)
-        if self.initial_s < 0 or self.max_s < 0 or self.factor < 1:
-            msg = f"initial_s and max_s must be at least 0 and factor at least 1, got {self}"
-            raise ValueError(msg)
-        if self.jitter not in {"full", "none"}:
-            msg = f'jitter is {self.jitter!r}; it is "full" or "none"'
-            raise ValueError(msg)
-
-    def delay_s(self, retry: int, *, after: timedelta | None, draw: float) -> float:
-        """Return the seconds to wait before `retry` (from 1); `after` is a lower bound.
-
-        `draw` is the random number in [0, 1) that jitter scales the bound by.
-        """
-        # 2.0**1024 overflows a float; long before that every policy has reached max_s
-        bound = min(self.max_s, self.initial_s * self.factor ** min(retry - 1, 64))
-        wait_s = bound * draw if self.jitter == "full" else bound
-        return max(wait_s, after.total_seconds() if after else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

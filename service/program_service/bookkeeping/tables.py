@@ -1,7 +1,7 @@
 """Tables: what is remembered of programs, their attempts, jobs and workers.
 
-The classes say the columns; `Tables.named` gives them the names that a deployment chose, because the
-tables may live in a user's own database.
+The classes say the columns; `Tables.named` gives them the names that a deployment chose, because
+the tables may live in a user's own database.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class ProgramRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "programs"
 
     id: int = Field(sa_column=sa.Column(_Id, primary_key=True))
-    run_id: str = Field(sa_type=_Name, unique=True)  # type: ignore[call-overload]
+    run_id: str = Field(sa_type=_Name, unique=True)
     jobs: list[str] = Field(sa_type=sa.JSON)
     program_data: dict[str, Any] = Field(sa_type=sa.JSON)
     job_data: dict[str, Any] = Field(sa_type=sa.JSON)
@@ -95,18 +95,18 @@ class ProgramRow(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime | None = Field(sa_type=UtcDateTime)
     woken_at: datetime | None = Field(sa_type=UtcDateTime)
-    claimed_by: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
-    lease: str | None = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    claimed_by: str | None = Field(sa_type=_Name)
+    lease: str | None = Field(sa_type=sa.String(32))
     lease_losses: int = Field(sa_column_kwargs={"server_default": "0"})
     resumes: int = Field(sa_column_kwargs={"server_default": "0"})
     awaiting: int | None
     cancelled_at: datetime | None = Field(sa_type=UtcDateTime)
-    job: str = Field(sa_type=_Name)  # type: ignore[call-overload]
-    queue: str = Field(sa_type=_Name)  # type: ignore[call-overload]
-    labels: dict[str, str] = Field(sa_type=_Labels)  # type: ignore[call-overload]
-    submitted_by: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
-    parent_run_id: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
-    traceparent: str | None = Field(sa_type=sa.String(64))  # type: ignore[call-overload]
+    job: str = Field(sa_type=_Name)
+    queue: str = Field(sa_type=_Name)
+    labels: dict[str, str] = Field(sa_type=_Labels)
+    submitted_by: str | None = Field(sa_type=_Name)
+    parent_run_id: str | None = Field(sa_type=_Name)
+    traceparent: str | None = Field(sa_type=sa.String(64))
     notify: str | None = Field(sa_type=sa.Text)
     version: int = Field(sa_column_kwargs={"server_default": "1"})
 
@@ -120,13 +120,13 @@ class AttemptRow(SQLModel, table=True):
     lease: str = Field(sa_column=sa.Column(sa.String(32), primary_key=True))
     step: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     attempt: int
-    job: str = Field(sa_type=_Name)  # type: ignore[call-overload]
-    worker: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    job: str = Field(sa_type=_Name)
+    worker: str | None = Field(sa_type=_Name)
     started_at: datetime | None = Field(sa_type=UtcDateTime)
     finished_at: datetime = Field(sa_type=UtcDateTime)
-    outcome: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
-    error_type: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
-    error_code: str | None = Field(sa_type=_Name)  # type: ignore[call-overload]
+    outcome: str = Field(sa_type=sa.String(32))
+    error_type: str | None = Field(sa_type=_Name)
+    error_code: str | None = Field(sa_type=_Name)
     error_message: str | None = Field(sa_type=sa.Text)
     traceback: str | None = Field(sa_type=sa.Text)
 
@@ -138,8 +138,8 @@ class IdempotencyRow(SQLModel, table=True):
 
     owner: str = Field(sa_column=sa.Column(_Name, primary_key=True))
     key: str = Field(sa_column=sa.Column(_Name, primary_key=True))
-    request_hash: str = Field(sa_type=sa.String(64))  # type: ignore[call-overload]
-    run_id: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    request_hash: str = Field(sa_type=sa.String(64))
+    run_id: str = Field(sa_type=_Name)
 
 
 class JobRow(SQLModel, table=True):
@@ -148,8 +148,8 @@ class JobRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "jobs"
 
     name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
-    kind: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
-    queue: str = Field(sa_type=_Name)  # type: ignore[call-overload]
+    kind: str = Field(sa_type=sa.String(32))
+    queue: str = Field(sa_type=_Name)
     timeout_s: float | None
     policy: dict[str, Any] = Field(sa_type=sa.JSON)
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -162,8 +162,8 @@ class WorkerRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "workers"
 
     name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
-    host: str = Field(sa_type=_Name)  # type: ignore[call-overload]
-    version: str = Field(sa_type=sa.String(32))  # type: ignore[call-overload]
+    host: str = Field(sa_type=_Name)
+    version: str = Field(sa_type=sa.String(32))
     queues: list[str] = Field(sa_type=sa.JSON)
     jobs: list[str] = Field(sa_type=sa.JSON)
     slots: int

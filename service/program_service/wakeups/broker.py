@@ -11,15 +11,15 @@ from datetime import datetime
 from typing import Protocol
 
 MAX_BUNDLE = 32
-"""Programs that one wake-up names at most: the broker client's cost for a message is then shared."""
+"""Programs that one wake-up names at most, to share the broker client's cost for a message."""
 
 MAX_HOPS = 3
-"""Hand-backs in a row that brought nothing; then a wake-up is dropped and the sweeper takes over."""
+"""Hand-backs in a row that brought nothing; then a wake-up is dropped: the sweeper takes over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
-    """Programs of one queue to look at; `published_at` is the database's time, kept by hand-backs."""
+    """Programs of one queue to look at; hand-backs keep `published_at`, the database's time."""
 
     queue: str
     run_ids: tuple[str, ...]

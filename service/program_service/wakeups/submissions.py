@@ -10,8 +10,8 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.submitting import (
     NewProgram,
-    Submitted,
     SubmitResult,
+    Submitted,
     submit,
 )
 from program_service.bookkeeping.ledger.waking import Due

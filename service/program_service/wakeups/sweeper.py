@@ -11,6 +11,7 @@ import structlog
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.bookkeeping.ledger.waking import (
+    Silence,
     find_due,
     find_unanswered,
     queues_with_unanswered,
@@ -76,14 +77,8 @@ class Sweeper:
             newest = max((moment for moment in claimed if moment), default=None)
             if depth is None or (depth > 0 and newest is None):
                 continue
-            page = await self._database.read(
-                find_unanswered,
-                queue=queue,
-                since=newest if depth > 0 else None,
-                jobs=jobs,
-                silence_s=silence_s,
-                limit=PAGE,
-            )
+            silence = Silence(queue, silence_s, since=newest if depth > 0 else None)
+            page = await self._database.read(find_unanswered, silence, jobs=jobs, limit=PAGE)
             if page.rows:
                 log.info(Event.WAKEUP_AGAIN, queue=queue, programs=len(page.rows))
                 await self._waker.wake(page.rows, published_at=page.read_at)

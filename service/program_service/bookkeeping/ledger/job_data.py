@@ -1,6 +1,7 @@
 """Job data: changed under the row lock, one job's key at a time, shallowly (protocol rule R10).
 
-The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply and drop nulls.
+The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop
+nulls.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -143,7 +143,7 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
         .where(attempts.c.run_id == run_id)
         .order_by(attempts.c.finished_at, attempts.c.step, attempts.c.attempt)
     )
-    return [Attempt(*row) for row in rows]
+    return [Attempt(**row._asdict()) for row in rows]
 
 
 async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, int]:
@@ -159,7 +159,7 @@ async def count_open(books: Books) -> dict[Status, int]:
     rows = await books.select(
         sa.select(status, sa.func.count()).where(is_open(programs)).group_by(status)
     )
-    return {Status(name): count for name, count in rows}
+    return {Status(name): count for name, count in map(tuple, rows)}
 
 
 async def oldest_due_ages_s(books: Books) -> dict[str, float]:
@@ -190,7 +190,7 @@ def read_cursor(cursor: str) -> int:
     return last_id
 
 
-def _programs(books: Books) -> sa.Select[Any]:
+def _programs(books: Books) -> sa.Select[*tuple[Any, ...]]:
     programs = books.tables.programs
     columns = [
         status_expression(programs, books.clock).label("status")
@@ -208,7 +208,7 @@ def _program(row: Any) -> Program:
 
 def _conditions(books: Books, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     row = books.tables.programs.c
-    given = [
+    given: list[tuple[Any, Callable[[Any], sa.ColumnElement[bool]]]] = [
         (wanted.job, lambda job: row.job == job),
         (wanted.queue, lambda queue: row.queue == queue),
         (wanted.step_retry_count_gte, lambda count: row.step_retry_count >= count),
@@ -242,6 +242,7 @@ def _select_oldest_due(sql: Sql) -> str:
     return f"""
         SELECT queue, {sql.dialect.seconds_between("MIN(due_at)", sql.clock)} AS age_s
           FROM {sql.programs}
-         WHERE finished_at IS NULL AND errored_at IS NULL AND lease IS NULL AND due_at <= {sql.clock}
+         WHERE finished_at IS NULL AND errored_at IS NULL AND lease IS NULL
+           AND due_at <= {sql.clock}
          GROUP BY queue
     """

@@ -1,5 +1,7 @@
 """Status in SQL: the twin of `lifecycle.status_of`, for filters, counts and the view."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from program_service.bookkeeping.lifecycle import Status
@@ -7,7 +9,7 @@ from program_service.bookkeeping.lifecycle import Status
 Rule = tuple[sa.ColumnElement[bool], Status]
 
 
-def _rules(programs: sa.FromClause, clock: sa.ColumnElement[object]) -> list[Rule]:
+def _rules(programs: sa.FromClause, clock: sa.ColumnElement[Any]) -> list[Rule]:
     """List the conditions in order: the first that holds gives the status."""
     row = programs.c
     has_errored = row.errored_at.is_not(None)
@@ -24,10 +26,12 @@ def _rules(programs: sa.FromClause, clock: sa.ColumnElement[object]) -> list[Rul
 
 
 def status_expression(
-    programs: sa.FromClause, clock: sa.ColumnElement[object]
+    programs: sa.FromClause, clock: sa.ColumnElement[Any]
 ) -> sa.ColumnElement[str]:
     """Return the status of a row as an SQL expression."""
-    whens = [(holds, sa.literal_column(f"'{status}'")) for holds, status in _rules(programs, clock)]
+    whens: list[tuple[Any, Any]] = [
+        (holds, sa.literal_column(f"'{status}'")) for holds, status in _rules(programs, clock)
+    ]
     return sa.case(*whens, else_=sa.literal_column(f"'{Status.PENDING}'"))
 
 
@@ -37,7 +41,7 @@ def is_open(programs: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def has_status(
-    programs: sa.FromClause, clock: sa.ColumnElement[object], status: Status
+    programs: sa.FromClause, clock: sa.ColumnElement[Any], status: Status
 ) -> sa.ColumnElement[bool]:
     """Return the condition of rows with this status, so that an index can serve it."""
     exact = status_expression(programs, clock) == status.value

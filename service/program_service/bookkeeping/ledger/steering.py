@@ -2,7 +2,7 @@
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
-from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, ProgramNotFound
+from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.ledger.reading import Program, find
 
 

@@ -35,27 +35,33 @@ class DuePage:
 
 async def find_due(books: Books, *, jobs: Sequence[str], limit: int) -> DuePage:
     """Find due rows that nobody was woken for and that a live worker knows the job of."""
-    rows = await books.fetch(
-        _select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit
-    )
+    rows = await books.fetch(_select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit)
     return await _page(books, rows)
 
 
-async def find_unanswered(
-    books: Books, *, queue: str, since: datetime | None, jobs: Sequence[str], silence_s: float,
-    limit: int,
-) -> DuePage:
-    """Find due rows whose wake-up of `silence_s` ago brought no claim, so that it may be lost.
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Which wake-ups are suspected to be lost: those of `seconds` ago that brought no claim.
 
-    With `since`, only rows woken before that moment: the publishing time of the newest wake-up of
-    this queue that a worker has claimed. A longer queue alone is then no reason to wake again.
+    With `since`, only those from before that moment: the publishing time of the newest wake-up of
+    the queue that a worker has claimed. A long queue alone is then no reason to wake again.
     """
+
+    queue: str
+    seconds: float
+    since: datetime | None = None
+
+
+async def find_unanswered(
+    books: Books, silence: Silence, *, jobs: Sequence[str], limit: int
+) -> DuePage:
+    """Find due rows whose wake-up may be lost."""
     rows = await books.fetch(
         _select_unanswered,
-        queue=queue,
-        since=since.isoformat() if since else None,
+        queue=silence.queue,
+        since=silence.since.isoformat() if silence.since else None,
+        silence_s=-silence.seconds,
         known=list(jobs),
-        silence_s=-silence_s,
         limit=limit,
     )
     return await _page(books, rows)

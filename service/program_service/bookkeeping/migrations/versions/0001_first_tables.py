@@ -79,9 +79,7 @@ def _create_programs(name: str) -> None:
 
 def _create_indexes(name: str) -> None:
     is_open = sa.text("finished_at IS NULL AND errored_at IS NULL")
-    op.create_index(
-        f"{name}_due", name, ["due_at"], postgresql_where=is_open, sqlite_where=is_open
-    )
+    op.create_index(f"{name}_due", name, ["due_at"], postgresql_where=is_open, sqlite_where=is_open)
     has_errored = sa.text("errored_at IS NOT NULL")
     op.create_index(
         f"{name}_errored", name, ["id"], postgresql_where=has_errored, sqlite_where=has_errored
