@@ -37,10 +37,16 @@ class Slots:
         self.free = total
         self._freed = asyncio.Event()
 
-    @property
-    def busy(self) -> int:
-        """How many are taken."""
-        return self.total - self.free
+    async def are_free_within(self, seconds: float) -> bool:
+        """Wait until all slots are free; say whether they are in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.free < self.total:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def reserve(self) -> None:
         """Wait for a free slot and take it."""

@@ -1,0 +1,49 @@
+# On a machine with Python 3.11 and make, these do everything, set-up included:
+#   make run    the embedded server with a demo, until Ctrl-C
+#   make test   the checks and all ordinary tests
+
+PYTHON ?= python3
+UV := .tools/bin/uv
+EXECUTOR := .venv/bin/program-executor
+export UV_PYTHON_DOWNLOADS ?= never
+
+.PHONY: run demo test test-all check format generate clean
+
+run: .venv/ready
+	$(EXECUTOR) dev --demo --data .dev
+
+demo: .venv/ready
+	$(EXECUTOR) dev --demo --exit --port 0 --data .dev
+
+test: check
+	.venv/bin/pytest -m "not long"
+
+test-all: check
+	.venv/bin/pytest
+
+check: .venv/ready
+	.venv/bin/ruff check --quiet
+	.venv/bin/ruff format --check --quiet
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python tests/generated.py
+
+format: .venv/ready
+	.venv/bin/ruff check --fix --quiet
+	.venv/bin/ruff format --quiet
+
+# what is written from the code, and compared with it in `make check`
+generate: .venv/ready
+	$(EXECUTOR) openapi openapi/program-executor.json
+	$(EXECUTOR) config document docs/settings.md
+
+clean:
+	rm -rf .venv .tools .dev dist
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: $(UV) pyproject.toml uv.lock
+	$(UV) sync --locked --quiet --python $(PYTHON)
+	touch .venv/ready

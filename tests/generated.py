@@ -1,0 +1,30 @@
+"""Compare what is written from the code with what is committed; `make generate` writes it anew."""
+
+import json
+import sys
+from pathlib import Path
+
+from program_executor.commands.documents import openapi_document, settings_page
+
+ROOT = Path(__file__).parent.parent
+
+EXPECTED = {
+    "openapi/program-executor.json": lambda: (
+        json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
+    ),
+    "docs/settings.md": settings_page,
+}
+
+
+def stale() -> list[str]:
+    """Return the files that are not as the code says."""
+    return [
+        path
+        for path, expected in EXPECTED.items()
+        if not (ROOT / path).exists() or (ROOT / path).read_text() != expected()
+    ]
+
+
+if __name__ == "__main__":
+    if found := stale():
+        sys.exit(f"not up to date: {', '.join(found)}; run `make generate`")

@@ -1,0 +1,84 @@
+"""Engine: what runs programs once they are claimed, put together, with the loops it depends on."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.ledger.claiming import Claimant
+from program_service.settings import Settings
+from program_service.telemetry import Metrics
+from program_service.wakeups.broker import Broker, Cancelled
+from program_service.wakeups.relay import Relay, Waker
+from program_service.wakeups.submissions import Submissions
+from program_workers.desk import Desk
+from program_workers.execution import Execution, Tools
+from program_workers.inprocess import InProcessJobs
+from program_workers.lease import LeaseKeeper, StopReason
+from program_workers.library import JobLibrary
+from program_workers.observer import Observer
+from program_workers.recorder import Recorder
+
+
+class Engine:
+    """Run claimed programs: a worker adds the intake, the testing kit a clock of its own."""
+
+    def __init__(  # noqa: PLR0913 - the one place where a worker is put together
+        self,
+        name: str,
+        settings: Settings,
+        database: Database,
+        *,
+        broker: Broker,
+        library: JobLibrary,
+        metrics: Metrics,
+    ) -> None:
+        """Put the parts together; nothing runs yet."""
+        self._broker = broker
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
+        claimant = Claimant(name, sorted(library), settings.lease_s)
+        self.recorder = Recorder(database, metrics, claimant)
+        self.keeper = LeaseKeeper(database, metrics, lease_s=settings.lease_s)
+        self.relay = Relay(Waker(database, broker, metrics))
+        self.submissions = Submissions(database, self.relay, metrics)
+        directory = JobDirectory(database)
+        self.execution = Execution(
+            Tools(
+                worker=name,
+                queues=frozenset(settings.queues),
+                library=library,
+                jobs=InProcessJobs(self._threads),
+                keeper=self.keeper,
+                recorder=self.recorder,
+                directory=directory,
+                relay=self.relay,
+                desk=Desk(self.recorder, self.submissions, directory),
+                observer=Observer(metrics, library.hooks),
+                metrics=metrics,
+            )
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Run the loops that jobs depend on, for longer than any job."""
+        loops = (
+            self.recorder.claims.run(),
+            self.recorder.outcomes.run(),
+            self.recorder.job_data.run(),
+            self.submissions.run(),
+            self.keeper.run(),
+            self.relay.run(),
+        )
+        async with asyncio.TaskGroup() as room, self._broker.on_cancelled(self._stop_cancelled):
+            tasks = [room.create_task(loop) for loop in loops]
+            yield
+            await self.relay.flush()
+            for task in tasks:
+                task.cancel()
+        # threads that still run are not waited for: the process exits without them
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _stop_cancelled(self, cancelled: Cancelled) -> None:
+        self.keeper.stop(cancelled.run_id, StopReason.CANCELLED)

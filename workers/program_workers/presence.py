@@ -1,0 +1,106 @@
+"""Presence: make a worker and its jobs known, say that it lives, and take leave."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import TypeVar
+
+import structlog
+
+from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger import registry
+from program_service.bookkeeping.ledger.waking import welcome_jobs
+from program_service.settings import Settings
+from program_service.telemetry import VERSION, Event
+from program_workers.intake import Intake
+from program_workers.lease import LeaseKeeper
+from program_workers.library import JobLibrary
+from program_workers.observer import KIND
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+TRY_AGAIN_S = 1.0
+
+
+class Presence:
+    """Keep a worker's row in the table of workers."""
+
+    def __init__(  # noqa: PLR0913 - what is told of a worker comes from many parts
+        self,
+        name: str,
+        settings: Settings,
+        database: Database,
+        *,
+        library: JobLibrary,
+        intake: Intake,
+        keeper: LeaseKeeper,
+    ) -> None:
+        """Take what is told of the worker."""
+        self._name = name
+        self._settings = settings
+        self._database = database
+        self._library = library
+        self._intake = intake
+        self._keeper = keeper
+
+    async def announce(self) -> None:
+        """Register the jobs, and welcome programs that waited for a worker that knows them.
+
+        A worker that starts before the database, or before its tables are made, waits for them.
+        """
+        while True:
+            try:
+                await self._database.transact(self._register)
+            except BookkeepingError as error:
+                log.warning(Event.DATABASE_UNAVAILABLE, during="start", error_message=str(error))
+                await asyncio.sleep(TRY_AGAIN_S)
+            else:
+                return
+
+    async def _register(self, books: Books) -> None:
+        jobs = registered(self._library)
+        await registry.register_jobs(books, jobs)
+        others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
+        covered = {job for other in others if other.name != self._name for job in other.jobs}
+        await registry.beat(books, self._description())
+        await welcome_jobs(books, {job.name: job.queue for job in jobs if job.name not in covered})
+
+    async def run(self) -> None:
+        """Say that the worker lives, for ever."""
+        while True:
+            await asyncio.sleep(self._settings.worker_beat_s)
+            await self._tell("beat", registry.beat, self._description())
+
+    async def leave(self) -> None:
+        """Take the worker's row away."""
+        await self._tell("leave", registry.leave, self._name)
+
+    async def _tell(self, what: str, verb: Callable[[Books, T], Awaitable[None]], told: T) -> None:
+        try:
+            await self._database.transact(verb, told)
+        except BookkeepingError as error:
+            log.warning(Event.DATABASE_UNAVAILABLE, during=what, error_message=str(error))
+
+    def _description(self) -> registry.Worker:
+        return registry.Worker(
+            name=self._name,
+            host=socket.gethostname(),
+            version=VERSION,
+            queues=self._settings.queues,
+            jobs=sorted(self._library),
+            slots=self._intake.slots.total,
+            busy=len(self._keeper.held),
+            newest_wakeups=self._intake.newest_wakeups,
+        )
+
+
+def registered(library: JobLibrary) -> list[registry.Job]:
+    """Return the jobs of a library as they are registered."""
+    return [
+        registry.Job(job.name, KIND, job.queue, job.timeout_s, asdict(job.retry))
+        for job in library.values()
+    ]
