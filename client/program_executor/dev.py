@@ -8,9 +8,15 @@ import typer
 from pydantic import SecretStr
 
 from program_executor.demo.show import show_demo
-from program_executor.processes import address, listen, require_keys, server, stop_on_signals
+from program_executor.processes import (
+    address,
+    connect_database,
+    listen,
+    require_keys,
+    server,
+    stop_on_signals,
+)
 from program_service.api.app import create_app
-from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.migrations import migrate
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
@@ -66,9 +72,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
     library = JobLibrary.of_modules(settings.jobs)
     options.data.mkdir(parents=True, exist_ok=True)
     listener = listen(settings.host, settings.port)
-    database = Database.connect(
-        settings.database_url.get_secret_value(), table_name=settings.table_name
-    )
+    database = connect_database(settings)
     broker, metrics = MemoryBroker(), Metrics()
     app = create_app(settings, database=database, broker=broker, metrics=metrics)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)

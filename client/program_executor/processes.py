@@ -12,7 +12,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from program_service.api.auth import Keyring, is_loopback
-from program_service.settings import Settings
+from program_service.bookkeeping.database import Database
+from program_service.settings import PREFIX, Settings
+from program_service.telemetry import Metrics
+from program_service.wakeups.rabbitmq.broker import RabbitBroker
 
 R = TypeVar("R")
 
@@ -48,6 +51,42 @@ def require_keys(settings: Settings) -> None:
             " a key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
         )
         raise UsageError(msg)
+
+
+def connect_broker(settings: Settings, metrics: Metrics) -> RabbitBroker:
+    """Make the broker that the settings name; nothing is connected yet.
+
+    Raises:
+        UsageError: they name none.
+    """
+    if settings.amqp_url is None:
+        msg = (
+            f"set {PREFIX}AMQP_URL to a RabbitMQ, as in amqp://user:password@host/;"
+            " without one, `program-executor dev` runs everything in one process"
+        )
+        raise UsageError(msg)
+    url = settings.amqp_url.get_secret_value()
+    if not url.startswith(("amqp://", "amqps://")):
+        msg = f"{PREFIX}AMQP_URL must begin with amqp:// or amqps://"
+        raise UsageError(msg)
+    return RabbitBroker(url, queue_name=settings.queue_name, metrics=metrics)
+
+
+def connect_database(settings: Settings) -> Database:
+    """Make the database that the settings name; nothing is connected yet.
+
+    Raises:
+        UsageError: it is not supported.
+    """
+    try:
+        return Database.connect(
+            settings.database_url.get_secret_value(),
+            table_name=settings.table_name,
+            pool_size=settings.database_pool_size,
+        )
+    except ValueError as error:
+        msg = f"{PREFIX}DATABASE_URL: {error}"
+        raise UsageError(msg) from error
 
 
 def server(app: ASGIApp, *, keep_lifespan: bool = True) -> Server:

@@ -44,6 +44,8 @@ class Event(StrEnum):
     WAKEUP_NOT_CONFIRMED = "wakeup.not_confirmed"
     WAKEUP_AGAIN = "wakeup.again"
     WAKEUP_DROPPED = "wakeup.dropped"
+    WAKEUP_UNPARSABLE = "wakeup.unparsable"
+    BROKER_LOST = "broker.lost"
     LEASE_LOST = "lease.lost"
     THREAD_OUTLIVES = "thread.outlives_its_step"
     OUTCOME_REFUSED = "outcome.refused_by_database"
@@ -92,6 +94,10 @@ class Metrics:
     def _declare_wakeups(self) -> None:
         self.published = self._counter("wakeups_published", "Wake-ups sent", "result")
         self.received = self._counter("wakeups_received", "Wake-ups that arrived", "result")
+        self.reconnects = self._counter("broker_reconnects", "Connections opened anew")
+        self.consumer_cancelled = self._counter(
+            "consumer_cancelled", "Consumers that the broker cancelled or lost"
+        )
         self.confirm_s = self._histogram(
             "publish_confirm_seconds",
             "From sending wake-ups to their confirmation",

@@ -18,14 +18,24 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.claiming import Claim, Missed
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.telemetry import Event, Metrics
-from program_service.wakeups.broker import MAX_BUNDLE, MAX_HOPS, Broker, Delivery, Wakeup
+from program_service.wakeups.broker import (
+    MAX_BUNDLE,
+    MAX_HOPS,
+    Broker,
+    Delivery,
+    Subscription,
+    Wakeup,
+)
 from program_workers.lease import LeaseKeeper
 from program_workers.recorder import Recorder
 
 log = structlog.get_logger()
 
-HOLD_S = 1.0
-"""How long the rest of a bundle waits for slots here, before it goes back to the queue."""
+LOOK_EVERY_S = 0.02
+"""How often a worker that stops looks whether its slots are free."""
+
+HOLD_S = 0.5
+"""How long a wake-up waits for slots here, before it goes back to the queue."""
 
 
 class Slots:
@@ -37,15 +47,14 @@ class Slots:
         self.free = total
         self._freed = asyncio.Event()
 
-    async def are_free_within(self, seconds: float) -> bool:
-        """Wait until all slots are free; say whether they are in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self.free < self.total:
-                    self._freed.clear()
-                    await self._freed.wait()
-        except TimeoutError:
-            return False
+    async def are_free_within(self, seconds: float, *, unless: asyncio.Event | None = None) -> bool:
+        """Wait until all slots are free, or `unless` is set; say whether they are in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.free < self.total:
+            if loop.time() >= deadline or (unless is not None and unless.is_set()):
+                return False
+            await asyncio.sleep(LOOK_EVERY_S)
         return True
 
     async def reserve(self) -> None:
@@ -117,13 +126,23 @@ class Intake:
         prefetch = max(1, self.slots.total // MAX_BUNDLE)
         async with self._broker.subscribe(queues, prefetch=prefetch) as subscription:
             while True:
-                await self.slots.reserve()
+                await self._reserve(subscription)
                 try:
                     delivery = await subscription.next()
                 except BaseException:
                     self.slots.release()
                     raise
                 await self._deal(delivery, tasks, start)
+
+    async def _reserve(self, subscription: Subscription) -> None:
+        """Reserve a slot; while there is none for long, leave all wake-ups to other workers."""
+        if await self._reserve_until(time.monotonic() + HOLD_S):
+            return
+        for delivery in await subscription.pause():
+            await self._broker.publish([delivery.wakeup])
+            await delivery.acknowledge()
+        await self.slots.reserve()
+        await subscription.resume()
 
     async def _deal(self, delivery: Delivery, tasks: asyncio.TaskGroup, start: Start) -> None:
         """Claim a wake-up's programs, as many at a time as slots are free; one is reserved.

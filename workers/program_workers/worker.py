@@ -72,6 +72,11 @@ class Worker:
             keeper=engine.keeper,
         )
         self.is_ready = asyncio.Event()
+        self._is_hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Do not wait for the end of the grace time: release what still runs."""
+        self._is_hurried.set()
 
     async def run(self, stopping: asyncio.Event) -> Stopped:
         """Work until `stopping` is set; then quiet, drain, release."""
@@ -99,7 +104,7 @@ class Worker:
             return await self._drain()
 
     async def _drain(self) -> Stopped:
-        if await self._slots.are_free_within(self._settings.grace_s):
+        if await self._slots.are_free_within(self._settings.grace_s, unless=self._is_hurried):
             return Stopped.DRAINED
         self._engine.keeper.stop_all(StopReason.SHUTDOWN)
         if await self._slots.are_free_within(RELEASE_WAIT_S):

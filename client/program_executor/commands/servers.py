@@ -16,6 +16,8 @@ Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(dev)
+    app.command()(serve)
+    app.command()(work)
     app.command()(migrate)
 
 
@@ -39,17 +41,40 @@ def dev(
     raise typer.Exit(run(run_dev(settings, options)))
 
 
+def serve(*, host: Host = None, port: Port = None) -> None:
+    """Serve the API; needs PROGRAM_EXECUTOR_DATABASE_URL and PROGRAM_EXECUTOR_AMQP_URL."""
+    from program_executor.processes import run
+    from program_executor.serve import run_serve
+
+    raise typer.Exit(run(run_serve(_settings(host=host, port=port))))
+
+
+def work(
+    jobs: Jobs = None,
+    *,
+    queues: Annotated[str | None, typer.Option(help="Queues to serve, by commas.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Programs at a time.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port of the probes and metrics.")] = None,
+) -> None:
+    """Run the jobs of these modules; needs the same two settings as serve."""
+    from program_executor.processes import run
+    from program_executor.work import run_work
+
+    settings = _settings(
+        jobs=jobs or None, queues=queues, concurrency=concurrency, worker_port=port
+    )
+    raise typer.Exit(run(run_work(settings)))
+
+
 def migrate() -> None:
     """Bring the tables up to date; `serve` and `dev` do it when they start."""
-    from program_executor.processes import run
-    from program_service.bookkeeping.database import Database
+    from program_executor.processes import connect_database, run
     from program_service.bookkeeping.migrations import migrate as bring_up_to_date
 
     settings = _settings()
 
     async def bring() -> None:
-        url = settings.database_url.get_secret_value()
-        database = Database.connect(url, table_name=settings.table_name)
+        database = connect_database(settings)
         try:
             await bring_up_to_date(database)
         finally:

@@ -45,7 +45,11 @@ def driver_url(url: str) -> sa.URL:
     Raises:
         ValueError: the URL names a database that is not supported.
     """
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        msg = f"{url.partition(':')[0]!r}… is no URL; use postgresql://… or sqlite:///path"
+        raise ValueError(msg) from error
     scheme = parsed.drivername.partition("+")[0]
     if scheme not in DRIVERS:
         msg = f"{scheme}://… is not supported; use postgresql://… or sqlite:///path"

@@ -49,6 +49,12 @@ class Subscription(Protocol):
     async def next(self) -> Delivery:
         """Wait for the next wake-up."""
 
+    async def pause(self) -> Sequence[Delivery]:
+        """Receive no more, and return what has arrived and was not taken."""
+
+    async def resume(self) -> None:
+        """Receive again."""
+
 
 class Broker(Protocol):
     """One protocol, two drivers: RabbitMQ, and memory."""

@@ -77,6 +77,13 @@ class MemorySubscription:
         """Wait for the next wake-up."""
         return MemoryDelivery(await self._broker.take(self._queues))
 
+    async def pause(self) -> Sequence[Delivery]:
+        """Return nothing: what was not taken is in its queue still."""
+        return ()
+
+    async def resume(self) -> None:
+        """Go on: what is received is what is asked for."""
+
 
 class MemoryDelivery:
     """A wake-up from memory."""

@@ -1,0 +1,61 @@
+"""Work: a worker as a process of its own, over RabbitMQ."""
+
+import asyncio
+import os
+import sys
+
+from program_executor.processes import (
+    UsageError,
+    connect_broker,
+    connect_database,
+    listen,
+    server,
+    stop_on_signals,
+)
+from program_service.settings import Settings
+from program_service.telemetry import Metrics, configure_logging
+from program_workers.library import JobLibrary
+from program_workers.pages import pages
+from program_workers.worker import Stopped, Worker
+
+
+async def run_work(settings: Settings) -> int:
+    """Work until SIGTERM or Ctrl-C; return the exit code, a `Stopped`.
+
+    A first signal drains: running jobs may end for the grace time. A second one releases at once.
+
+    Raises:
+        UsageError: a setting is missing, there are no jobs, or the port is taken.
+        LibraryError: the jobs cannot be used.
+    """
+    if not settings.jobs:
+        message = "a worker needs jobs: name modules, as in `program-executor work shop.jobs`"
+        raise UsageError(message)
+    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    library = JobLibrary.of_modules(settings.jobs)
+    metrics = Metrics()
+    broker, database = connect_broker(settings, metrics), connect_database(settings)
+    worker = Worker(settings, database, broker, library=library, metrics=metrics)
+    probes = server(pages(worker.is_ready.is_set, metrics), keep_lifespan=False)
+    listener = listen(settings.worker_host, settings.worker_port)
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            worker.hurry()
+        stopping.set()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(probes.serve([listener]))
+            with stop_on_signals(stop):
+                stopped = await worker.run(stopping)
+            probes.should_exit = True
+    finally:
+        await broker.close()
+        await database.close()
+    if stopped is Stopped.ABANDONED:
+        # threads that do not end would keep the process alive
+        sys.stderr.flush()
+        os._exit(stopped)
+    return stopped
