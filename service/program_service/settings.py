@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         default=True, description="Whether the service brings the tables up to date when it starts."
     )
     database_pool_size: int = Field(
-        10, ge=1, description="Database connections that one process keeps."
+        10, ge=3, description="Database connections that one process keeps."
     )
 
     host: str = Field("127.0.0.1", description="The address that the API listens on.")

@@ -67,7 +67,8 @@ class Presence:
         others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
         await registry.beat(books, self._description())
-        await welcome_jobs(books, {job.name: job.queue for job in jobs if job.name not in covered})
+        queues = {job.name: job.queue for job in jobs}
+        await welcome_jobs(books, queues, new=queues.keys() - covered)
 
     async def run(self) -> None:
         """Say that the worker lives, for ever."""

@@ -7,6 +7,7 @@ time; *release*, what still runs is stopped and its programs are given back at o
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from enum import IntEnum
 
 import structlog
@@ -111,6 +112,8 @@ class Worker:
             return Stopped.RELEASED
         # what must be given back though its thread still runs (protocol rule R12)
         for held in self._engine.keeper.held:
-            await self._engine.execution.abandon(held, due_in_s=ABANDONED_DUE_S)
+            with suppress(TimeoutError):  # the database is away: the lease will lapse
+                async with asyncio.timeout(RELEASE_WAIT_S):
+                    await self._engine.execution.abandon(held, due_in_s=ABANDONED_DUE_S)
             held.abandon()
         return Stopped.ABANDONED

@@ -19,6 +19,7 @@ from program_service.bookkeeping.storable import NUL_IN_JSON, holds_nul
 MAX_DEPTH = 100
 """How deep a body may nest: far beyond real data, far below any reader's own limit."""
 
+JSON_TYPE = re.compile(r"application/(?:json|[\w.+-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
 LONG_NUMBER = re.compile(rb"\d{19,}")
 BIGGEST, SMALLEST = 2**63 - 1, -(2**63)
 MAX_DIGITS = len(str(SMALLEST))
@@ -36,6 +37,19 @@ class StrictRequest(Request):
         if not hasattr(self, "_json"):
             self._json = parse(await self.body())
         return self._json
+
+    async def body(self) -> bytes:
+        """Read the body.
+
+        Raises:
+            Problem: it does not say that it is JSON.
+        """
+        body = await super().body()
+        if body and not JSON_TYPE.fullmatch(self.headers.get("content-type", "")):
+            # also a guard: a web page cannot send this type to another site without being asked
+            detail = "Send the body as JSON, with the header `Content-Type: application/json`."
+            raise Problem(415, "not_json", detail)
+        return body
 
 
 class StrictRoute(APIRoute):

@@ -42,6 +42,7 @@ STATUS_CODES = {
     405: "method_not_allowed",
     406: "not_acceptable",
     413: "body_too_large",
+    415: "not_json",
     422: "invalid",
 }
 

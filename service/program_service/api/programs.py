@@ -54,7 +54,7 @@ WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IG
     responses={
         200: {"model": ProgramModel, "description": "The same key and body came before."},
         201: {"model": ProgramModel, "description": "The program is stored and will run."},
-        **problems(400, 413),
+        **problems(400, 413, 415),
     },
 )
 async def submit_program(
@@ -89,7 +89,7 @@ async def submit_program(
     summary="Submit programs together",
     responses={
         201: {"model": BatchModel, "description": "All programs are stored."},
-        **problems(400, 413),
+        **problems(400, 413, 415),
     },
 )
 async def submit_batch(
@@ -190,7 +190,7 @@ async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> 
 @router.post(
     "/{run_id}/resume",
     summary="Resume a program",
-    responses={200: {"model": ProgramModel}, **problems(400, 404, 409)},
+    responses={200: {"model": ProgramModel}, **problems(400, 404, 409, 413, 415)},
 )
 async def resume_program(
     run_id: RunId, services: Serving, caller: Operator, body: ResumeRequest | None = None

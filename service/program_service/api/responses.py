@@ -18,6 +18,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "There is no such thing.",
         409: "The program's state does not allow it.",
         413: "The body is too long.",
+        415: "The body is not sent as JSON.",
         422: "Something in the request is wrong; `errors` says what.",
         503: "The database does not answer; try again after `Retry-After` seconds.",
     }

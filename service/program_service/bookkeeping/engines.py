@@ -98,7 +98,10 @@ def _prepare_sqlite(engine: AsyncEngine, clock: UtcClock) -> None:
     def moment(text: str | None) -> str | None:
         if text is None:
             return None
-        return datetime.fromisoformat(text).astimezone(UTC).strftime(MOMENT_FORMAT)
+        # what people write by hand has no zone, and is UTC like all the rest
+        parsed = datetime.fromisoformat(text)
+        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        return aware.astimezone(UTC).strftime(MOMENT_FORMAT)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

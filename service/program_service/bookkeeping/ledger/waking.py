@@ -1,6 +1,6 @@
 """Wake: find what is due and nobody was woken for, and mark what was woken (rules R5 and R6)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,12 +73,16 @@ async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
     await books.run(_mark_woken, batch=batch)
 
 
-async def welcome_jobs(books: Books, queues: Mapping[str, str]) -> None:
-    """Bring unclaimed programs to the queues of {job: queue} that a worker has begun to know.
+async def welcome_jobs(books: Books, queues: Mapping[str, str], *, new: Container[str]) -> None:
+    """Bring unclaimed programs to the queues of {job: queue}, as a worker now says.
 
-    Those that are due are woken again: their wake-ups may have been dropped as nobody's.
+    Programs of `new` jobs, which no other live worker knows, are woken again if they are due: their
+    wake-ups may have been dropped as nobody's.
     """
-    batch = [{"of_job": job, "new_queue": queue} for job, queue in sorted(queues.items())]
+    batch = [
+        {"of_job": job, "new_queue": queue, "is_new": job in new}
+        for job, queue in sorted(queues.items())
+    ]
     await books.run(_welcome_jobs, batch=batch)
 
 
@@ -140,7 +144,7 @@ def _mark_woken(sql: Sql) -> str:
     return f"""
         UPDATE {sql.programs} AS program SET woken_at = {sql.clock}
           FROM {sql.batch(of_id="bigint", was_due_at="text")}
-         WHERE program.id = of_id AND due_at = {sql.moment("was_due_at")}
+         WHERE program.id = of_id AND {sql.moment("due_at")} = {sql.moment("was_due_at")}
            AND {sql.is_open}
     """
 
@@ -148,7 +152,8 @@ def _mark_woken(sql: Sql) -> str:
 def _welcome_jobs(sql: Sql) -> str:
     return f"""
         UPDATE {sql.programs} AS program SET woken_at = NULL, queue = new_queue
-          FROM {sql.batch(of_job="text", new_queue="text")}
+          FROM {sql.batch(of_job="text", new_queue="text", is_new="boolean")}
          WHERE {OPEN} AND job = of_job AND lease IS NULL
-           AND (due_at <= {sql.clock} AND woken_at IS NOT NULL OR queue <> new_queue)
+           AND (queue <> new_queue
+                OR is_new AND due_at <= {sql.clock} AND woken_at IS NOT NULL)
     """
