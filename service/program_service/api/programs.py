@@ -5,6 +5,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.auth import Caller, Scope, requires
@@ -32,7 +33,10 @@ from program_service.bookkeeping.ledger.reading import Program, find, list_attem
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
 from program_service.bookkeeping.ledger.waking import Due
+from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/programs", tags=["programs"], route_class=StrictRoute)
 
@@ -182,7 +186,10 @@ async def list_all(
 async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> Response:
     """End a program now, also while a worker runs its step."""
     del caller
-    program = await services.database.transact(cancel, run_id)
+    program, is_new = await services.database.transact(cancel, run_id)
+    if is_new:
+        services.metrics.finished.labels("cancelled").inc()
+        log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
     await services.broker.announce(Cancelled(run_id))
     return program_response(program)
 

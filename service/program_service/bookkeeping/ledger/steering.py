@@ -6,8 +6,8 @@ from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.ledger.reading import Program, find
 
 
-async def cancel(books: Books, run_id: str) -> Program:
-    """End a program now, also while a worker runs its step; a second cancel changes nothing.
+async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
+    """End a program now, also while a worker runs its step; say whether it was not ended before.
 
     Raises:
         ProgramNotFound: no program has this run_id.
@@ -18,7 +18,7 @@ async def cancel(books: Books, run_id: str) -> Program:
     if not changed and program.cancelled_at is None:
         msg = f"The program has {program.status} already; only one that has not ended is cancelled."
         raise AlreadyFinal(msg)
-    return program
+    return program, bool(changed)
 
 
 async def resume(
