@@ -66,6 +66,7 @@ class Presence:
         await registry.register_jobs(books, jobs)
         others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
+        await registry.leave(books, self._name)  # whoever had our name before us
         await registry.beat(books, self._description())
         queues = {job.name: job.queue for job in jobs}
         await welcome_jobs(books, queues, new=queues.keys() - covered)

@@ -14,10 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from program_service.api.problems import Problem
-from program_service.bookkeeping.storable import NUL_IN_JSON, holds_nul
-
-MAX_DEPTH = 100
-"""How deep a body may nest: far beyond real data, far below any reader's own limit."""
+from program_service.bookkeeping.storable import MAX_DEPTH, NUL_IN_JSON, holds_nul, is_deep
 
 JSON_TYPE = re.compile(r"application/(?:json|[\w.+-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
 LONG_NUMBER = re.compile(rb"\d{19,}")
@@ -78,7 +75,7 @@ def parse(body: bytes) -> Any:
             raise _too_deep() from error
         detail = f"The body is not JSON: {error}."
         raise Problem(400, "malformed_body", detail) from error
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if is_deep(body, value):
         raise _too_deep()
     if NUL_IN_JSON in body and holds_nul(value):
         detail = (
@@ -95,20 +92,6 @@ def parse(body: bytes) -> Any:
 def _too_deep() -> Problem:
     detail = f"The body nests deeper than {MAX_DEPTH} levels."
     return Problem(422, "nested_too_deeply", detail)
-
-
-def _depth(value: Any) -> int:
-    """Measure the nesting, without recursion."""
-    deepest, level = 0, [value]
-    while level:
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        deepest += 1
-    return deepest
 
 
 def _has_long_integer(body: bytes) -> bool:

@@ -24,7 +24,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
         "description": "The job's data.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
-    **problems(400, 404, 413, 415),
+    **problems(400, 404, 409, 413, 415),
 }
 
 

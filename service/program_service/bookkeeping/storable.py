@@ -10,6 +10,9 @@ import orjson
 
 from program_service.bookkeeping.lifecycle import Json
 
+MAX_DEPTH = 100
+"""How deep a value may nest: far beyond real data, far below any JSON reader's own limit."""
+
 NUL_IN_JSON = b"\\u0000"
 
 
@@ -37,10 +40,29 @@ def storable_object(value: Any, *, what: str) -> Json:
         msg = f"{what} must hold JSON values only: {error}"
         raise NotStorable(msg) from error
     stored: Json = orjson.loads(text)
+    if is_deep(text, stored):
+        msg = f"{what} nests deeper than {MAX_DEPTH} levels"
+        raise NotStorable(msg)
     if NUL_IN_JSON in text and holds_nul(stored):
         msg = f"{what} holds the character NUL (U+0000), which PostgreSQL cannot store"
         raise NotStorable(msg)
     return stored
+
+
+def is_deep(text: bytes, value: Any) -> bool:
+    """Say whether a JSON text, read as `value`, nests too deeply."""
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    depth, level = 0, [value]
+    while level:  # level by level: recursion has a limit of its own
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        depth += 1
+    return depth > MAX_DEPTH + 1
 
 
 def holds_nul(value: Any) -> bool:

@@ -226,4 +226,5 @@ def _add_indexes(programs: sa.Table) -> None:
         postgresql_using="gin",
         postgresql_ops={"labels": "jsonb_path_ops"},
         postgresql_where=sa.text("labels <> '{}'::jsonb"),
-    ).ddl_if(dialect="postgresql")
+        sqlite_where=sa.text("labels <> '{}'"),
+    )

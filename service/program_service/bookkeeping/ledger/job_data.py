@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
-from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.tables import read_json
 
@@ -81,12 +81,18 @@ async def edit_job_data(
 ) -> Json:
     """Set or merge a job's data from outside, and return that job's data.
 
+    An errored program may be edited, so that it can be resumed with better data.
+
     Raises:
         ProgramNotFound: no program has this run_id.
+        AlreadyFinal: it has finished.
     """
     rows = await books.fetch(_lock_one, run_id=run_id)
     if not rows:
         raise ProgramNotFound
+    if rows[0].finished_at is not None:
+        msg = "The program has finished; its data do not change any more."
+        raise AlreadyFinal(msg)
     new = edited(read_json(rows[0].job_data), kind, job, value)
     await books.run(_write, batch=[{"of_id": rows[0].id, "new_job_data": new}])
     return new[job]
@@ -111,7 +117,7 @@ def _select(sql: Sql) -> str:
 
 def _lock_one(sql: Sql) -> str:
     return f"""
-        SELECT program.id, program.job_data FROM {sql.programs} AS program
+        SELECT program.id, program.job_data, program.finished_at FROM {sql.programs} AS program
          WHERE program.run_id = :run_id {sql.lock}
     """
 

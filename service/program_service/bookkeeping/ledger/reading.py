@@ -214,7 +214,7 @@ def _conditions(books: Books, wanted: Filter) -> list[sa.ColumnElement[bool]]:
         (wanted.step_retry_count_gte, lambda count: row.step_retry_count >= count),
         (wanted.created_after, lambda moment: row.created_at > moment),
         (wanted.created_before, lambda moment: row.created_at < moment),
-        (wanted.error, lambda text: row.error_message.contains(text, autoescape=True)),
+        (wanted.error, lambda text: _has_text(books, row.error_message, text)),
         (wanted.status, lambda status: has_status(books.tables.programs, books.clock, status)),
     ]
     conditions = [condition(value) for value, condition in given if value is not None]
@@ -224,14 +224,21 @@ def _conditions(books: Books, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
+def _has_text(books: Books, column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
+    """Search literally, and in its case: SQLite's LIKE would not."""
+    if books.connection.dialect.name == "sqlite":
+        return sa.func.instr(column, text) > 0
+    return column.contains(text, autoescape=True)
+
+
 def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
     labels = books.tables.programs.c.labels
     if books.connection.dialect.name == "postgresql":
         # the second condition is the predicate of the partial index
         has_any = sa.text("labels <> '{}'::jsonb")
         return sa.and_(labels.op("@>")(sa.literal({key: value}, labels.type)), has_any)
-    path = "$." + orjson.dumps(key).decode()
-    return sa.func.json_extract(labels, path) == value
+    entry = sa.func.json_each(labels).table_valued("key", "value")
+    return sa.exists().where(entry.c.key == key, entry.c.value == value)
 
 
 def _select_versions(sql: Sql) -> str:

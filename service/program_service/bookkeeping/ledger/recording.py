@@ -158,6 +158,7 @@ def _change(sql: Sql) -> str:
                error_message = COALESCE(new_error, error_message),
                finished_at = CASE WHEN is_finished THEN {sql.clock} END,
                errored_at = CASE WHEN is_errored THEN {sql.clock} END,
+               cancelled_at = NULL,
                due_at = CASE WHEN is_finished THEN NULL
                              WHEN due_in_s IS NULL THEN due_at
                              ELSE {sql.later("due_in_s")} END,

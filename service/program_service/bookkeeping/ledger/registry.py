@@ -151,7 +151,8 @@ def _upsert_worker(sql: Sql) -> str:
         VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
                 :newest)
             ON CONFLICT (name) DO UPDATE
-           SET jobs = excluded.jobs, queues = excluded.queues, slots = excluded.slots,
+           SET host = excluded.host, version = excluded.version, jobs = excluded.jobs,
+               queues = excluded.queues, slots = excluded.slots,
                busy = excluded.busy, last_seen_at = excluded.last_seen_at,
                newest_wakeups = excluded.newest_wakeups
     """

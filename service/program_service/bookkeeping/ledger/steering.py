@@ -32,8 +32,9 @@ async def resume(
         ProgramNotFound: no program has this run_id.
         NotResumable: it has not errored, or has no such step.
     """
+    await books.fetch(_lock, run_id=run_id)  # what is decided below must still hold when written
     program = await find(books, run_id)
-    if program.errored_at is None:
+    if program.errored_at is None or program.finished_at is not None:
         msg = f"The program is {program.status}; only an errored or cancelled one can be resumed."
         raise NotResumable(msg)
     step = program.step if from_step is None else from_step
@@ -41,11 +42,8 @@ async def resume(
         msg = f"from_step is {step}; this program has steps 0 to {len(program.jobs) - 1}."
         raise NotResumable(msg)
     job = program.jobs[step]
-    changed = await books.fetch(
-        _resume, run_id=run_id, step=step, job=job, queue=queues.get(job, program.queue)
-    )
-    if not changed:
-        raise NotResumable
+    queue = queues.get(job, program.queue)
+    await books.run(_resume, run_id=run_id, step=step, job=job, queue=queue)
     return await find(books, run_id)
 
 
@@ -68,5 +66,8 @@ def _resume(sql: Sql) -> str:
                due_at = {sql.clock}, woken_at = NULL,
                updated_at = {sql.clock}, version = version + 1
          WHERE run_id = :run_id AND errored_at IS NOT NULL AND finished_at IS NULL
-        RETURNING id
     """
+
+
+def _lock(sql: Sql) -> str:
+    return f"SELECT id FROM {sql.programs} AS program WHERE run_id = :run_id {sql.lock}"

@@ -48,6 +48,7 @@ class Submitted:
     run_id: str
     queue: str
     created_at: datetime
+    updated_at: datetime
     due_at: datetime
     is_due: bool
 
@@ -92,7 +93,7 @@ def as_program(new: NewProgram, submitted: Submitted) -> Program:
         errored_at=None,
         error_message=None,
         created_at=submitted.created_at,
-        updated_at=submitted.created_at,
+        updated_at=submitted.updated_at,
         due_at=submitted.due_at,
         woken_at=None,
         claimed_by=None,
@@ -174,10 +175,14 @@ def _submitted(row: Any, start_at: datetime | None) -> Submitted:
         run_id=row.run_id,
         queue=row.queue,
         created_at=created_at,
+        updated_at=require_moment(row.updated_at),
         # NULL only where a lost COMMIT answer let the program finish before it was read back
         due_at=due_at or created_at,
         is_due=start_at is None or start_at <= created_at,
     )
+
+
+ANSWERED = "id, run_id, queue, created_at, updated_at, due_at"
 
 
 def _insert_programs(sql: Sql) -> str:
@@ -208,13 +213,13 @@ def _insert_programs(sql: Sql) -> str:
           FROM {batch}
          WHERE TRUE
             ON CONFLICT (run_id) DO NOTHING
-        RETURNING id, run_id, queue, created_at, due_at
+        RETURNING {ANSWERED}
     """
 
 
 def _select_programs(sql: Sql) -> str:
     return f"""
-        SELECT id, run_id, queue, created_at, due_at
+        SELECT {ANSWERED}
           FROM {sql.programs} JOIN {sql.batch(new_run_id="text")} ON run_id = new_run_id
     """
 

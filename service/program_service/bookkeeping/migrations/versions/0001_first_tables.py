@@ -85,15 +85,15 @@ def _create_indexes(name: str) -> None:
         f"{name}_errored", name, ["id"], postgresql_where=has_errored, sqlite_where=has_errored
     )
     op.create_index(f"{name}_created", name, ["created_at"], postgresql_using="brin")
-    if op.get_context().dialect.name == "postgresql":
-        op.create_index(
-            f"{name}_labels",
-            name,
-            ["labels"],
-            postgresql_using="gin",
-            postgresql_ops={"labels": "jsonb_path_ops"},
-            postgresql_where=sa.text("labels <> '{}'::jsonb"),
-        )
+    op.create_index(
+        f"{name}_labels",
+        name,
+        ["labels"],
+        postgresql_using="gin",
+        postgresql_ops={"labels": "jsonb_path_ops"},
+        postgresql_where=sa.text("labels <> '{}'::jsonb"),
+        sqlite_where=sa.text("labels <> '{}'"),
+    )
 
 
 def _create_attempts(name: str) -> None:
