@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from program_service.bookkeeping.dialects import DIALECTS, Sql, Statement
 from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.tables import Tables
+from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -32,8 +32,11 @@ FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.Interfa
 PAUSE_S = 0.05
 """The pause before a transaction is tried again; doubled each time, up to a second."""
 
-# deadlock, serialization failure; server shutting down or starting, too many connections
-TRANSIENT_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "53300", "25P03"}
+# SQLSTATE classes by which the server refuses what it was asked to do: cardinality, data,
+# integrity, syntax and access, WITH CHECK OPTION, limits. All others tell of trouble that may pass.
+REFUSALS = {"21", "22", "23", "42", "44", "54"}
+UNDEFINED_TABLE = "42P01"
+"""The tables are not there yet, or not any more: no reason to drop an outcome."""
 
 TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext(:key))")
 UNLOCK = sa.text("SELECT pg_advisory_unlock(hashtext(:key))")
@@ -64,7 +67,9 @@ class Books:
     @property
     def clock(self) -> sa.ColumnElement[datetime]:
         """The database's clock, for queries."""
-        return sa.literal_column(self._database.sql.clock, sa.DateTime())
+        if self._database.clock is None:
+            return sa.literal_column(self._database.sql.clock, UtcDateTime())
+        return sa.literal(self._database.clock(), UtcDateTime())
 
     async def _execute(
         self, statement: Statement, parameters: dict[str, Any]
@@ -73,15 +78,19 @@ class Books:
             name: orjson.dumps(value).decode() if isinstance(value, list | dict) else value
             for name, value in parameters.items()
         }
+        if self._database.clock is not None:
+            packed["now"] = self._database.clock().strftime(MOMENT_FORMAT)
         return await self.connection.execute(self._database.text(statement), packed)
 
 
 class Database:
     """The bookkeeping database of one deployment."""
 
-    def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
+    def __init__(self, engine: AsyncEngine, tables: Tables, clock: UtcClock = utc_now) -> None:
         """Take an engine; `connect` makes one from a URL."""
         self.engine = engine
+        # only SQLite, which has no server, takes this host's time for the database's
+        self.clock = clock if engine.dialect.name == "sqlite" else None
         self.tables = tables
         self.sql = Sql.of(DIALECTS[engine.dialect.name], tables)
         self._texts: dict[Statement, sa.TextClause] = {}
@@ -102,8 +111,7 @@ class Database:
         Raises:
             ValueError: the URL names a database that is not supported.
         """
-        engine = make_engine(url, pool_size=pool_size, clock=clock)
-        return cls(engine, Tables.named(table_name))
+        return cls(make_engine(url, pool_size=pool_size), Tables.named(table_name), clock)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -204,11 +212,9 @@ def is_transient(error: BaseException) -> bool:
     """Say whether running the whole transaction again may succeed."""
     if not isinstance(error, exc.DBAPIError):
         return not isinstance(error, exc.SQLAlchemyError) or isinstance(error, exc.TimeoutError)
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return (
-        error.connection_invalidated
-        or isinstance(error, exc.InterfaceError)
-        or state in TRANSIENT_STATES
-        or state.startswith("08")  # connection exceptions
-        or "database is locked" in str(error.orig)
-    )
+    if error.connection_invalidated or isinstance(error, exc.InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # SQLite: locked, full, unreadable, without tables
+        return isinstance(error, exc.OperationalError) and "malformed" not in str(error.orig)
+    return state[:2] not in REFUSALS or state == UNDEFINED_TABLE

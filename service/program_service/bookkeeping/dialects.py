@@ -73,15 +73,15 @@ class PostgreSQL:
 
 
 class SQLite:
-    """SQLite, the embedded default; its clock is a function that the connection registers."""
+    """SQLite, the embedded default; it has no clock: `Books` passes the time as `:now`."""
 
     name = "sqlite"
-    clock = "program_clock(0)"
+    clock = ":now"
     lock = ""  # a transaction that writes holds the whole file
 
     def later(self, seconds: str) -> str:
-        """Ask the clock for a later moment."""
-        return f"program_clock({seconds})"
+        """Add seconds to the clock, with a function that the connection registers."""
+        return f"program_later(:now, {seconds})"
 
     def moment(self, text: str) -> str:
         """Bring a text into the form of the columns."""

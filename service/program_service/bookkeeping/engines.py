@@ -27,7 +27,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_engine(url: str, *, pool_size: int, clock: UtcClock) -> AsyncEngine:
+def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """Make an engine from a URL as people have it; nothing is connected yet.
 
     Raises:
@@ -35,7 +35,7 @@ def make_engine(url: str, *, pool_size: int, clock: UtcClock) -> AsyncEngine:
     """
     engine = create_async_engine(driver_url(url), **_engine_options(url, pool_size))
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine, clock)
+        _prepare_sqlite(engine)
     return engine
 
 
@@ -89,11 +89,11 @@ def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(engine: AsyncEngine, clock: UtcClock) -> None:
-    """Give every connection our clock, the write-ahead log, and BEGIN IMMEDIATE for writers."""
+def _prepare_sqlite(engine: AsyncEngine) -> None:
+    """Give every connection our functions, the write-ahead log, and BEGIN IMMEDIATE for writers."""
 
-    def later(seconds: float) -> str:
-        return (clock() + timedelta(seconds=seconds)).strftime(MOMENT_FORMAT)
+    def later(now: str, seconds: float) -> str:
+        return (datetime.fromisoformat(now) + timedelta(seconds=seconds)).strftime(MOMENT_FORMAT)
 
     def moment(text: str | None) -> str | None:
         if text is None:
@@ -110,7 +110,7 @@ def _prepare_sqlite(engine: AsyncEngine, clock: UtcClock) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-        connection.create_function("program_clock", 1, later)
+        connection.create_function("program_later", 2, later)
         connection.create_function("program_moment", 1, moment)
 
     @event.listens_for(engine.sync_engine, "begin")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isfinite
 from typing import Literal
 
 
@@ -30,7 +31,12 @@ class Retry:
         if self.max_attempts < 1:
             msg = f"max_attempts is {self.max_attempts}; it counts the first try too: at least 1"
             raise ValueError(msg)
-        if self.initial_s < 0 or self.max_s < 0 or self.factor < 1:
+        numbers = (self.initial_s, self.max_s, self.factor)
+        if (
+            not all(map(isfinite, numbers))
+            or min(self.initial_s, self.max_s) < 0
+            or self.factor < 1
+        ):
             msg = f"initial_s and max_s must be at least 0 and factor at least 1, got {self}"
             raise ValueError(msg)
         if self.jitter not in {"full", "none"}:
@@ -42,7 +48,14 @@ class Retry:
 
         `draw` is the random number in [0, 1) that jitter scales the bound by.
         """
-        # 2.0**1024 overflows a float; long before that every policy has reached max_s
-        bound = min(self.max_s, self.initial_s * self.factor ** min(retry - 1, 64))
-        wait_s = bound * draw if self.jitter == "full" else bound
+        bound_s = self._bound_s(retry)
+        wait_s = bound_s * draw if self.jitter == "full" else bound_s
         return max(wait_s, after.total_seconds() if after else 0.0)
+
+    def _bound_s(self, retry: int) -> float:
+        if self.initial_s == 0:
+            return 0.0
+        try:
+            return min(self.max_s, self.initial_s * self.factor ** (retry - 1))
+        except OverflowError:  # far beyond any max_s
+            return self.max_s

@@ -185,7 +185,7 @@ def read_cursor(cursor: str) -> int:
         last_id = value["id"]
     except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise BadCursor from error
-    if not isinstance(last_id, int) or not 0 <= last_id < 2**63:
+    if type(last_id) is not int or not 0 <= last_id < 2**63:
         raise BadCursor
     return last_id
 

@@ -60,7 +60,11 @@ async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded |
     batch = [_as_row(each, merged.get(each.program.id)) for each in records]
     applied = await _apply(books, batch)
     programs = [each.program for each in records]
-    fresh = await read_job_data(books, _changed_by_others(programs, applied))
+    unmerged = patches.keys() - merged.keys()
+    stale = [of_id for of_id in applied if of_id in unmerged] + _changed_by_others(
+        programs, applied
+    )
+    fresh = await read_job_data(books, stale)
     known = {program.id: program.job_data for program in programs} | merged | fresh
     return [
         Recorded(known[program.id], *applied[program.id]) if program.id in applied else None
