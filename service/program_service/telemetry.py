@@ -40,6 +40,7 @@ class Event(StrEnum):
     WORKER_STARTED = "worker.started"
     WORKER_QUIET = "worker.quiet"
     WORKER_STOPPED = "worker.stopped"
+    WORKER_DIED = "worker.died"
     LOOP_FAILED = "loop.failed"
     WAKEUP_NOT_CONFIRMED = "wakeup.not_confirmed"
     WAKEUP_AGAIN = "wakeup.again"

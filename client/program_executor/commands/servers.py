@@ -55,15 +55,25 @@ def work(
     queues: Annotated[str | None, typer.Option(help="Queues to serve, by commas.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Programs at a time.")] = None,
     port: Annotated[int | None, typer.Option(help="The port of the probes and metrics.")] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Worker processes; each takes the next port.")
+    ] = 1,
 ) -> None:
     """Run the jobs of these modules; needs the same two settings as serve."""
     from program_executor.processes import run
-    from program_executor.work import run_work
 
     settings = _settings(
         jobs=jobs or None, queues=queues, concurrency=concurrency, worker_port=port
     )
-    raise typer.Exit(run(run_work(settings)))
+    if processes == 1:
+        from program_executor.work import run_work
+
+        raise typer.Exit(run(run_work(settings)))
+    from program_executor.fleet import run_fleet
+
+    options = {"--queues": queues, "--concurrency": concurrency}
+    given = [part for name, value in options.items() if value for part in (name, str(value))]
+    raise typer.Exit(run(run_fleet(settings, [*(jobs or []), *given], processes=processes)))
 
 
 def migrate() -> None:
