@@ -12,6 +12,7 @@ from program_executor.processes import (
     address,
     connect_database,
     listen,
+    load_library,
     require_keys,
     server,
     stop_on_signals,
@@ -21,7 +22,6 @@ from program_service.bookkeeping.migrations import migrate
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 from program_service.wakeups.memory import MemoryBroker
-from program_workers.library import JobLibrary
 from program_workers.worker import Worker
 
 LEASE_S = 5.0
@@ -69,7 +69,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
     settings = dev_settings(given, options)
     require_keys(settings)
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
-    library = JobLibrary.of_modules(settings.jobs)
+    library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)
     listener = listen(settings.host, settings.port)
     database = connect_database(settings)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -39,11 +40,11 @@ class Fleet:
         self._settings = settings
         self._arguments = arguments
         self._children: dict[int, asyncio.subprocess.Process] = {}
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """Pass a signal on; the children do the rest, also with a second one."""
-        self._is_stopping = True
+        self._stopping.set()
         for child in self._children.values():
             if child.returncode is None:
                 child.send_signal(signal.SIGTERM)
@@ -53,11 +54,12 @@ class Fleet:
         while True:
             child = await self._start(number)
             code = await child.wait()
-            if self._is_stopping:
-                return abs(code)
-            log.error(Event.WORKER_DIED, number=number, exit_code=code)
-            await asyncio.sleep(BRING_BACK_AFTER_S)
-            if self._is_stopping:
+            if not self._stopping.is_set():
+                log.error(Event.WORKER_DIED, number=number, exit_code=code)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BRING_BACK_AFTER_S):
+                        await self._stopping.wait()
+            if self._stopping.is_set():
                 return abs(code)
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:

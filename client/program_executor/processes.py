@@ -16,6 +16,7 @@ from program_service.bookkeeping.database import Database
 from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Metrics
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
+from program_workers.library import JobLibrary
 
 R = TypeVar("R")
 
@@ -51,6 +52,17 @@ def require_keys(settings: Settings) -> None:
             " a key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
         )
         raise UsageError(msg)
+
+
+def load_library(settings: Settings) -> JobLibrary:
+    """Import the jobs that the settings name, also from the folder that the command was called in.
+
+    Raises:
+        LibraryError: the jobs cannot be used.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return JobLibrary.of_modules(settings.jobs)
 
 
 def connect_broker(settings: Settings, metrics: Metrics) -> RabbitBroker:

@@ -9,12 +9,12 @@ from program_executor.processes import (
     connect_broker,
     connect_database,
     listen,
+    load_library,
     server,
     stop_on_signals,
 )
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
-from program_workers.library import JobLibrary
 from program_workers.pages import pages
 from program_workers.worker import Stopped, Worker
 
@@ -32,7 +32,7 @@ async def run_work(settings: Settings) -> int:
         message = "a worker needs jobs: name modules, as in `program-executor work shop.jobs`"
         raise UsageError(message)
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
-    library = JobLibrary.of_modules(settings.jobs)
+    library = load_library(settings)
     metrics = Metrics()
     broker, database = connect_broker(settings, metrics), connect_database(settings)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
