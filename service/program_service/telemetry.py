@@ -152,6 +152,10 @@ class Metrics:
         )
 
 
+LIBRARIES = ("aio_pika", "aiormq", "aiosqlite", "alembic", "asyncio", "asyncpg", "sqlalchemy")
+"""Whose lines below WARNING are never written: some hold parameters, which are the users' data."""
+
+
 class StderrHandler(logging.StreamHandler[Any]):
     """Write to what standard error is now: a progress bar may have put itself in its place."""
 
@@ -196,7 +200,8 @@ def configure_logging(*, level: str, is_json: bool) -> None:
     handler = StderrHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for library in LIBRARIES:
+        logging.getLogger(library).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(

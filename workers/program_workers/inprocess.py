@@ -72,14 +72,15 @@ class InProcessJobs:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         view = ThreadJobContext(step, loop)
-        running = loop.run_in_executor(self._threads, context.run, job.function, view)
+        thread = self._threads.submit(context.run, job.function, view)
+        running = asyncio.wrap_future(thread)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             step.held.stopped.set()
-            if not running.done():
+            if not thread.cancel():  # it has begun, and nothing but its own end can stop it
                 log.warning(Event.THREAD_OUTLIVES, run_id=view.run_id, job=job.name)
-            await asyncio.wait([running])
+                await asyncio.wait([running])
             raise
 
 

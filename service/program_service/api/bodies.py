@@ -71,7 +71,7 @@ def parse(body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if "recursion" in str(error).lower():
+        if "depth" in str(error) or "ecursion" in str(error):
             raise _too_deep() from error
         detail = f"The body is not JSON: {error}."
         raise Problem(400, "malformed_body", detail) from error

@@ -28,15 +28,18 @@ async def new_programs(
     *,
     traceparent: str | None,
     key: str | None = None,
+    place: str = "",
 ) -> list[NewProgram]:
     """Give each request its id and the queue of its first job.
+
+    `place` says where in the body a request stands, with `{}` for its number: `programs[{}].`.
 
     Raises:
         Problem: a job is registered nowhere, or the key is of no form.
     """
     queues = await services.directory.queues(job for each in requests for job in each.jobs)
     if services.settings.unknown_jobs is UnknownJobs.REFUSE:
-        _refuse_unknown_jobs(services, requests, queues)
+        _refuse_unknown_jobs(services, requests, queues, place)
     # what is no trace context is ignored, as the W3C's recommendation says
     trace = traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None
     return [
@@ -57,18 +60,16 @@ async def new_programs(
 
 
 def _refuse_unknown_jobs(
-    services: Services, requests: Sequence[ProgramRequest], queues: dict[str, str]
+    services: Services, requests: Sequence[ProgramRequest], queues: dict[str, str], place: str
 ) -> None:
     known = sorted(services.directory.names)
     fields: list[dict[str, Any]] = []
-    is_batch = len(requests) > 1
     for index, each in enumerate(requests):
         for position, job in enumerate(each.jobs):
             if job in queues:
                 continue
-            place = f"jobs[{position}]"
             field: dict[str, Any] = {
-                "field": f"programs[{index}].{place}" if is_batch else place,
+                "field": f"{place.format(index)}jobs[{position}]",
                 "in": "body",
                 "code": "unknown_job",
                 "message": f"no worker ever registered a job {job!r}",

@@ -107,7 +107,9 @@ async def submit_batch(
     if "idempotency-key" in request.headers:
         detail = "Idempotency-Key works for POST /programs only; submit these programs one by one."
         raise Problem(422, "idempotency_not_for_batches", detail)
-    new = await new_programs(services, body.programs, caller, traceparent=traceparent)
+    new = await new_programs(
+        services, body.programs, caller, traceparent=traceparent, place="programs[{}]."
+    )
     await services.submissions.submit_all(new)
     services.metrics.submitted.labels("api").inc(len(new))
     return json_response({"programs": [{"run_id": each.run_id} for each in new]}, status=201)

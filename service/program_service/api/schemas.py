@@ -1,5 +1,6 @@
 """Schemas: what the API takes, as pydantic models; the border of the system."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -7,6 +8,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -17,12 +19,22 @@ MAX_JOBS = 1_000
 MAX_BATCH = 1_000
 MAX_LABELS = 32
 
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         msg = f"{text!r} holds a control character; use printable ones"
         raise ValueError(msg)
     return text
+
+
+def _as_written(value: Any) -> Any:
+    """Refuse numbers: whether seconds or milliseconds were meant, nobody can tell."""
+    if not (isinstance(value, datetime) or (isinstance(value, str) and DATE.match(value))):
+        msg = "a moment is a text such as 2027-01-31T08:00:00Z"
+        raise ValueError(msg)
+    return value
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -42,7 +54,7 @@ LabelKey = Annotated[
     AfterValidator(_printable),
 ]
 LabelValue = Annotated[str, StringConstraints(max_length=255, strict=True)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_written), AfterValidator(_in_utc)]
 JsonObject = dict[str, Any]
 
 

@@ -5,6 +5,9 @@ from datetime import timedelta
 from math import isfinite
 from typing import Literal
 
+LONGEST_S = 10 * 366 * 86_400.0
+"""Ten years: whoever asks for a longer delay would leave the calendar of the databases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -50,7 +53,7 @@ class Retry:
         """
         bound_s = self._bound_s(retry)
         wait_s = bound_s * draw if self.jitter == "full" else bound_s
-        return max(wait_s, after.total_seconds() if after else 0.0)
+        return min(LONGEST_S, max(wait_s, after.total_seconds() if after else 0.0))
 
     def _bound_s(self, retry: int) -> float:
         if self.initial_s == 0:
