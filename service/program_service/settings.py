@@ -29,6 +29,15 @@ class UnknownJobs(StrEnum):
     ACCEPT = "accept"
 
 
+class LogLevel(StrEnum):
+    """From which level on log lines are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 
@@ -147,7 +156,9 @@ class Settings(BaseSettings):
         30.0, gt=0, description="When a wake-up that brought no claim is suspected to be lost."
     )
 
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+        LogLevel.INFO, description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    )
     log_format: LogFormat = Field(
         LogFormat.JSON, description="`json`, one object a line, or `pretty` for terminals."
     )

@@ -170,14 +170,7 @@ class StderrHandler(logging.StreamHandler[Any]):
 
 
 def configure_logging(*, level: str, is_json: bool) -> None:
-    """Send our events and those of libraries to standard error, one line each.
-
-    Raises:
-        ValueError: the level is not one of Python's.
-    """
-    if level.upper() not in logging.getLevelNamesMapping():
-        msg = f"log_level is {level!r}; use DEBUG, INFO, WARNING or ERROR"
-        raise ValueError(msg)
+    """Send our events and those of libraries to standard error, one line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -199,14 +192,12 @@ def configure_logging(*, level: str, is_json: bool) -> None:
     )
     handler = StderrHandler()
     handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

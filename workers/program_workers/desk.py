@@ -53,6 +53,9 @@ class Desk:
         if unknown or not child.jobs:
             message = f"a program of {list(child.jobs)} cannot be started: unknown are {unknown}"
             raise JobError(message)
+        if child.start_at is not None and child.start_at.tzinfo is None:
+            message = f"start_at is {child.start_at}; it needs a zone, as in datetime.now(UTC)"
+            raise JobError(message)
         new = NewProgram(
             run_id=str(uuid_utils.uuid7()),
             jobs=list(child.jobs),

@@ -21,7 +21,7 @@ MAX_KEY = 255
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-async def new_programs(
+async def new_programs(  # noqa: PLR0913 - what headers, body and key say of programs
     services: Services,
     requests: Sequence[ProgramRequest],
     caller: Caller,
@@ -79,9 +79,7 @@ def _refuse_unknown_jobs(
             fields.append(field)
     if not fields:
         return
-    names = sorted(
-        {each.jobs[i] for each in requests for i in range(len(each.jobs))} - queues.keys()
-    )
+    names = sorted({job for each in requests for job in each.jobs} - queues.keys())
     detail = (
         f"Unknown jobs: {', '.join(map(repr, names[:10]))}. Start a worker that knows them first,"
         " or set UNKNOWN_JOBS=accept to have programs wait for one."
