@@ -96,12 +96,14 @@ class Submission:
 
     program_data: Json | None = None
     job_data: dict[str, Json] | None = None
-    start_at: datetime | None = None
+    start_at: datetime | str | None = None
     labels: dict[str, str] | None = None
 
     def body(self, jobs: Sequence[str]) -> Json:
         """Return the request's body, without what is not set."""
-        start_at = self.start_at.isoformat() if self.start_at else None
+        start_at = self.start_at
+        if isinstance(start_at, datetime):
+            start_at = start_at.isoformat()
         body = {
             "jobs": list(jobs),
             "program_data": self.program_data,

@@ -76,9 +76,16 @@ def _content(answer: Answer) -> Any:
         raise answer
     if answer.is_success:
         return answer.json()
-    is_json = answer.headers.get("content-type", "").endswith("json")
-    problem = answer.json() if is_json else {"detail": answer.text[:500]}
-    raise ProblemError(answer.status_code, problem)
+    raise ProblemError(answer.status_code, _problem(answer))
+
+
+def _problem(answer: httpx.Response) -> Json:
+    """Read a problem; what somebody in between answered becomes one."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    return problem if isinstance(problem, dict) else {"detail": answer.text[:500]}
 
 
 def request_options(call: Call) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Fleet:
                     async with asyncio.timeout(BRING_BACK_AFTER_S):
                         await self._stopping.wait()
             if self._stopping.is_set():
-                return abs(code)
+                # a child that was told to stop before it could listen held nothing yet
+                return 0 if code == -signal.SIGTERM else abs(code)
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         port = self._settings.worker_port

@@ -135,7 +135,11 @@ class ProgramRunner:
         page = await database.read(reading.list_programs, reading.Filter(), limit=MAX_TURNS)
         return Run(
             program=program,
-            attempts=await database.read(reading.list_attempts, new.run_id),
+            # by their numbers: with a clock that stands still their times say little
+            attempts=sorted(
+                await database.read(reading.list_attempts, new.run_id),
+                key=lambda each: (each.step, each.attempt),
+            ),
             started=[each for each in page.programs if each.parent_run_id == new.run_id],
             waited=self.clock.now - began,
         )

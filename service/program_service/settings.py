@@ -175,5 +175,8 @@ class Settings(BaseSettings):
         """Read arguments, then the environment, then the TOML file."""
         del dotenv_settings, file_secret_settings
         path = os.environ.get(CONFIG_VARIABLE)
+        if path and not Path(path).is_file():
+            msg = f"{CONFIG_VARIABLE} names {path!r}, which is no file"
+            raise FileNotFoundError(msg)
         file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *file)

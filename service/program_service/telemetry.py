@@ -179,7 +179,7 @@ def configure_logging(*, level: str, is_json: bool) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_as_json)
         if is_json
-        else structlog.dev.ConsoleRenderer()
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     exceptions = [structlog.processors.format_exc_info] if is_json else []
     formatter = structlog.stdlib.ProcessorFormatter(

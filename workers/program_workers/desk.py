@@ -53,6 +53,9 @@ class Desk:
         if unknown or not child.jobs:
             message = f"a program of {list(child.jobs)} cannot be started: unknown are {unknown}"
             raise JobError(message)
+        if not all(isinstance(value, str) for value in child.labels.values()):
+            message = f"labels must be texts, not {child.labels}"
+            raise JobError(message)
         if child.start_at is not None and child.start_at.tzinfo is None:
             message = f"start_at is {child.start_at}; it needs a zone, as in datetime.now(UTC)"
             raise JobError(message)

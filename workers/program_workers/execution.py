@@ -122,13 +122,14 @@ class Execution:
         queue = await self._queue_of(change.job)
         sent_at = time.monotonic()
         record = StepRecord(program, change, queue, self._tools.worker, ran.began, ran.ended)
-        recorded = await self._write(record)
+        recorded, change = await self._write(record)
         if recorded is None:
             await self._let_go(program, change, ran)
             return None
-        await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
         if not change.is_lease_kept:
             self._wake_next(program, change, queue, recorded)
+        await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
+        if not change.is_lease_kept:
             return None
         held.deadline = self._tools.keeper.deadline_from(sent_at)
         return replace(
@@ -166,16 +167,18 @@ class Execution:
             else:
                 return queues.get(job, DEFAULT_QUEUE)
 
-    async def _write(self, record: StepRecord) -> Recorded | None:
-        """Write a record; if the database refuses it, write that instead."""
+    async def _write(self, record: StepRecord) -> tuple[Recorded | None, Change]:
+        """Write a record, or, if the database refuses it, just that; return what was written."""
         try:
-            return await self._tools.recorder.outcomes.add(record)
+            return await self._tools.recorder.outcomes.add(record), record.change
         except BatchRefused as error:
             run_id = record.program.run_id
             log.error(Event.OUTCOME_REFUSED, run_id=run_id, error_message=str(error))  # noqa: TRY400
         message = "the database refused to store what this step came to; its log has the details"
         failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
-        return await self._tools.recorder.outcomes.add(replace(record, change=failed))
+        queue = await self._queue_of(failed.job)
+        instead = replace(record, change=failed, queue=queue)
+        return await self._tools.recorder.outcomes.add(instead), failed
 
     async def _let_go(self, program: Claimed, change: Change, ran: Ran) -> None:
         """Find out why a write was refused: the program has ended, or the lease is another's."""
@@ -183,7 +186,7 @@ class Execution:
         tools.metrics.stale_writes.labels(change.ending).inc()
         let_go = settle(program, LetGo(), Terms())
         record = StepRecord(program, let_go, DEFAULT_QUEUE, tools.worker, ran.began, ran.ended)
-        if change.ending is not Ending.LET_GO and await self._write(record) is not None:
+        if change.ending is not Ending.LET_GO and (await self._write(record))[0] is not None:
             await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
             return
         log.info(Event.OUTCOME_STALE, run_id=program.run_id, step=program.step)

@@ -6,6 +6,7 @@ has ended, and nothing that it returns then is recorded (invariant 13).
 
 import asyncio
 import contextvars
+import inspect
 import traceback
 from collections.abc import Awaitable
 from concurrent.futures import Executor
@@ -25,6 +26,7 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
+from program_service.bookkeeping.retry import LONGEST_S
 from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
 from program_service.telemetry import Event
 from program_workers.context import JobContext, Step, ThreadJobContext
@@ -49,17 +51,15 @@ class InProcessJobs:
             with step.held.stopping(scope):
                 async with scope:
                     result = await self._call(job, step)
-        except CheckpointReached:
-            return Yielded()
-        except LeaseLost:
-            return LetGo()
-        except asyncio.CancelledError as error:
-            if _is_cancelled_from_outside():
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        # whatever else a job raises is its outcome: sys.exit() must not end the worker
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled_from_outside():
                 raise
-            return judge(error)
-        # whatever a job raises is its outcome; one that calls sys.exit() must not end the worker
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            return _stopped(job, step) if scope.expired() else judge(error)
+            return _stopping_outcome(error) or (
+                _stopped(job, step) if scope.expired() else judge(error)
+            )
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 
     def _call(self, job: Job, step: Step) -> Awaitable[Any]:
@@ -72,30 +72,66 @@ class InProcessJobs:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         view = ThreadJobContext(step, loop)
-        thread = self._threads.submit(context.run, job.function, view)
+        thread = self._threads.submit(context.run, _captured, job, view)
         running = asyncio.wrap_future(thread)
         try:
-            return await asyncio.shield(running)
+            result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
             step.held.stopped.set()
             if not thread.cancel():  # it has begun, and nothing but its own end can stop it
                 log.warning(Event.THREAD_OUTLIVES, run_id=view.run_id, job=job.name)
                 await asyncio.wait([running])
             raise
+        if error is not None:
+            raise error
+        # a plain function around an async one answers what is to be awaited
+        return await result if inspect.isawaitable(result) else result
+
+
+def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | None]:
+    """Call a plain job; a future cannot hold every exception: StopIteration would hang it."""
+    try:
+        return job.function(view), None
+    except BaseException as error:  # noqa: BLE001 - around a job
+        return None, error
+
+
+def _stopping_outcome(error: BaseException) -> Outcome | None:
+    """Find what we raised to end the step ourselves, also in the group of a job's own tasks."""
+    if isinstance(error, BaseExceptionGroup):
+        found = (_stopping_outcome(inner) for inner in error.exceptions)
+        return next((outcome for outcome in found if outcome is not None), None)
+    if isinstance(error, CheckpointReached):
+        return Yielded()
+    return LetGo() if isinstance(error, LeaseLost) else None
 
 
 def judge(error: BaseException) -> Outcome:
     """Say what an exception of a job means; any exception may carry `retryable` or `ignorable`."""
     failure = Failure(
-        message=storable_text(str(error) or type(error).__name__),
+        message=storable_text(_text(error) or type(error).__name__),
         type=storable_text(type(error).__qualname__)[:255],
         traceback=storable_text("".join(traceback.format_exception(error))),
         code=_code(error),
     )
-    if getattr(error, "retryable", False) is True:
-        after = getattr(error, "after", None)
-        return RetryLater(failure, after if isinstance(after, timedelta) else None)
-    return Fail(failure, is_ignorable=getattr(error, "ignorable", False) is True)
+    if _ask(error, "retryable") is True:
+        return RetryLater(failure, _delay(_ask(error, "after")))
+    return Fail(failure, is_ignorable=_ask(error, "ignorable") is True)
+
+
+def _delay(after: object) -> timedelta | None:
+    """Read the least delay before a retry: a timedelta, or seconds; what is neither is ignored."""
+    if isinstance(after, int | float) and 0 <= after < LONGEST_S:
+        return timedelta(seconds=after)
+    return after if isinstance(after, timedelta) else None
+
+
+def _ask(error: BaseException, name: str) -> object:
+    """Read an attribute of what a job raised, even of what cannot be asked."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - a job's own property
+        return None
 
 
 def _is_cancelled_from_outside() -> bool:
@@ -105,8 +141,16 @@ def _is_cancelled_from_outside() -> bool:
 
 
 def _code(error: BaseException) -> str | None:
-    code = getattr(error, "code", None)
-    return storable_text(str(code))[:255] if code is not None else None
+    code = _ask(error, "code")
+    return storable_text(_text(code))[:255] if code is not None else None
+
+
+def _text(value: object) -> str:
+    """Return the text of what a job raised, even of what cannot say it."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a job's own __str__
+        return f"<{type(value).__qualname__} without a text>"
 
 
 def _completed(job: Job, result: Any) -> Outcome:

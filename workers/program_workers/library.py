@@ -52,13 +52,15 @@ class Job:
     @property
     def is_async(self) -> bool:
         """Whether the function runs in the event loop; a plain one runs in a thread."""
-        return inspect.iscoroutinefunction(inspect.unwrap(self.function))
+        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be called
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
     @property
     def place(self) -> str:
         """Where the function stands, for messages."""
         function = inspect.unwrap(self.function)
-        return f"{function.__module__}:{function.__qualname__}"
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        return f"{function.__module__}:{name}"
 
     def named(self, name: str, **changes: Any) -> Self:
         """Return the same job under another name, and other terms."""

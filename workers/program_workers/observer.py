@@ -16,6 +16,9 @@ log = structlog.get_logger()
 
 KIND = "in_process"
 
+HOOK_TIMEOUT_S = 30.0
+"""How long a hook may take: its program's slot is held meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramEvent:
@@ -91,10 +94,11 @@ class Observer:
             if hook.moment != event.moment:
                 continue
             try:
-                if inspect.iscoroutinefunction(hook.function):
-                    await hook.function(event)
-                else:
-                    await asyncio.to_thread(hook.function, event)
+                async with asyncio.timeout(HOOK_TIMEOUT_S):
+                    if inspect.iscoroutinefunction(hook.function):
+                        await hook.function(event)
+                    else:
+                        await asyncio.to_thread(hook.function, event)
             except Exception as error:
                 log.exception(Event.HOOK_FAILED, hook=event.moment, error_message=str(error))
 

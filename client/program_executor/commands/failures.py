@@ -13,7 +13,7 @@ from program_workers.errors import LibraryError
 def explain(error: Exception) -> str | None:  # noqa: PLR0911 - a table of errors
     """Say what the user can repair; None for a bug of ours."""
     match error:
-        case UsageError() | LibraryError():
+        case UsageError() | LibraryError() | FileNotFoundError():
             return str(error)
         case ProblemError():
             hints = [item["hint"] for item in error.problem.get("errors", ()) if "hint" in item]

@@ -24,7 +24,7 @@ from program_service.api.measured import Measured
 from program_service.api.services import Services
 from program_service.api.views import ProblemModel
 from program_service.api.waiting import WaitingRoom
-from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.database import FAILURES, Database, is_transient
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.migrations import migrate
 from program_service.settings import Settings
@@ -37,6 +37,8 @@ from program_service.wakeups.sweeper import Sweeper
 log = structlog.get_logger()
 
 TITLE = "Program Executor"
+MIGRATE_AGAIN_S = 2.0
+
 DESCRIPTION = (
     "Runs programs: ordered lists of jobs, one after the other, that go on where they stopped after"
     " any crash."
@@ -64,12 +66,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if settings.migrate_on_start:
-            await migrate(database)
         if services.keyring.is_empty:
             log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
         loops = (relay.run(), services.submissions.run(), services.waiting.run(), sweeper.run())
         async with asyncio.TaskGroup() as tasks:
+            if settings.migrate_on_start and not await _is_brought_up_to_date(database):
+                # the API answers 503 meanwhile, and /readyz says why
+                tasks.create_task(_bring_up_to_date(database))
             running = [tasks.create_task(loop) for loop in loops]
             log.info(Event.SERVICE_STARTED, version=VERSION)
             yield
@@ -91,6 +94,24 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Measured, metrics=metrics)
     return app
+
+
+async def _is_brought_up_to_date(database: Database) -> bool:
+    try:
+        await migrate(database)
+    except FAILURES as error:
+        if not is_transient(error):
+            raise
+        log.warning(Event.DATABASE_UNAVAILABLE, during="migrate", error_message=str(error))
+        return False
+    log.info(Event.DATABASE_MIGRATED)
+    return True
+
+
+async def _bring_up_to_date(database: Database) -> None:
+    """Migrate as soon as the database answers."""
+    while not await _is_brought_up_to_date(database):  # noqa: ASYNC110 - a database tells nobody
+        await asyncio.sleep(MIGRATE_AGAIN_S)
 
 
 def _install_routes(app: FastAPI) -> None:

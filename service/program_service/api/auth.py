@@ -1,6 +1,7 @@
 """Auth: API keys with scopes, known by their hashes only."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from ipaddress import ip_address
 from fastapi import Request
 
 from program_service.api.problems import Problem
+
+DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Scope(StrEnum):
@@ -55,7 +58,7 @@ class Keyring:
             name, _, rest = entry.partition("=")
             scopes, _, digest = rest.partition(":")
             known = {scope.value for scope in Scope}
-            if not name or len(digest) != 64 or not set(scopes.split("+")) <= known:  # noqa: PLR2004
+            if not name or not DIGEST.fullmatch(digest) or not set(scopes.split("+")) <= known:
                 msg = (
                     f"the API key entry {name!r} is not of the form name=scope+scope:sha256hex"
                     f" (scopes: {', '.join(sorted(known))}); `program-executor keys new` makes one"

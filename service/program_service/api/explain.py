@@ -58,21 +58,24 @@ def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[s
         return "awaiting_completion", f"The endpoint of {program.job!r} has yet to complete it."
     if program.status is Status.RETRYING:
         text = (
-            f"Step {program.step} ({program.job!r}) failed and is tried again, for the"
-            f" {program.step_retry_count}. time, at {program.due_at}: {program.error_message}"
+            f"Step {program.step} ({program.job!r}) failed and is tried again at"
+            f" {_at(program.due_at)} (retry {program.step_retry_count}): {program.error_message}"
         )
         return "backing_off", text
     if program.status is Status.SCHEDULED:
-        return "not_due", f"It is not due before {program.due_at}."
+        return "not_due", f"It is not due before {_at(program.due_at)}."
     return _explain_pending(program, around)
 
 
 def _explain_final(program: Program) -> tuple[str, str] | None:
     match program.status:
         case Status.FINISHED:
-            return "finished", f"It finished at {program.finished_at}."
+            return "finished", f"It finished at {_at(program.finished_at)}."
         case Status.CANCELLED:
-            return "cancelled", f"It was cancelled at {program.cancelled_at}; it can be resumed."
+            return (
+                "cancelled",
+                f"It was cancelled at {_at(program.cancelled_at)}; it can be resumed.",
+            )
         case Status.ERRORED:
             text = (
                 f"It errored at step {program.step} ({program.job!r}): {program.error_message};"
@@ -90,7 +93,7 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
     if program.due_at is not None and program.due_at > now:
         text = (
             f"Worker {holder!r} held it and has not been heard of; another takes over when its"
-            f" lease ends, at {program.due_at}."
+            f" lease ends, at {_at(program.due_at)}."
         )
         return "lease_of_a_lost_worker", text
     return "lease_lapsed", f"The lease of worker {holder!r} has ended; another takes over soon."
@@ -113,6 +116,11 @@ def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
         return "workers_are_full", f"All slots of the {len(serving)} workers for it are taken."
     text = f"It is due, and {around.depth} wake-ups wait in the queue {program.queue!r}."
     return "queued", text
+
+
+def _at(moment: datetime | None) -> str:
+    """Write a moment as the rest of the API does."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else "no known time"
 
 
 def _facts(program: Program, around: Surroundings) -> dict[str, Any]:

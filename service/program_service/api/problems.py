@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from program_service.api.queries import ProgramQuery
 from program_service.bookkeeping import errors
 from program_service.bookkeeping.ledger.reading import BadCursor
 from program_service.bookkeeping.storable import NotStorable
@@ -145,13 +146,13 @@ def _field(item: Mapping[str, Any]) -> dict[str, Any]:
     place = path[0] if path and path[0] in {"body", "query", "path", "header"} else "body"
     names = path[1:] if path and path[0] == place else path
     field = _join(names) or place
-    known = item.get("ctx", {}).get("known", ())
     message = MESSAGES.get(kind, item["msg"].removeprefix("Value error, "))
     found = {"field": field, "in": place, "code": kind, "message": message}
     if kind == "extra_forbidden":
         name = str(names[-1])
         found["message"] = f"{name!r} is not a field"
-        if hint := suggest(name, known or FIELDS):
+        known = ProgramQuery.model_fields if place == "query" else FIELDS
+        if hint := suggest(name, tuple(known)):
             found["hint"] = f"did you mean {hint!r}?"
     return found
 

@@ -81,7 +81,6 @@ async def submit_program(
     if isinstance(result, Replayed):
         program = await services.database.read(find, result.run_id)
         return program_response(program, headers={"Idempotent-Replayed": "true"})
-    services.metrics.submitted.labels("api").inc()
     program = as_program(new, result)
     location = f"/programs/{program.run_id}"
     return program_response(program, status=201, headers={"Location": location})
@@ -111,7 +110,6 @@ async def submit_batch(
         services, body.programs, caller, traceparent=traceparent, place="programs[{}]."
     )
     await services.submissions.submit_all(new)
-    services.metrics.submitted.labels("api").inc(len(new))
     return json_response({"programs": [{"run_id": each.run_id} for each in new]}, status=201)
 
 

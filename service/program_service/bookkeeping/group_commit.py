@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from program_service.bookkeeping.errors import BatchRefused
+from program_service.bookkeeping.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,16 +67,16 @@ class GroupCommit(Generic[T, R]):
             return
         try:
             results = await self._flush([item for item, _ in batch])
-        except BatchRefused as error:
-            await self._split(batch, error)
-        except Exception as error:  # noqa: BLE001 - one turn of a loop: the callers are told
+        except DatabaseUnavailable as error:
             _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - one turn of a loop: the callers are told
+            await self._split(batch, error)
         else:
             for (_, answer), result in zip(batch, results, strict=True):
                 if not answer.done():
                     answer.set_result(result)
 
-    async def _split(self, batch: list[tuple[T, asyncio.Future[R]]], error: BatchRefused) -> None:
+    async def _split(self, batch: list[tuple[T, asyncio.Future[R]]], error: Exception) -> None:
         """Find the bad rows by halves, so that they never fail their neighbours."""
         if len(batch) == 1:
             _fail(batch, error)

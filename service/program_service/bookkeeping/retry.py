@@ -58,7 +58,8 @@ class Retry:
     def _bound_s(self, retry: int) -> float:
         if self.initial_s == 0:
             return 0.0
+        longest_s = min(self.max_s, LONGEST_S)
         try:
-            return min(self.max_s, self.initial_s * self.factor ** (retry - 1))
+            return min(longest_s, self.initial_s * self.factor ** (retry - 1))
         except OverflowError:  # far beyond any max_s
-            return self.max_s
+            return longest_s

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from program_service.wakeups.broker import Cancelled, Delivery, Wakeup
 
@@ -14,15 +15,18 @@ class MemoryBroker:
     def __init__(self) -> None:
         """Begin without queues."""
         self._queues: dict[str, deque[Wakeup]] = {}
-        self._arrived = asyncio.Condition()
+        self._takers: deque[Taker] = deque()
         self._listeners: list[Callable[[Cancelled], None]] = []
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
-        """Put wake-ups into their queues; memory always confirms."""
-        async with self._arrived:
-            for wakeup in wakeups:
+        """Hand each wake-up to whoever has waited longest, or put it into its queue."""
+        for wakeup in wakeups:
+            taker = next((taker for taker in self._takers if taker.wants(wakeup)), None)
+            if taker is None:
                 self._queues.setdefault(wakeup.queue, deque()).append(wakeup)
-            self._arrived.notify_all()
+            else:
+                self._takers.remove(taker)
+                taker.answer.set_result(wakeup)
         return [True] * len(wakeups)
 
     @asynccontextmanager
@@ -56,13 +60,32 @@ class MemoryBroker:
         self._queues.clear()
 
     async def take(self, queues: Sequence[str]) -> Wakeup:
-        """Wait for a wake-up of one of the queues."""
-        async with self._arrived:
-            while True:
-                for queue in queues:
-                    if waiting := self._queues.get(queue):
-                        return waiting.popleft()
-                await self._arrived.wait()
+        """Wait for a wake-up of one of the queues, in turn with others who wait."""
+        for queue in queues:
+            if waiting := self._queues.get(queue):
+                return waiting.popleft()
+        taker = Taker(frozenset(queues), asyncio.get_running_loop().create_future())
+        self._takers.append(taker)
+        try:
+            return await taker.answer
+        except asyncio.CancelledError:
+            if taker in self._takers:
+                self._takers.remove(taker)
+            elif not taker.answer.cancelled():
+                await self.publish([taker.answer.result()])  # it came too late: on to the next
+            raise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taker:
+    """Somebody who waits for a wake-up."""
+
+    queues: frozenset[str]
+    answer: asyncio.Future[Wakeup]
+
+    def wants(self, wakeup: Wakeup) -> bool:
+        """Say whether the wake-up is for this one, who still waits."""
+        return wakeup.queue in self.queues and not self.answer.done()
 
 
 class MemorySubscription:

@@ -56,6 +56,10 @@ class Submissions:
         results = await self._database.transact(submit, programs)
         self._metrics.database_s.labels(op="submit").observe(time.perf_counter() - began)
         self._metrics.batch_rows.labels(op="submit").observe(len(programs))
+        for program, result in zip(programs, results, strict=True):
+            if isinstance(result, Submitted):
+                source = "job" if program.parent_run_id else "api"
+                self._metrics.submitted.labels(source).inc()
         written = [result for result in results if isinstance(result, Submitted)]
         due = [
             Due(row.id, row.run_id, row.queue, row.due_at, is_suspect=False)

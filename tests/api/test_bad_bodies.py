@@ -1,0 +1,140 @@
+"""Bad bodies: no JSON, or such that no part of the system could keep it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from servers import on_sqlite
+from serving import Service, fields_of, json_of, problem_of
+
+pytestmark = on_sqlite  # refused before any database hears of it
+
+JSON = {"Content-Type": "application/json"}
+LIMIT = 1_048_576
+
+
+async def post(service: Service, content: str | bytes) -> httpx.Response:
+    """Send a body as it is."""
+    return await service.client.post("/programs", content=content, headers=JSON)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"jobs": ["reserve"],}',
+        "{'jobs': ['reserve']}",
+        '{"jobs": ["reserve"]} and more',
+        b'{"jobs": ["\xff\xfe"]}',
+        '{"jobs": ["reserve"], "program_data": {"x": NaN}}',
+        '{"jobs": ["reserve"], "program_data": {"x": Infinity}}',
+        '{"jobs": ["reserve"], "program_data": {"x": -Infinity}}',
+        '{"jobs": ["reserve"], "program_data": {"x": 1e400}}',
+        '{"jobs": ["\\ud800"]}',
+        "\ufeff{}",
+        '{"jobs": ["a\nb"]}',
+        "jobs=reserve",
+    ],
+)
+async def test_body_that_is_no_json_is_refused(service: Service, content: str | bytes) -> None:
+    problem = problem_of(await post(service, content), 400, "malformed_body")
+    assert "not JSON" in problem["detail"]
+
+
+async def test_body_must_be_sent_as_json(service: Service) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        headers = {"Content-Type": kind}
+        answer = await service.client.post("/programs", content=b'{"jobs": []}', headers=headers)
+        assert "application/json" in problem_of(answer, 415, "not_json")["detail"]
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "7", '"reserve"', "true"])
+async def test_body_must_be_an_object(service: Service, content: str) -> None:
+    problem = problem_of(await post(service, content), 422, "invalid")
+    assert fields_of(problem).keys() == {"body"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"jobs": ["reserve"], "program_data": {"a": "b\\u0000c"}}',
+        '{"jobs": ["reserve"], "program_data": {"a\\u0000": 1}}',
+        '{"jobs": ["reserve"], "program_data": {"a": [{"b": ["\\u0000"]}]}}',
+        '{"jobs": ["reserve"], "labels": {"a": "\\u0000"}}',
+        '{"jobs": ["re\\u0000serve"]}',
+    ],
+)
+async def test_nul_is_refused_and_told_why(service: Service, content: str) -> None:
+    problem = problem_of(await post(service, content), 422, "nul_character")
+    assert "PostgreSQL cannot store" in problem["detail"]
+
+
+async def test_text_that_only_looks_like_nul_is_fine(service: Service) -> None:
+    answer = await post(service, '{"jobs": ["reserve"], "program_data": {"a": "\\\\u0000"}}')
+    assert json_of(answer)["program_data"] == {"a": "\\u0000"}
+
+
+@pytest.mark.parametrize("digits", [str(2**63), str(-(2**63) - 1), str(2**64), "1" * 30, "9" * 300])
+async def test_integer_beyond_64_bits_is_refused(service: Service, digits: str) -> None:
+    body = f'{{"jobs": ["reserve"], "program_data": {{"a": [{digits}]}}}}'
+    problem = problem_of(await post(service, body), 422, "integer_too_long")
+    assert "as a string" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "value", [str(2**63 - 1), str(-(2**63)), f'"{10**30}"', "12345678901234567890.5", "1e25"]
+)
+async def test_long_numbers_that_can_be_kept_are_fine(service: Service, value: str) -> None:
+    answer = await post(service, f'{{"jobs": ["reserve"], "program_data": {{"a": {value}}}}}')
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("levels", [101, 500, 50_000])
+async def test_deep_nesting_is_refused(service: Service, levels: int) -> None:
+    for left, right in (("[", "]"), ('{"a":', "}")):
+        deep = left * levels + "1" + right * levels
+        content = f'{{"jobs": ["reserve"], "program_data": {{"a": {deep}}}}}'
+        problem = problem_of(await post(service, content), 422, "nested_too_deeply")
+        assert "100 levels" in problem["detail"]
+
+
+async def test_brackets_in_texts_are_no_nesting(service: Service) -> None:
+    answer = await post(service, f'{{"jobs": ["reserve"], "program_data": {{"a": "{"[" * 500}"}}}}')
+    assert answer.status_code == 201
+
+
+def of_length(length: int) -> bytes:
+    """Return a body of so many bytes."""
+    head, tail = b'{"jobs": ["reserve"], "program_data": {"a": "', b'"}}'
+    return head + b"x" * (length - len(head) - len(tail)) + tail
+
+
+async def test_body_of_1_mib_is_taken_and_a_longer_one_refused(service: Service) -> None:
+    assert (await post(service, of_length(LIMIT))).status_code == 201
+    problem = problem_of(await post(service, of_length(LIMIT + 1)), 413, "body_too_large")
+    assert str(LIMIT) in problem["detail"]
+
+
+async def test_long_body_is_refused_though_it_does_not_tell_its_length(service: Service) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        body = of_length(2 * LIMIT)
+        for start in range(0, len(body), 65_536):
+            yield body[start : start + 65_536]
+
+    answer = await service.client.post("/programs", content=chunks(), headers=JSON)
+    assert "content-length" not in answer.request.headers
+    problem_of(answer, 413, "body_too_large")
+
+
+async def test_long_body_is_refused_on_every_route_that_takes_one(service: Service) -> None:
+    run_id = (await service.submit("reserve"))["run_id"]
+    for method, path in (
+        ("POST", "/programs/batch"),
+        ("PUT", f"/programs/{run_id}/job-data/reserve"),
+        ("PATCH", f"/programs/{run_id}/job-data/reserve"),
+        ("POST", f"/programs/{run_id}/resume"),
+    ):
+        content = of_length(LIMIT + 1)
+        answer = await service.client.request(method, path, content=content, headers=JSON)
+        problem_of(answer, 413, "body_too_large")

@@ -1,0 +1,228 @@
+"""Claiming: one worker gets a due program that it knows, under a lease, and nobody else."""
+
+import asyncio
+
+import pytest
+
+from builders import (
+    HOUR_S,
+    JOBS,
+    a_claim,
+    a_claimant,
+    a_program,
+    attempts_of,
+    by_hand,
+    claimed,
+    clock_of,
+    lapse,
+    reclaimed,
+    row_of,
+    seconds_ago,
+    submitted,
+    submitted_all,
+    try_claim,
+)
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.claiming import Claimant, Missed, claim
+from program_service.bookkeeping.ledger.reading import find
+from program_service.bookkeeping.lifecycle import Claimed, Status
+from servers import Connect
+
+
+async def test_claimed_program_carries_all_that_its_worker_needs(database: Database) -> None:
+    """Rule R1."""
+    await submitted(
+        database,
+        "run-1",
+        program_data={"order": 7},
+        job_data={"charge": {"card": None}},
+        traceparent="00-aa-bb-01",
+    )
+    program = await try_claim(database, "run-1")
+    assert isinstance(program, Claimed)
+    row = await row_of(database, "run-1")
+    assert program.jobs == list(JOBS)
+    assert (program.job, program.step, program.attempt) == ("reserve", 0, 1)
+    assert program.program_data == {"order": 7}
+    assert program.job_data == {"charge": {"card": None}}
+    assert program.traceparent == "00-aa-bb-01"
+    assert (program.id, program.lease) == (row["id"], row["lease"])
+    assert (program.version, program.resumes) == (row["version"], row["resumes"]) == (2, 0)
+    assert (program.created_at, program.claimed_at) == (row["created_at"], row["updated_at"])
+
+
+async def test_claim_writes_the_lease_and_its_end(database: Database) -> None:
+    """Rule R1, rule R7: the lease begins at the database's clock."""
+    await submitted(database, "run-1")
+    await by_hand(database, "run-1", woken_at=seconds_ago(database, 0))
+    before = await database.read(clock_of)
+    await try_claim(database, "run-1", worker="worker-7")
+    after = await database.read(clock_of)
+    row = await row_of(database, "run-1")
+    begin = row["due_at"].timestamp() - HOUR_S
+    assert before.timestamp() <= begin <= after.timestamp()
+    assert (row["claimed_by"], row["woken_at"]) == ("worker-7", None)
+    assert (await database.read(find, "run-1")).status is Status.RUNNING
+
+
+async def test_program_that_is_held_is_gone(database: Database) -> None:
+    """Invariant 3."""
+    program = await claimed(database, "run-1")
+    assert await try_claim(database, "run-1", worker="worker-2") is Missed.GONE
+    assert (await row_of(database, "run-1"))["lease"] == program.lease
+
+
+async def test_program_that_is_not_due_is_gone(database: Database) -> None:
+    await submitted(database, "run-1")
+    await by_hand(database, "run-1", due_at=seconds_ago(database, -HOUR_S))
+    assert await try_claim(database, "run-1") is Missed.GONE
+    assert (await row_of(database, "run-1"))["version"] == 1
+
+
+async def test_run_id_that_nobody_submitted_is_gone(database: Database) -> None:
+    assert await try_claim(database, "nobody") is Missed.GONE
+
+
+@pytest.mark.parametrize("ended", ["finished_at", "errored_at"])
+@pytest.mark.parametrize("had_lease", [False, True])
+async def test_program_that_has_ended_is_gone(
+    database: Database, ended: str, *, had_lease: bool
+) -> None:
+    """Rule R1, invariant 6: also when somebody set the time by hand."""
+    await submitted(database, "run-1")
+    if had_lease:
+        await try_claim(database, "run-1")
+    await lapse(database, "run-1")
+    await by_hand(database, "run-1", **{ended: seconds_ago(database, 0)})
+    before = await row_of(database, "run-1")
+    assert await try_claim(database, "run-1", worker="worker-2") is Missed.GONE
+    assert await row_of(database, "run-1") == before
+
+
+async def test_unknown_job_is_left_pending_and_said_to_be_unknown(database: Database) -> None:
+    """Invariant 10."""
+    await submitted(database, "run-1")
+    before = await row_of(database, "run-1")
+    assert await try_claim(database, "run-1", knows=["mail"]) is Missed.UNKNOWN_JOB
+    assert await try_claim(database, "run-1", knows=[]) is Missed.UNKNOWN_JOB
+    assert await row_of(database, "run-1") == before
+
+
+async def test_only_the_current_job_must_be_known(database: Database) -> None:
+    await submitted(database, "run-1")
+    assert isinstance(await try_claim(database, "run-1", knows=["reserve"]), Claimed)
+
+
+async def test_unknown_job_of_a_held_program_is_gone(database: Database) -> None:
+    """Its wake-up has done its work: it need not hop from worker to worker."""
+    await claimed(database, "run-1")
+    assert await try_claim(database, "run-1", knows=["mail"]) is Missed.GONE
+
+
+async def test_answers_come_in_the_order_of_the_claims(database: Database) -> None:
+    await submitted_all(
+        database,
+        [
+            a_program("free"),
+            a_program("unknown", jobs=["mail"]),
+            a_program("held"),
+            a_program("lapsed"),
+        ],
+    )
+    await try_claim(database, "held")
+    await try_claim(database, "lapsed")
+    await lapse(database, "lapsed")
+    claims = [a_claim(name) for name in ("unknown", "nobody", "lapsed", "held", "free")]
+    answers = await database.transact(claim, claims, a_claimant("worker-2"))
+    assert [answers[0], answers[1], answers[3]] == [
+        Missed.UNKNOWN_JOB,
+        Missed.GONE,
+        Missed.GONE,
+    ]
+    for index in (2, 4):
+        answer = answers[index]
+        assert isinstance(answer, Claimed)
+        assert (answer.run_id, answer.lease) == (claims[index].run_id, claims[index].lease)
+
+
+@pytest.mark.parametrize("is_lapsed", [False, True])
+async def test_batch_that_names_a_program_twice_gets_it_once(
+    database: Database, *, is_lapsed: bool
+) -> None:
+    """Invariant 3."""
+    await submitted(database, "run-1")
+    if is_lapsed:
+        await try_claim(database, "run-1")
+        await lapse(database, "run-1")
+    claims = [a_claim("run-1"), a_claim("run-1"), a_claim("run-1")]
+    answers = await database.transact(claim, claims, a_claimant("worker-2"))
+    (index,) = [at for at, answer in enumerate(answers) if isinstance(answer, Claimed)]
+    assert answers.count(Missed.GONE) == 2
+    row = await row_of(database, "run-1")
+    assert row["lease"] == claims[index].lease
+    assert row["lease_losses"] == int(is_lapsed)
+
+
+async def test_thousand_programs_are_claimed_at_once(database: Database) -> None:
+    programs = [a_program(f"run-{number:04}") for number in range(1_000)]
+    await submitted_all(database, programs)
+    claims = [a_claim(program.run_id) for program in reversed(programs)]
+    answers = await database.transact(claim, claims, a_claimant())
+    held = [answer for answer in answers if isinstance(answer, Claimed)]
+    assert [(each.run_id, each.lease) for each in held] == [
+        (wish.run_id, wish.lease) for wish in claims
+    ]
+
+
+async def test_rivals_for_many_programs_never_get_the_same_one(connect: Connect) -> None:
+    """Invariant 3."""
+    processes = [connect() for _ in range(4)]
+    run_ids = [f"run-{number:02}" for number in range(60)]
+    await submitted_all(processes[0], [a_program(run_id) for run_id in run_ids])
+    for run_id in run_ids[::2]:
+        await try_claim(processes[0], run_id)
+        await lapse(processes[0], run_id)
+
+    async def compete(process: Database, number: int) -> list[Claimed]:
+        order = run_ids if number % 2 else run_ids[::-1]
+        claims = [a_claim(run_id) for run_id in order]
+        claimant = a_claimant(f"rival-{number}")
+        answers = await process.transact(claim, claims, claimant)
+        return [answer for answer in answers if isinstance(answer, Claimed)]
+
+    won = await asyncio.gather(*(compete(each, number) for number, each in enumerate(processes)))
+    assert sorted(program.run_id for programs in won for program in programs) == run_ids
+    for program in (program for programs in won for program in programs):
+        row = await row_of(processes[0], program.run_id)
+        assert row["lease"] == program.lease
+        assert row["lease_losses"] == 1 - run_ids.index(program.run_id) % 2
+
+
+async def test_greek_job_of_255_characters_is_claimed(database: Database) -> None:
+    job = "ψ" * 255
+    await submitted(database, "run-1", jobs=[job])
+    assert await try_claim(database, "run-1", knows=[job[:-1]]) is Missed.UNKNOWN_JOB
+    program = await try_claim(database, "run-1", knows=[job])
+    assert isinstance(program, Claimed)
+    assert program.job == job
+
+
+async def test_lease_of_a_fraction_of_a_second_ends_by_itself(database: Database) -> None:
+    """Invariant 11: moments have microseconds."""
+    await submitted(database, "run-1")
+    brief = Claimant(worker="worker-1", jobs=JOBS, lease_s=0.000_001)
+    (answer,) = await database.transact(claim, [a_claim("run-1")], brief)
+    assert isinstance(answer, Claimed)
+    again = await try_claim(database, "run-1", worker="worker-2")
+    assert isinstance(again, Claimed)
+    assert again.lease_losses == 1
+
+
+async def test_claim_leaves_other_programs_alone(database: Database) -> None:
+    await submitted(database, "run-1")
+    await submitted(database, "run-2")
+    before = await row_of(database, "run-2")
+    await try_claim(database, "run-1")
+    await reclaimed(database, "run-1")
+    assert await row_of(database, "run-2") == before
+    assert await attempts_of(database, "run-2") == []

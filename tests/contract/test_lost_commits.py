@@ -1,0 +1,198 @@
+"""Lost COMMIT answers: what is tried again whole changes nothing (rule R4, invariant 7)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from builders import (
+    a_claim,
+    a_claimant,
+    a_failure,
+    a_key,
+    a_program,
+    a_record,
+    attempts_of,
+    by_hand,
+    claimed,
+    lapse,
+    later,
+    let_go,
+    reclaimed,
+    row_of,
+    seconds_ago,
+    submitted,
+    submitted_all,
+)
+from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.ledger.claiming import claim
+from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
+from program_service.bookkeeping.ledger.reading import Filter, list_programs
+from program_service.bookkeeping.ledger.recording import Recorded, record
+from program_service.bookkeeping.ledger.steering import cancel
+from program_service.bookkeeping.ledger.submitting import Submitted, submit
+from program_service.bookkeeping.lifecycle import Claimed, Done, Fail, Outcome, Status, Yielded
+from servers import Connect
+
+
+class Forgetful(Database):
+    """A database that commits, and whose answer is then lost, as often as it is told."""
+
+    answers_to_lose = 0
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Books]:
+        async with super()._transaction() as books:
+            yield books
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            cut = ConnectionResetError("the answer to COMMIT was lost")
+            raise sa.exc.DBAPIError("COMMIT", None, cut, connection_invalidated=True)
+
+
+@pytest.fixture
+async def forgetful(connect: Connect) -> Forgetful:
+    """Return a database that forgets nothing yet."""
+    return connect.of(Forgetful)
+
+
+async def _count(database: Database) -> int:
+    return len((await database.read(list_programs, Filter(), limit=100)).programs)
+
+
+async def test_submit_gives_the_row_that_stands(forgetful: Forgetful) -> None:
+    """Rule R4, invariant 1: also with an idempotency key, which is no replay."""
+    programs = [a_program("run-1"), a_program("run-2", idempotency=a_key("k"))]
+    forgetful.answers_to_lose = 1
+    answers = await submitted_all(forgetful, programs)
+    assert forgetful.answers_to_lose == 0
+    rows = [await row_of(forgetful, program.run_id) for program in programs]
+    assert await _count(forgetful) == 2
+    for answer, row in zip(answers, rows, strict=True):
+        assert isinstance(answer, Submitted)
+        assert (answer.id, answer.created_at, answer.due_at) == (
+            row["id"],
+            row["created_at"],
+            row["due_at"],
+        )
+
+
+@pytest.mark.parametrize("is_lapsed", [False, True])
+async def test_claim_is_mine_if_the_lease_is_mine(forgetful: Forgetful, *, is_lapsed: bool) -> None:
+    """Rule R4, invariant 3: a lost lease is counted once."""
+    await submitted(forgetful, "run-1")
+    if is_lapsed:
+        await forgetful.transact(claim, [a_claim("run-1")], a_claimant("worker-1"))
+        await lapse(forgetful, "run-1")
+    wish = a_claim("run-1")
+    forgetful.answers_to_lose = 2
+    (answer,) = await forgetful.transact(claim, [wish], a_claimant("worker-2"))
+    assert isinstance(answer, Claimed)
+    assert answer.lease == wish.lease
+    row = await row_of(forgetful, "run-1")
+    assert (row["lease"], row["claimed_by"]) == (wish.lease, "worker-2")
+    assert row["lease_losses"] == answer.lease_losses == int(is_lapsed)
+    assert row["version"] == answer.version
+    outcomes = [attempt.outcome for attempt in await attempts_of(forgetful, "run-1")]
+    assert outcomes == ["lost"] * is_lapsed
+
+
+async def test_timed_out_callback_is_counted_once(forgetful: Forgetful) -> None:
+    """Rule R1, rule R4."""
+    await submitted(forgetful, "run-1")
+    await by_hand(forgetful, "run-1", awaiting=1, due_at=seconds_ago(forgetful, 1))
+    forgetful.answers_to_lose = 1
+    (answer,) = await forgetful.transact(claim, [a_claim("run-1")], a_claimant())
+    assert isinstance(answer, Claimed)
+    assert answer.step_retry_count == (await row_of(forgetful, "run-1"))["step_retry_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "jobs"),
+    [
+        (Done({"total": 9}), ["reserve", "ship"]),
+        (Done({"total": 9}), ["ship"]),
+        (Done(), ["ship"]),
+        (later(), ["ship"]),
+        (Fail(a_failure()), ["ship"]),
+        (Yielded(), ["ship"]),
+    ],
+    ids=["advanced", "finished", "finished without data", "retry", "errored", "yielded"],
+)
+async def test_outcome_is_recorded_once(
+    forgetful: Forgetful, outcome: Outcome, jobs: list[str]
+) -> None:
+    """Rule R4, invariant 7: the receipt in attempts stands for it."""
+    program = await claimed(forgetful, "run-1", jobs=jobs)
+    step = a_record(program, outcome)
+    seen: list[dict[str, Any]] = []
+
+    async def record_and_look(books: Books) -> Recorded | None:
+        (answer,) = await record(books, [step])
+        programs = books.tables.programs
+        seen.extend(dict(row._mapping) for row in await books.select(sa.select(programs)))
+        return answer
+
+    forgetful.answers_to_lose = 2
+    answer = await forgetful.transact(record_and_look)
+    first, *others = seen
+    assert others == [first, first]
+    assert answer is not None
+    assert (answer.version, answer.job_data) == (first["version"], first["job_data"])
+    assert len(await attempts_of(forgetful, "run-1")) == 1
+
+
+async def test_outcome_stands_though_others_went_on_meanwhile(forgetful: Forgetful) -> None:
+    """Rule R4, invariant 4: the step is not taken for refused, and not written again."""
+    program = await claimed(forgetful, "run-1")
+    step = a_record(program, Done({"total": 9}), is_next_mine=False)
+    await forgetful.transact(record, [step])
+    other = await reclaimed(forgetful, "run-1")
+    await forgetful.transact(record, [a_record(other, Done({"paid": True}))])
+    before = await row_of(forgetful, "run-1")
+    (answer,) = await forgetful.transact(record, [step])
+    assert answer is not None
+    assert answer.job_data == {"reserve": {"total": 9}, "charge": {"paid": True}}
+    assert await row_of(forgetful, "run-1") == before
+
+
+async def test_letting_go_is_recorded_once(forgetful: Forgetful) -> None:
+    program = await claimed(forgetful, "run-1")
+    await forgetful.transact(cancel, "run-1")
+    forgetful.answers_to_lose = 1
+    answer = await let_go(forgetful, program)
+    row = await row_of(forgetful, "run-1")
+    assert answer is not None
+    assert (answer.version, row["lease"]) == (row["version"], None)
+    assert len(await attempts_of(forgetful, "run-1")) == 1
+
+
+async def test_job_data_are_edited_once(forgetful: Forgetful) -> None:
+    """Invariant 7."""
+    program = await claimed(forgetful, "run-1", job_data={"reserve": {"a": 1}})
+    edits = [JobDataEdit(program, "merge", {"b": 2}), JobDataEdit(program, "merge", {"a": 3})]
+    forgetful.answers_to_lose = 1
+    answers = await forgetful.transact(change_job_data, edits)
+    assert answers[-1] == {"reserve": {"a": 3, "b": 2}}
+    assert (await row_of(forgetful, "run-1"))["job_data"] == {"reserve": {"a": 3, "b": 2}}
+
+
+async def test_cancel_is_the_callers_though_its_answer_was_lost(forgetful: Forgetful) -> None:
+    """Rule R14."""
+    await submitted(forgetful, "run-1")
+    forgetful.answers_to_lose = 1
+    program, _ = await forgetful.transact(cancel, "run-1")
+    assert (program.status, program.version) == (Status.CANCELLED, 2)
+
+
+async def test_database_that_never_answers_is_unavailable_in_the_end(
+    forgetful: Forgetful,
+) -> None:
+    forgetful.answers_to_lose = 1_000
+    with pytest.raises(DatabaseUnavailable):
+        await forgetful.transact_within(0.2, submit, [a_program("run-1")])
+    forgetful.answers_to_lose = 0
+    assert await _count(forgetful) == 1

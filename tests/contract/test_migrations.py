@@ -1,0 +1,190 @@
+"""Migrations: tables come to be under any name, once, whoever starts first."""
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from builders import claimed, submitted, try_claim
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
+from program_service.bookkeeping.lifecycle import Claimed, Status
+from program_service.bookkeeping.migrations import is_migrated, migrate
+from servers import Place, on_postgresql
+
+MIGRATE = """
+import asyncio, sys
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.migrations import migrate
+
+async def main():
+    database = Database.connect(sys.argv[1], table_name=sys.argv[2])
+    await migrate(database)
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def fresh(place: Place) -> AsyncIterator[Database]:
+    """Return a database whose tables have a name that nobody used before."""
+    database = Database.connect(place.url, table_name=f"fresh_{uuid.uuid4().hex[:8]}")
+    yield database
+    await _drop(database)
+    await database.close()
+
+
+async def _drop(database: Database) -> None:
+    name = database.tables.programs.name
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.text(f"DROP VIEW IF EXISTS {name}_status"))
+        await connection.run_sync(database.tables.metadata.drop_all)
+        await connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}_version"))
+
+
+async def _names(database: Database) -> set[str]:
+    """Return the names of all tables and views of this deployment."""
+
+    def inspect(connection: sa.Connection) -> set[str]:
+        found = sa.inspect(connection)
+        return {*found.get_table_names(), *found.get_view_names()}
+
+    prefix = database.tables.programs.name
+    async with database.engine.connect() as connection:
+        return {name for name in await connection.run_sync(inspect) if name.startswith(prefix)}
+
+
+def _differences(connection: sa.Connection, database: Database) -> list[Any]:
+    wanted = database.tables.metadata
+
+    def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+        return kind != "table" or name in wanted.tables
+
+    options = {
+        "include_name": is_ours,
+        "compare_type": True,
+        "compare_server_default": True,
+        "version_table": database.tables.version_table,
+    }
+    context = MigrationContext.configure(connection, opts=options)
+    return list(compare_metadata(context, wanted))
+
+
+async def test_nothing_is_migrated_before_and_all_is_after(fresh: Database) -> None:
+    assert not await is_migrated(fresh)
+    assert await _names(fresh) == set()
+    await migrate(fresh)
+    assert await is_migrated(fresh)
+
+
+async def test_all_names_derive_from_the_tables_name(fresh: Database) -> None:
+    await migrate(fresh)
+    name = fresh.tables.programs.name
+    suffixes = ("", "_attempts", "_idempotency", "_jobs", "_workers", "_status", "_version")
+    assert await _names(fresh) == {f"{name}{suffix}" for suffix in suffixes}
+
+
+async def test_migrating_twice_changes_nothing(fresh: Database) -> None:
+    await migrate(fresh)
+    await submitted(fresh, "run-1")
+    names = await _names(fresh)
+    await migrate(fresh)
+    assert await _names(fresh) == names
+    assert (await fresh.read(find, "run-1")).status is Status.PENDING
+
+
+async def test_migrated_tables_are_those_that_the_code_describes(fresh: Database) -> None:
+    await migrate(fresh)
+    async with fresh.engine.connect() as connection:
+        assert await connection.run_sync(_differences, fresh) == []
+
+
+async def test_comparison_would_notice_a_difference(fresh: Database) -> None:
+    await migrate(fresh)
+    name = fresh.tables.programs.name
+    async with fresh.engine.begin() as connection:
+        await connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN extra INTEGER"))
+        await connection.execute(sa.text(f"DROP INDEX {name}_due"))
+        found = await connection.run_sync(_differences, fresh)
+    assert sorted(difference[0] for difference in found) == ["add_index", "remove_column"]
+
+
+async def test_tables_of_a_newer_version_are_good_for_this_one(fresh: Database) -> None:
+    """A rolling upgrade migrates first."""
+    await migrate(fresh)
+    async with fresh.engine.begin() as connection:
+        newer = sa.text(f"UPDATE {fresh.tables.version_table} SET version_num = '9999'")
+        await connection.execute(newer)
+    assert await is_migrated(fresh)
+
+
+async def test_two_deployments_share_a_database_and_nothing_else(
+    fresh: Database, database: Database
+) -> None:
+    await migrate(fresh)
+    await submitted(database, "run-1", program_data={"of": "theirs"})
+    mine = await claimed(fresh, "run-1", program_data={"of": "mine"})
+    theirs = await try_claim(database, "run-1")
+    assert isinstance(theirs, Claimed)
+    assert (mine.program_data, theirs.program_data) == ({"of": "mine"}, {"of": "theirs"})
+    for each in (fresh, database):
+        assert len((await each.read(list_programs, Filter(), limit=10)).programs) == 1
+
+
+async def test_tables_of_the_user_are_left_alone(fresh: Database) -> None:
+    """The tables may live in a user's own database."""
+    name = f"{fresh.tables.programs.name}_of_the_user"
+    async with fresh.engine.begin() as connection:
+        await connection.execute(sa.text(f"CREATE TABLE {name} (id INTEGER)"))
+        await connection.execute(sa.text(f"INSERT INTO {name} VALUES (7)"))
+    await migrate(fresh)
+    async with fresh.engine.begin() as connection:
+        assert await connection.scalar(sa.text(f"SELECT id FROM {name}")) == 7
+        await connection.execute(sa.text(f"DROP TABLE {name}"))
+
+
+async def test_failed_migration_leaves_nothing_behind(fresh: Database) -> None:
+    name = fresh.tables.programs.name
+    async with fresh.engine.begin() as connection:
+        await connection.execute(sa.text(f"CREATE TABLE {name}_jobs (id INTEGER)"))
+    with pytest.raises(sa.exc.DBAPIError):
+        await migrate(fresh)
+    assert await _names(fresh) == {f"{name}_jobs"}
+    assert not await is_migrated(fresh)
+
+
+async def test_tasks_that_migrate_at_once_take_turns(fresh: Database, place: Place) -> None:
+    name = fresh.tables.programs.name
+    rivals = [Database.connect(place.url, table_name=name) for _ in range(3)]
+    await asyncio.gather(*map(migrate, rivals))
+    for rival in rivals:
+        assert await is_migrated(rival)
+        await rival.close()
+
+
+@on_postgresql
+async def test_processes_that_migrate_at_once_take_turns(fresh: Database, place: Place) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            MIGRATE,
+            place.url,
+            str(fresh.tables.programs.name),
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        _, complaint = await process.communicate()
+        assert process.returncode == 0, complaint.decode()
+    assert await is_migrated(fresh)

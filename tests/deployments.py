@@ -1,0 +1,71 @@
+"""Deployments: fixtures for tests of whole processes; a test file imports what it uses."""
+
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import Console, a_console, some_rabbitmq
+from private_rabbitmq import NoRabbitError, PrivateRabbit, private_rabbitmq
+from processes import Deployment
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq() -> Iterator[str]:
+    """Return the URL of a RabbitMQ that may be shared with others."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(some_rabbitmq())
+        except NoRabbitError as missing:
+            pytest.skip(f"RabbitMQ: {missing}")
+        yield url
+
+
+@pytest.fixture
+async def console(shared_rabbitmq: str) -> AsyncIterator[Console]:
+    """Look at the queues of this test."""
+    async with a_console(shared_rabbitmq) as console:
+        yield console
+
+
+@pytest.fixture
+async def deployment(
+    postgresql_url: str, console: Console, tmp_path: Path
+) -> AsyncIterator[Deployment]:
+    """Return tables and queues of this test's own; no process runs yet."""
+    async with deployed(tmp_path, postgresql_url, console) as ready:
+        yield ready
+
+
+@asynccontextmanager
+async def deployed(
+    folder: Path, database_url: str, console: Console, **settings: Any
+) -> AsyncGenerator[Deployment]:
+    """Make a deployment, and end all its processes after."""
+    deployment = Deployment(
+        folder=folder,
+        database_url=database_url,
+        amqp_url=console.url,
+        queue_name=console.queue_name,
+        table_name=f"t_{uuid.uuid4().hex[:12]}",
+        settings=settings,
+    )
+    deployment.journal.touch()
+    try:
+        yield deployment
+    finally:
+        await deployment.close()
+
+
+@contextmanager
+def node_or_skip(**settings: int) -> Iterator[PrivateRabbit]:
+    """Start a RabbitMQ that nobody else uses; without one the test is skipped by name."""
+    with ExitStack() as stack:
+        try:
+            node = stack.enter_context(private_rabbitmq(**settings))
+        except NoRabbitError as missing:
+            pytest.skip(f"RabbitMQ: {missing}")
+        yield node

@@ -1,0 +1,11 @@
+"""A job that only newer workers know, in the queue that older ones serve too."""
+
+from jobs_file import run
+
+from program_executor import JobContext, job
+
+
+@job
+async def late(ctx: JobContext) -> dict[str, int]:
+    """Run in the default queue."""
+    return await run(ctx)

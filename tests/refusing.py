@@ -1,0 +1,51 @@
+"""Refusing: databases that go away, or forbid what we would write."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from program_service.bookkeeping.database import Database
+
+
+class Cable:
+    """The connection of a process to its database: when it is cut, no transaction begins."""
+
+    def __init__(self, database: Database) -> None:
+        """Run the cable to a database."""
+        self.database = database
+        self.is_cut = False
+        self.refused = 0
+        self._left = 0
+        sa.event.listen(database.engine.sync_engine, "begin", self._begin)
+
+    def _begin(self, _connection: Any) -> None:
+        if self.is_cut or self._left > 0:
+            self._left -= 1
+            self.refused += 1
+            raise ConnectionResetError("the database is away")
+
+    def cut_for(self, transactions: int) -> None:
+        """Refuse so many transactions, and no more."""
+        self._left = transactions
+
+    async def has_refused(self, times: int) -> bool:
+        """Say whether so many transactions were refused since it was cut."""
+        return self.refused >= times
+
+
+@asynccontextmanager
+async def own_constraint(database: Database, condition: str) -> AsyncGenerator[None]:
+    """Add a constraint to the program table, as the owner of the database may, for a while."""
+    table = database.tables.programs.name
+
+    async def alter(change: str) -> None:
+        async with database.engine.begin() as connection:
+            await connection.execute(sa.text(f"ALTER TABLE {table} {change}"))
+
+    await alter(f"ADD CONSTRAINT no_secrets CHECK ({condition}) NOT VALID")
+    try:
+        yield
+    finally:
+        await alter("DROP CONSTRAINT no_secrets")

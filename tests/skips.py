@@ -1,0 +1,43 @@
+"""Skips: print each by name, and fail CI when one is not in the committed list.
+
+`tests/allowed_skips.txt` holds lines of `part of a test's id: part of the reason`; on CI (when the
+variable CI is set) any other skip fails the run, because a skipped check proves nothing.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ALLOWED = Path(__file__).parent / "allowed_skips.txt"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the skips that the list does not allow."""
+    for report in strangers(terminalreporter):
+        reason = reason_of(report)
+        terminalreporter.write_line(f"skip not in {ALLOWED.name}: {report.nodeid}: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run on CI when a skip is not allowed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and strangers(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def strangers(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
+    """Return the skips that are not in the list."""
+    lines = ALLOWED.read_text().splitlines()
+    rules = [line.split(": ", 1) for line in lines if line and not line.startswith("#")]
+    return [
+        report
+        for report in reporter.stats.get("skipped", [])
+        if not any(part in report.nodeid and why in reason_of(report) for part, why in rules)
+    ]
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Return why a test was skipped."""
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -1,0 +1,99 @@
+"""Results: what a job returns is stored, or refused with a message that says why."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from program_executor import JobContext, job
+from program_service.bookkeeping.lifecycle import Status
+from stage import Stage
+
+
+@job
+async def bystander(_ctx: JobContext) -> None:
+    """Do nothing, on the same worker."""
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return an object that nests so deep."""
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (["a", "list"], "must be a dict, not list"),
+        ("text", "must be a dict, not str"),
+        ({"a": {1, 2}}, "must hold JSON values only"),
+        ({"a": object()}, "must hold JSON values only"),
+        ({1: "a"}, "must hold JSON values only"),
+        ({"a": 2**64}, "must hold JSON values only"),
+        ({"a": "\ud800"}, "must hold JSON values only"),
+        ({"a": ["b\0c"]}, "the character NUL"),
+        ({"a\0": 1}, "the character NUL"),
+    ],
+)
+async def test_what_cannot_be_stored_fails_with_a_clear_message(
+    stage: Stage, result: Any, message: str
+) -> None:
+    @job
+    async def odd(_ctx: JobContext) -> Any:
+        return result
+
+    await stage.hire(odd, bystander)
+    program = await stage.ended(await stage.submit("odd", "bystander"))
+    assert (program.status, program.step, program.job_data) == (Status.ERRORED, 0, {})
+    assert program.error_message is not None
+    assert program.error_message.startswith("what job 'odd' returned")
+    assert message in program.error_message
+
+
+@pytest.mark.parametrize("levels", [50, 100, 101, 200, 250, 252, 254, 1_000])
+async def test_deep_result_is_stored_or_refused_and_never_harms_neighbours(
+    stage: Stage, levels: int
+) -> None:
+    """Invariant 12: one bad row never fails its neighbours."""
+
+    together = asyncio.Barrier(4)  # so that their outcomes share a transaction
+
+    @job
+    async def deep(_ctx: JobContext) -> Any:
+        await together.wait()
+        return nested(levels)
+
+    @job
+    async def flat(_ctx: JobContext) -> Any:
+        await together.wait()
+        return {"is": "flat"}
+
+    await stage.hire(deep, flat)
+    run_ids = [await stage.submit("flat") for _ in range(3)]
+    program = await stage.ended(await stage.submit("deep"))
+    for run_id in run_ids:
+        await stage.finished(run_id)
+    if program.status is Status.ERRORED:
+        assert program.error_message is not None
+        assert "deep" in program.error_message
+    else:
+        assert program.job_data == {"deep": nested(levels)}
+
+
+async def test_job_data_that_cannot_be_stored_raises_in_the_job(stage: Stage) -> None:
+    caught: list[str] = []
+
+    @job
+    async def careless(ctx: JobContext) -> None:
+        try:
+            await ctx.job_data.merge({"when": object()})
+        except ValueError as error:
+            caught.append(str(error))
+        await ctx.job_data.set({"is_fine": True})
+
+    await stage.hire(careless)
+    program = await stage.finished(await stage.submit("careless"))
+    assert program.job_data == {"careless": {"is_fine": True}}
+    assert "the job data of 'careless' must hold JSON values only" in caught[0]

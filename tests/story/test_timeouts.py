@@ -1,0 +1,135 @@
+"""Timeouts: a job that runs too long is stopped, and its step tried again."""
+
+import asyncio
+import threading
+
+from lines import Lines, logged
+from patience import eventually
+from program_executor import JobContext, Retry, ThreadJobContext, job
+from program_service.bookkeeping.lifecycle import Status
+from servers import on_sqlite
+from stage import Stage
+
+pytestmark = on_sqlite  # time is up in the worker, not in the database
+
+SOON = Retry(max_attempts=2, initial_s=0.01)
+
+
+async def test_async_job_that_runs_too_long_is_cancelled_and_tried_again(stage: Stage) -> None:
+    cancelled: list[int] = []
+
+    @job(timeout_s=0.1, retry=SOON)
+    async def slow(ctx: JobContext) -> dict[str, int]:
+        if ctx.attempt == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(ctx.attempt)
+                raise
+        return {"attempt": ctx.attempt}
+
+    await stage.hire(slow)
+    program = await stage.finished(await stage.submit("slow"))
+    assert cancelled == [1]
+    assert program.job_data == {"slow": {"attempt": 2}}
+    first = (await stage.attempts(program.run_id))[0]
+    assert (first.outcome, first.error_type, first.error_code) == ("retry", "timeout", "timeout")
+    assert first.error_message is not None
+    assert "'slow' ran longer than 0.1 s" in first.error_message
+
+
+async def test_timeouts_use_up_the_tries_like_other_failures(stage: Stage) -> None:
+    @job(timeout_s=0.05, retry=SOON)
+    async def slow(_ctx: JobContext) -> None:
+        await asyncio.Event().wait()
+
+    await stage.hire(slow)
+    program = await stage.ended(await stage.submit("slow"))
+    assert program.status is Status.ERRORED
+    assert await stage.outcomes(program.run_id) == ["retry", "failed"]
+
+
+async def test_job_that_swallows_its_cancellation_has_timed_out_all_the_same(stage: Stage) -> None:
+    @job(timeout_s=0.05, retry=SOON)
+    async def stubborn(ctx: JobContext) -> dict[str, int]:
+        if ctx.attempt == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return {"attempt": 1}
+        return {"attempt": ctx.attempt}
+
+    await stage.hire(stubborn)
+    program = await stage.finished(await stage.submit("stubborn"))
+    assert program.job_data == {"stubborn": {"attempt": 2}}
+
+
+async def test_timeout_of_the_jobs_own_is_an_error_like_any_other(stage: Stage) -> None:
+    @job(timeout_s=60)
+    async def impatient(_ctx: JobContext) -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+
+    await stage.hire(impatient)
+    program = await stage.ended(await stage.submit("impatient"))
+    assert (program.status, program.error_message) == (Status.ERRORED, "TimeoutError")
+
+
+async def test_thread_that_runs_too_long_keeps_its_slot_and_its_result_is_lost(
+    stage: Stage, logs: Lines
+) -> None:
+    """Invariant 13: nothing that a stopped thread returns is recorded."""
+    begun, let_end = threading.Event(), threading.Event()
+    saw: list[bool] = []
+
+    @job(timeout_s=0.1, retry=SOON)
+    def slow(ctx: ThreadJobContext) -> dict[str, int]:
+        if ctx.attempt == 1:
+            begun.set()
+            let_end.wait(60)
+            saw.append(ctx.cancelled)
+        return {"attempt": ctx.attempt, f"was_{ctx.attempt}": 1}
+
+    @job
+    async def other(_ctx: JobContext) -> None:
+        pass
+
+    await stage.hire(slow, other, concurrency=1)
+    run_id = await stage.submit("slow")
+    await asyncio.to_thread(begun.wait, 30)
+    behind = await stage.submit("other")
+    await eventually(lambda: logged(logs, "thread.outlives_its_step"))
+    # its wake-up is out: were a slot free, it would be claimed
+    await stage.until(behind, lambda program: program.woken_at is not None)
+    assert (await stage.program(run_id)).status is Status.RUNNING
+    assert (await stage.program(behind)).status is Status.PENDING
+    let_end.set()
+    program = await stage.finished(run_id)
+    await stage.finished(behind)
+    assert saw == [True]
+    assert program.job_data == {"slow": {"attempt": 2, "was_2": 1}}
+    assert await stage.outcomes(run_id) == ["retry", "done"]
+
+
+async def test_thread_job_that_times_out_before_a_thread_is_free_is_not_run(stage: Stage) -> None:
+    """Rule R7: what is stopped is not started any more; its next try is another one."""
+    let_end, ran = threading.Event(), []
+
+    @job
+    def blocking(_ctx: ThreadJobContext) -> None:
+        let_end.wait(60)
+
+    @job(timeout_s=0.2, retry=Retry(max_attempts=1))
+    def queued(ctx: ThreadJobContext) -> None:
+        ran.append(ctx.attempt)
+
+    await stage.hire(blocking, queued, threads=1)
+    first = await stage.submit("blocking")
+    await stage.until(first, lambda program: program.status is Status.RUNNING)
+    second = await stage.submit("queued")
+    try:
+        await stage.until(second, lambda program: program.status is Status.ERRORED, within_s=5)
+    finally:
+        let_end.set()
+    await stage.finished(first)
+    assert ran == []

@@ -1,0 +1,151 @@
+"""Calls: what the clients ask, and when they ask again, without any I/O."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from program_executor import ProblemError, calls
+from program_executor.calls import Call, Submission
+from program_executor.exchange import TRIES, Answer, Pause, exchange, request_options
+
+REQUEST = httpx.Request("GET", "http://service.test/")
+PROBLEM = {"code": "already_final", "detail": "It has finished.", "status": 409}
+
+
+def a_response(status: int, content: Any = None, **headers: str) -> httpx.Response:
+    """Make an answer of a service."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json=content, headers=named, request=REQUEST)
+
+
+def played(call: Call, answers: list[Answer]) -> tuple[list[Call | Pause], Any]:
+    """Play an exchange with these answers; return what it did and what it returned."""
+    steps, left = exchange(call), iter(answers)
+    done: list[Call | Pause] = []
+    answer: Answer | None = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as end:
+            return done, end.value
+        done.append(step)
+        answer = None if isinstance(step, Pause) else next(left)
+
+
+def pauses_of(steps: list[Call | Pause]) -> list[float]:
+    """Return the pauses of an exchange."""
+    return [step.seconds for step in steps if isinstance(step, Pause)]
+
+
+def test_answer_is_returned_as_it_is() -> None:
+    call = calls.get("run-1")
+    assert played(call, [a_response(200, {"a": 1})]) == ([call], {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        a_response(503),
+        a_response(429),
+        a_response(502),
+        a_response(504),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("closed"),
+    ],
+)
+def test_call_that_is_safe_to_repeat_is_repeated(passing: Answer) -> None:
+    call = calls.submit({"jobs": ["reserve"]}, "key-1")
+    steps, content = played(call, [passing, passing, a_response(201, {"run_id": "1"})])
+    assert content == {"run_id": "1"}
+    sent = [step for step in steps if isinstance(step, Call)]
+    assert sent == [call] * 3  # with the same Idempotency-Key
+    assert pauses_of(steps) == [0.2, 0.4]
+
+
+def test_retry_after_is_a_lower_bound_of_the_pause() -> None:
+    answers: list[Answer] = [a_response(503, retry_after="3"), a_response(200, {})]
+    assert pauses_of(played(calls.jobs(), answers)[0]) == [3.0]
+    answers = [a_response(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), a_response(200, {})]
+    assert pauses_of(played(calls.jobs(), answers)[0]) == [0.2]
+
+
+def test_last_try_tells_what_went_wrong() -> None:
+    problem = {"code": "database_unavailable", "detail": "The database does not answer."}
+    with pytest.raises(ProblemError, match="503 database_unavailable: The database"):
+        played(calls.jobs(), [a_response(503, problem)] * TRIES)
+    with pytest.raises(httpx.ConnectError):
+        played(calls.jobs(), [httpx.ConnectError("refused")] * TRIES)
+
+
+@pytest.mark.parametrize("call", [calls.submit_batch([]), calls.resume("run-1", None)])
+def test_call_that_is_not_safe_to_repeat_is_sent_once(call: Call) -> None:
+    with pytest.raises(httpx.ConnectError):
+        played(call, [httpx.ConnectError("refused")])
+    with pytest.raises(ProblemError, match="503"):
+        played(call, [a_response(503, {})])
+
+
+def test_refusal_is_not_repeated_and_carries_its_problem() -> None:
+    with pytest.raises(ProblemError) as caught:
+        played(calls.cancel("run-1"), [a_response(409, PROBLEM)])
+    assert (caught.value.status, caught.value.code) == (409, "already_final")
+    assert caught.value.problem == PROBLEM
+    assert str(caught.value) == "409 already_final: It has finished."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500, text="<html>proxy</html>", request=REQUEST),
+        httpx.Response(404, request=REQUEST),
+        httpx.Response(400, json=["no object"], request=REQUEST),
+        httpx.Response(
+            400, text="{", headers={"content-type": "application/problem+json"}, request=REQUEST
+        ),
+    ],
+)
+def test_error_that_is_no_problem_of_ours_is_a_problem_error_too(answer: httpx.Response) -> None:
+    with pytest.raises(ProblemError) as caught:
+        played(calls.jobs(), [answer])
+    assert caught.value.status == answer.status_code
+
+
+def test_problem_is_read_though_its_type_has_parameters() -> None:
+    """As a proxy may send it on."""
+    headers = {"content-type": "application/problem+json; charset=utf-8"}
+    answer = httpx.Response(409, json=PROBLEM, headers=headers, request=REQUEST)
+    with pytest.raises(ProblemError) as caught:
+        played(calls.cancel("run-1"), [answer])
+    assert caught.value.code == "already_final"
+
+
+def test_submission_sends_what_was_set_and_nothing_else() -> None:
+    assert Submission().body(["reserve"]) == {"jobs": ["reserve"]}
+    start = datetime(2099, 1, 31, 8, tzinfo=UTC)
+    full = Submission({"a": 1}, {"reserve": {}}, start, {"team": "eu"})
+    assert full.body(("reserve",)) == {
+        "jobs": ["reserve"],
+        "program_data": {"a": 1},
+        "job_data": {"reserve": {}},
+        "start_at": "2099-01-31T08:00:00+00:00",
+        "labels": {"team": "eu"},
+    }
+
+
+def test_paths_are_quoted() -> None:
+    assert calls.get("a/b c").path == "/programs/a%2Fb%20c"
+    assert calls.attempts("run-1").path == "/programs/run-1/attempts"
+
+
+def test_list_leaves_out_what_is_not_asked_for() -> None:
+    assert calls.list_page({"status": "pending", "cursor": None}).params == {"status": "pending"}
+
+
+def test_request_waits_longer_than_the_service_holds() -> None:
+    held = request_options(calls.get("run-1", wait_s=20))
+    assert held["headers"] == {"Prefer": "wait=20"}
+    assert held["timeout"] > 20
+    assert request_options(calls.get("run-1"))["headers"] == {}
