@@ -1,7 +1,6 @@
 """A job that only newer workers know, in the queue that older ones serve too."""
 
 from jobs_file import run
-
 from program_executor import JobContext, job
 
 

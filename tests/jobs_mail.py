@@ -1,7 +1,6 @@
 """Jobs of another team: in a queue of their own, known to their own workers alone."""
 
 from jobs_file import run
-
 from program_executor import JobContext, job
 
 

@@ -58,9 +58,7 @@ class Journal:
 
     def _of(self, what: str, run_id: str | None) -> list[Entry]:
         return [
-            entry
-            for entry in self.entries
-            if entry.what == what and run_id in {None, entry.run_id}
+            entry for entry in self.entries if entry.what == what and run_id in {None, entry.run_id}
         ]
 
     def running(self) -> dict[str, list[Entry]]:
@@ -140,4 +138,3 @@ def note_kill(file: Path, worker: str) -> None:
         journal.write(f"- - - {worker} killed {time.monotonic():.6f}\n")
         journal.flush()
         os.fsync(journal.fileno())
-

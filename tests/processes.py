@@ -1,6 +1,5 @@
 """Processes: the real `program-executor serve` and `work`, started, killed and asked over HTTP."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -118,7 +117,9 @@ class Process:
         return sum(
             float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
-            if line.startswith((f"program_executor_{name}_total{{", f"program_executor_{name}_total "))
+            if line.startswith(
+                (f"program_executor_{name}_total{{", f"program_executor_{name}_total ")
+            )
             and all(each in line for each in wanted)
         )
 

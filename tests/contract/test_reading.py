@@ -24,14 +24,13 @@ from builders import (
 )
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
 from program_service.bookkeeping.ledger.reading import (
     BadCursor,
     Filter,
-    count_open,
     find,
     list_attempts,
     list_programs,
-    oldest_due_ages_s,
     versions,
 )
 from program_service.bookkeeping.ledger.steering import cancel

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from builders import by_hand, claimed, clock_of, seconds_ago, submitted
 from program_service.bookkeeping.database import Books, Database
-from program_service.bookkeeping.ledger.reading import Filter, count_open, find, list_programs
+from program_service.bookkeeping.ledger.measuring import count_open
+from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Facts, Status, status_of
 

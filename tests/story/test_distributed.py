@@ -148,21 +148,25 @@ async def finished(deployment: Deployment, count: int) -> bool:
     return (await select(deployment, query))[0]["count"] == count
 
 
+async def sweep_soon(deployment: Deployment, services: list[Process], *, woken: int) -> float:
+    """Let programs fall due that no relay wakes for; return how many wake-ups were sent."""
+    start_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    before = [await service.count("wakeups_published") for service in services]
+    await submit_many(services[0], [{"jobs": ["tick"], "start_at": start_at}] * 320)
+    await until_woken(deployment, woken)
+    after = [await service.count("wakeups_published") for service in services]
+    return sum(after) - sum(before)
+
+
 async def test_services_sweep_one_at_a_time_and_each_can(deployment: Deployment) -> None:
     """Rule R5: an advisory lock; without it every process would wake for every program."""
     services = await asyncio.gather(*[deployment.serve() for _ in range(3)])
     await deployment.work(queues="elsewhere")
-    for service in (services[0], services[1]):
-        # not due yet, so that no relay wakes for them but whoever sweeps first
-        start_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-        before = [await each.count("wakeups_published") for each in services]
-        await submit_many(service, [{"jobs": ["tick"], "start_at": start_at}] * 320)
-        await until_woken(deployment, 320 if service is services[0] else 640)
-        after = [await each.count("wakeups_published") for each in services]
-        assert sum(after) - sum(before) == 320 / 32
-        if service is services[0]:
-            await service.kill()
-            services = services[1:]
+    assert await sweep_soon(deployment, services, woken=320) == 320 / 32
+    await services[0].kill()
+    assert await sweep_soon(deployment, services[1:], woken=640) == 320 / 32
+    await services[1].kill()
+    assert await sweep_soon(deployment, services[2:], woken=960) == 320 / 32
 
 
 async def test_everything_survives_the_death_of_the_service(deployment: Deployment) -> None:

@@ -82,7 +82,9 @@ def doctor() -> None:
     from program_executor.commands.checkup import check_up
     from program_executor.processes import run
     from program_service.settings import Settings
+    from program_service.telemetry import configure_logging
 
+    configure_logging(level="CRITICAL", is_json=False)  # the findings say it all
     findings = run(check_up(Settings()))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.text}")

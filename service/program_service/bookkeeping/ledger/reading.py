@@ -152,22 +152,6 @@ async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, int]:
     return {row.run_id: row.version for row in rows}
 
 
-async def count_open(books: Books) -> dict[Status, int]:
-    """Count the programs that have not ended, by status; those that have are not looked at."""
-    programs = books.tables.programs
-    status = status_expression(programs, books.clock).label("status")
-    rows = await books.select(
-        sa.select(status, sa.func.count()).where(is_open(programs)).group_by(status)
-    )
-    return {Status(name): count for name, count in map(tuple, rows)}
-
-
-async def oldest_due_ages_s(books: Books) -> dict[str, float]:
-    """Return {queue: seconds since its oldest due, unclaimed program became due}."""
-    rows = await books.fetch(_select_oldest_due)
-    return {row.queue: max(0.0, float(row.age_s)) for row in rows}
-
-
 def write_cursor(last_id: int) -> str:
     """Make an opaque cursor."""
     return base64.urlsafe_b64encode(orjson.dumps({"id": last_id})).decode().rstrip("=")
@@ -243,13 +227,3 @@ def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
 
 def _select_versions(sql: Sql) -> str:
     return f"SELECT run_id, version FROM {sql.programs} WHERE {sql.among('run_id', 'run_ids')}"
-
-
-def _select_oldest_due(sql: Sql) -> str:
-    return f"""
-        SELECT queue, {sql.dialect.seconds_between("MIN(due_at)", sql.clock)} AS age_s
-          FROM {sql.programs}
-         WHERE finished_at IS NULL AND errored_at IS NULL AND lease IS NULL
-           AND due_at <= {sql.clock}
-         GROUP BY queue
-    """

@@ -7,6 +7,7 @@ from typing import Any
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.tables import require_moment
 
 RELAY_TIME_S = 1.0
@@ -93,8 +94,7 @@ async def queues_with_unanswered(books: Books, *, silence_s: float) -> list[str]
 
 
 async def _page(books: Books, rows: Sequence[Any]) -> DuePage:
-    (now,) = (await books.fetch(_select_clock))[0]
-    return DuePage([_due(row) for row in rows], require_moment(now))
+    return DuePage([_due(row) for row in rows], await read_clock(books))
 
 
 def _due(row: Any) -> Due:
@@ -107,10 +107,6 @@ COLUMNS = """
     lease_losses + CASE WHEN lease IS NULL THEN 0 ELSE 1 END AS is_suspect
 """
 OPEN = "finished_at IS NULL AND errored_at IS NULL"
-
-
-def _select_clock(sql: Sql) -> str:
-    return f"SELECT {sql.clock}"
 
 
 def _select_due(sql: Sql) -> str:

@@ -1,0 +1,158 @@
+"""Distributed, and stopped: cancels that cross processes, signals, and a broker that is away."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from asking import all_ended, all_finished, attempts, row_of, submit, submit_many
+from brokers import Console, a_queue_name
+from deployments import console as console
+from deployments import deployed, node_or_skip
+from deployments import deployment as deployment
+from deployments import shared_rabbitmq as shared_rabbitmq
+from journal import Journal
+from patience import eventually
+from processes import Deployment, Process
+
+SHORT = {"seconds": 0.05}
+ENDLESS = {"seconds": 3_600}
+
+
+async def running(deployment: Deployment, service: Process, job: str, **data: float) -> str:
+    """Submit a program and wait until its job has begun."""
+    run_id = await submit(service, job, program_data=data or ENDLESS)
+
+    async def has_begun() -> bool:
+        return bool(Journal(deployment.journal).begins(run_id))
+
+    await eventually(has_begun)
+    return run_id
+
+
+async def test_cancel_reaches_the_worker_that_runs_the_program(deployment: Deployment) -> None:
+    """Rule R14: by a message, long before the lease would be renewed."""
+    service, *workers = await asyncio.gather(
+        deployment.serve(), *[deployment.work(lease_s=3_600) for _ in range(2)]
+    )
+    run_ids = [await running(deployment, service, "tick") for _ in range(4)]
+    for run_id in run_ids:
+        answer = await service.client.post(f"/programs/{run_id}/cancel")
+        assert answer.json()["status"] == "cancelled"
+
+    async def are_stopped() -> bool:
+        stopped = [each for each in Journal(deployment.journal).entries if each.what == "stopped"]
+        return {each.run_id for each in stopped} == set(run_ids)
+
+    await eventually(are_stopped)
+
+    async def are_let_go() -> bool:
+        rows = [await row_of(deployment, run_id) for run_id in run_ids]
+        return all(row["lease"] is None for row in rows)
+
+    await eventually(are_let_go)
+    assert [await worker.stop() for worker in workers] == [0, 0]
+
+
+async def test_first_signal_drains_and_the_second_releases(deployment: Deployment) -> None:
+    """Invariant 9; exit codes 0 and 3 tell which it was."""
+    service, patient, hasty = await asyncio.gather(
+        deployment.serve(), deployment.work(grace_s=60), deployment.work(grace_s=3_600)
+    )
+    short = [await running(deployment, service, "tick", seconds=2) for _ in range(6)]
+    assert await patient.stop() == 0
+    assert "worker.stopped" in patient.log
+    await all_finished(deployment)
+    held = [await running(deployment, service, "tick") for _ in range(3)]
+    hasty.signal(signal.SIGTERM)
+
+    async def is_quiet() -> bool:
+        return "worker.quiet" in hasty.log
+
+    await eventually(is_quiet)
+    assert (await hasty.client.get("/readyz")).status_code == 503
+    assert (await hasty.client.get("/livez")).status_code == 200
+    assert await hasty.stop() == 3
+    for run_id in held:
+        row = await row_of(deployment, run_id)
+        assert (row["lease"], row["claimed_by"], row["finished_at"]) == (None, None, None)
+        assert (row["step_retry_count"], row["lease_losses"]) == (0, 0)
+    outcomes = {each["run_id"]: each["outcome"] for each in await attempts(deployment)}
+    assert outcomes == dict.fromkeys(short, "done") | dict.fromkeys(held, "released")
+
+
+async def test_thread_that_does_not_end_ends_with_its_process(deployment: Deployment) -> None:
+    """Invariant 13, rule R12: exit code 4; nothing of it is recorded, and another runs it after."""
+    service, deaf = await asyncio.gather(deployment.serve(), deployment.work(grace_s=0.2))
+    run_id = await running(deployment, service, "tock", seconds=8)
+    assert await deaf.stop() == 4
+    row = await row_of(deployment, run_id)
+    assert (row["lease"], row["step_retry_count"], row["lease_losses"]) == (None, 0, 0)
+    assert not Journal(deployment.journal).ends(run_id)
+    await deployment.work()
+    await all_finished(deployment)
+    first, second = Journal(deployment.journal).begins(run_id)
+    assert (first.attempt, second.attempt) == (1, 1)
+    assert [each["outcome"] for each in await attempts(deployment)] == ["released", "done"]
+
+
+async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(
+    deployment: Deployment,
+) -> None:
+    service = await deployment.serve()
+    fleet = deployment.start_work("jobs_file", "--processes", "2", lease_s=3)
+    await fleet.ready()
+    await submit_many(service, [{"jobs": ["tick"] * 2, "program_data": {"seconds": 0.2}}] * 100)
+    for _ in range(2):
+        child = await eventually(lambda: children_of(fleet))
+        Path(f"/proc/{child[0]}").exists()
+        await kill_pid(child[0])
+    await all_finished(deployment)
+    assert await fleet.stop() == 0
+
+
+async def children_of(process: Process) -> list[int]:
+    """Return the pids of a process's children."""
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+async def kill_pid(pid: int) -> None:
+    """Kill a process that is not our child."""
+    import os
+
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+async def alone(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    with node_or_skip() as node:
+        console = Console(node.url, a_queue_name())
+        async with deployed(tmp_path, postgresql_url, console) as ready:
+            yield ready
+
+
+async def test_programs_are_accepted_without_a_broker_and_run_when_it_is_back(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """Invariant 2."""
+    with node_or_skip() as node:
+        console = Console(node.url, a_queue_name())
+        async with deployed(tmp_path, postgresql_url, console) as deployment:
+            service, *_ = await asyncio.gather(
+                deployment.serve(), deployment.work(), deployment.work()
+            )
+            await submit(service, "tick", program_data=SHORT)
+            await all_finished(deployment)
+            await asyncio.to_thread(node.stop)
+            for _ in range(20):
+                await submit(service, "tick", "tick", program_data=SHORT)
+            ready = await service.client.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            await deployment.work()  # a worker that starts now waits for the broker, too
+            await asyncio.to_thread(node.start)
+            await all_finished(deployment)
+            assert not Journal(deployment.journal).begun_again()
+            assert len(await all_ended(deployment)) == 21
