@@ -58,7 +58,7 @@ async def test_purged_and_deleted_queues_cost_time_only(
     """Invariant 2, rule R6: woken, claimed by nobody, and the queue is empty or gone."""
     service, _ = await asyncio.gather(deployment.serve(), deployment.work(concurrency=1))
     for lose in (console.purge, console.delete):
-        blocking = await submit(service, "tick", program_data={"seconds": 2})
+        blocking = await submit(service, "tick", program_data={"seconds": 1})
         await until_running(deployment, blocking)
         await submit_many(service, [{"jobs": ["tick", "tick"], "program_data": SHORT}] * 40)
         await until_woken(deployment, 40)
@@ -127,10 +127,10 @@ async def test_programs_that_nobody_can_run_stay_pending_and_keep_nobody_busy(
         return all(row["job"] == "sign" for row in (await rows(deployment)).values())
 
     await eventually(have_arrived)
-    await asyncio.sleep(3)  # for what was still on its way
+    await asyncio.sleep(2)  # for what was still on its way
     before = await received(first, second)
-    await asyncio.sleep(5)
-    # 60 programs, swept 16 times meanwhile, suspected to be lost twice
+    await asyncio.sleep(4)
+    # 60 programs, swept 13 times meanwhile, suspected to be lost twice
     assert await received(first, second) - before == 0
     for run_id in (*nobody, *sign):
         row = await row_of(deployment, run_id)

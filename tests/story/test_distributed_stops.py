@@ -1,11 +1,9 @@
 """Distributed, and stopped: cancels that cross processes, signals, and a broker that is away."""
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from asking import all_ended, all_finished, attempts, row_of, submit, submit_many
 from brokers import Console, a_queue_name
@@ -86,7 +84,7 @@ async def test_first_signal_drains_and_the_second_releases(deployment: Deploymen
 async def test_thread_that_does_not_end_ends_with_its_process(deployment: Deployment) -> None:
     """Invariant 13, rule R12: exit code 4; nothing of it is recorded, and another runs it after."""
     service, deaf = await asyncio.gather(deployment.serve(), deployment.work(grace_s=0.2))
-    run_id = await running(deployment, service, "tock", seconds=8)
+    run_id = await running(deployment, service, "tock", seconds=6)
     assert await deaf.stop() == 4
     row = await row_of(deployment, run_id)
     assert (row["lease"], row["step_retry_count"], row["lease_losses"]) == (None, 0, 0)
@@ -102,36 +100,28 @@ async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(
     deployment: Deployment,
 ) -> None:
     service = await deployment.serve()
-    fleet = deployment.start_work("jobs_file", "--processes", "2", lease_s=3)
+    fleet = deployment.start_work("jobs_file", "--processes", "2", lease_s=2, concurrency=5)
+    await eventually(lambda: has_two_children(fleet))
     await fleet.ready()
-    await submit_many(service, [{"jobs": ["tick"] * 2, "program_data": {"seconds": 0.2}}] * 100)
-    for _ in range(2):
-        child = await eventually(lambda: children_of(fleet))
-        Path(f"/proc/{child[0]}").exists()
-        await kill_pid(child[0])
+    programs = {"jobs": ["tick"] * 2, "program_data": {"seconds": 0.2}}
+    run_ids = await submit_many(service, [programs] * 60)
+    os.kill(children_of(fleet)[0], signal.SIGKILL)
     await all_finished(deployment)
+    await eventually(lambda: has_two_children(fleet))
+    ends = {entry.run_id for entry in Journal(deployment.journal).ends()}
+    assert ends == set(run_ids)
     assert await fleet.stop() == 0
 
 
-async def children_of(process: Process) -> list[int]:
-    """Return the pids of a process's children."""
+def children_of(process: Process) -> list[int]:
+    """Return the pids of a process's children, also of one that nobody has buried yet."""
     text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     return [int(word) for word in text.split()]
 
 
-async def kill_pid(pid: int) -> None:
-    """Kill a process that is not our child."""
-    import os
-
-    os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-async def alone(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Deployment]:
-    with node_or_skip() as node:
-        console = Console(node.url, a_queue_name())
-        async with deployed(tmp_path, postgresql_url, console) as ready:
-            yield ready
+async def has_two_children(process: Process) -> bool:
+    """Say whether both children of a fleet are there."""
+    return len(children_of(process)) == 2
 
 
 async def test_programs_are_accepted_without_a_broker_and_run_when_it_is_back(

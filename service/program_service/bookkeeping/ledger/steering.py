@@ -52,7 +52,7 @@ def _cancel(sql: Sql) -> str:
         UPDATE {sql.programs}
            SET errored_at = {sql.clock}, cancelled_at = {sql.clock}, awaiting = NULL,
                updated_at = {sql.clock}, version = version + 1
-         WHERE run_id = :run_id AND finished_at IS NULL AND errored_at IS NULL
+         WHERE run_id = :run_id AND {sql.is_open}
         RETURNING id
     """
 
@@ -65,7 +65,7 @@ def _resume(sql: Sql) -> str:
                step = :step, job = :job, queue = :queue, resumes = resumes + 1,
                due_at = {sql.clock}, woken_at = NULL,
                updated_at = {sql.clock}, version = version + 1
-         WHERE run_id = :run_id AND errored_at IS NOT NULL AND finished_at IS NULL
+         WHERE run_id = :run_id
     """
 
 
