@@ -8,10 +8,13 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Awaitable
+from pathlib import Path
 
 from program_executor import JobContext, ThreadJobContext, job
 
 SHORTEST_S, LONGEST_S = 0.05, 0.5
+LOOK_EVERY_S = 0.02
 
 
 def write(ctx: JobContext | ThreadJobContext, what: str) -> None:
@@ -29,35 +32,45 @@ def write(ctx: JobContext | ThreadJobContext, what: str) -> None:
 def seconds_of(ctx: JobContext | ThreadJobContext) -> float:
     """Return how long a step takes: as the program says, or 50-500 ms, the same at each try."""
     given = ctx.program_data.get("seconds")
-    if isinstance(given, list):
-        return float(given[ctx.step])
     if given is not None:
         return float(given)
-    draw = random.Random(f"{ctx.run_id} {ctx.step}")
-    return draw.uniform(SHORTEST_S, LONGEST_S)
+    return random.Random(f"{ctx.run_id} {ctx.step}").uniform(SHORTEST_S, LONGEST_S)
 
 
-async def run(ctx: JobContext) -> dict[str, int]:
-    """Write, wait, write."""
-    write(ctx, "begin")
+async def run(ctx: JobContext, work: Awaitable[None]) -> dict[str, int]:
+    """Write, work, write; in a thread, for the disk must not hold up the other jobs."""
+    await asyncio.to_thread(write, ctx, "begin")
     try:
-        await asyncio.sleep(seconds_of(ctx))
+        await work
     except asyncio.CancelledError:
         write(ctx, "stopped")
         raise
-    write(ctx, "end")
+    await asyncio.to_thread(write, ctx, "end")
     return {f"attempt_of_{ctx.step}": ctx.attempt}
+
+
+async def gate_is_open(ctx: JobContext) -> None:
+    """Wait until there is a file of the name that the program gives."""
+    gate = Path(ctx.program_data["gate"])
+    while not gate.exists():
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 @job
 async def tick(ctx: JobContext) -> dict[str, int]:
-    """Run in the default queue."""
-    return await run(ctx)
+    """Take a while."""
+    return await run(ctx, asyncio.sleep(seconds_of(ctx)))
+
+
+@job
+async def wait(ctx: JobContext) -> dict[str, int]:
+    """Wait for a file."""
+    return await run(ctx, gate_is_open(ctx))
 
 
 @job
 def tock(ctx: ThreadJobContext) -> dict[str, int]:
-    """Run in a thread, deaf to whoever wants to stop it."""
+    """Take a while in a thread, deaf to whoever wants to stop it."""
     write(ctx, "begin")
     time.sleep(seconds_of(ctx))
     write(ctx, "end")

@@ -26,7 +26,7 @@ STOP_WITHIN_S = 60.0
 
 QUICK = {
     "sweep_interval_s": 0.3,
-    "wake_again_s": 2.0,
+    "wake_again_s": 1.0,
     "worker_beat_s": 1.0,
     "grace_s": 20.0,
     "lease_s": 30.0,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import ceil
 from typing import Any, TypedDict
 from urllib.parse import quote
 
@@ -132,7 +133,7 @@ def submit_batch(bodies: Sequence[Json]) -> Call:
 
 def get(run_id: str, *, wait_s: float = 0) -> Call:
     """Return a program; `wait_s` holds the answer until it has ended."""
-    headers = {"Prefer": f"wait={int(wait_s)}"} if wait_s else {}
+    headers = {"Prefer": f"wait={ceil(wait_s)}"} if wait_s else {}
     return Call("GET", program_path(run_id), headers=headers, hold_s=wait_s)
 
 

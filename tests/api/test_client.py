@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from patience import eventually
 from program_executor import AsyncClient, Client, JobContext, ProblemError, job
 from program_service.bookkeeping.database import Database
 from refusing import Cable
@@ -31,6 +32,7 @@ class Lossy(httpx.AsyncBaseTransport):
         self.lost_requests = 0
         self.lost_answers = 0
         self.sent: list[httpx.Request] = []
+        self.answered: list[int] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, or lose it, or its answer."""
@@ -39,11 +41,16 @@ class Lossy(httpx.AsyncBaseTransport):
             self.lost_requests -= 1
             raise httpx.ConnectError("connection refused", request=request)
         answer = await self._inner.handle_async_request(request)
+        self.answered.append(answer.status_code)
         if self.lost_answers > 0:
             self.lost_answers -= 1
             await answer.aclose()
             raise httpx.RemoteProtocolError("connection closed", request=request)
         return answer
+
+    async def has_answered(self, status: int) -> bool:
+        """Say whether such an answer has come by."""
+        return status in self.answered
 
 
 @pytest.fixture
@@ -153,10 +160,13 @@ async def test_batch_whose_answer_is_lost_is_not_sent_again(
 async def test_service_without_its_database_is_asked_again(
     client: AsyncClient, network: Lossy, database: Database
 ) -> None:
-    Cable(database).cut_for(1)
-    page = await client.page()
-    assert page["programs"] == []
-    assert len(network.sent) == 2
+    cable = Cable(database)
+    cable.is_cut = True
+    asking = asyncio.create_task(client.page())
+    await eventually(lambda: network.has_answered(503))
+    cable.is_cut = False
+    assert (await asking)["programs"] == []
+    assert network.answered == [503, 200]
 
 
 async def test_all_pages_are_walked_through(client: AsyncClient) -> None:

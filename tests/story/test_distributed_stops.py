@@ -89,11 +89,16 @@ async def test_thread_that_does_not_end_ends_with_its_process(deployment: Deploy
     row = await row_of(deployment, run_id)
     assert (row["lease"], row["step_retry_count"], row["lease_losses"]) == (None, 0, 0)
     assert not Journal(deployment.journal).ends(run_id)
-    await deployment.work()
-    await all_finished(deployment)
+    other = await deployment.work()
+
+    async def has_begun_again() -> bool:
+        return len(Journal(deployment.journal).begins(run_id)) == 2
+
+    await eventually(has_begun_again)
     first, second = Journal(deployment.journal).begins(run_id)
     assert (first.attempt, second.attempt) == (1, 1)
-    assert [each["outcome"] for each in await attempts(deployment)] == ["released", "done"]
+    assert (first.worker, second.worker) == (deaf.name, other.name)
+    assert [each["outcome"] for each in await attempts(deployment)] == ["released"]
 
 
 async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(

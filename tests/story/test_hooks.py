@@ -1,6 +1,9 @@
 """Hooks: a worker tells who wants to know, and a hook that fails harms nothing."""
 
+import asyncio
 from collections.abc import Callable
+
+import pytest
 
 from lines import Lines, of_event
 from program_executor import (
@@ -89,6 +92,42 @@ async def test_ignorable_end_is_told_as_an_error_too(stage: Stage) -> None:
     await stage.ended(await stage.submit("charge"))
     await stage.crew.stop()
     assert told == ["gone"]
+
+
+class UnspeakableError(Exception):
+    """An error that cannot be turned into a text."""
+
+    def __str__(self) -> str:
+        raise AttributeError("there is no response to tell of")
+
+
+class PanicError(BaseException):
+    """What libraries written in Rust raise: no Exception, and no signal either."""
+
+
+@pytest.mark.parametrize("error", [UnspeakableError, PanicError, asyncio.CancelledError])
+async def test_worker_outlives_whatever_a_hook_raises(
+    stage: Stage, error: type[BaseException]
+) -> None:
+    @on_finish
+    async def in_the_loop(_event: ProgramEvent) -> None:
+        raise error
+
+    @on_finish
+    def in_a_thread(_event: ProgramEvent) -> None:
+        raise error
+
+    told: list[str] = []
+
+    @on_finish
+    def good(event: ProgramEvent) -> None:
+        told.append(event.run_id)
+
+    await stage.hire(charge_that(lambda _attempt: None), hooks=[in_the_loop, in_a_thread, good])
+    first = await stage.finished(await stage.submit("charge"))
+    second = await stage.finished(await stage.submit("charge"))
+    await stage.crew.stop()
+    assert sorted(told) == sorted([first.run_id, second.run_id])
 
 
 async def test_hook_that_fails_harms_nothing(stage: Stage, logs: Lines) -> None:

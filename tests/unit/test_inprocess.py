@@ -7,7 +7,7 @@ import pytest
 
 from program_executor import IgnorableError, JobError, RetryableError
 from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, RetryLater
-from program_workers.inprocess import judge
+from program_workers.judgement import judge
 
 
 class MarkedError(Exception):

@@ -27,7 +27,7 @@ def test_keys_are_kept_as_hashes() -> None:
         f"=submit:{'a' * 64}",
         f"shop=:{'a' * 64}",
         f"shop=submit+:{'a' * 64}",
-        new_key("shop"),
+        pytest.param(new_key("shop"), id="a-key"),
     ],
 )
 def test_entry_of_another_form_is_refused_and_told_how_to_make_one(entry: str) -> None:

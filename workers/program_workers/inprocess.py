@@ -7,10 +7,8 @@ has ended, and nothing that it returns then is recorded (invariant 13).
 import asyncio
 import contextvars
 import inspect
-import traceback
 from collections.abc import Awaitable
 from concurrent.futures import Executor
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -26,11 +24,11 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
-from program_service.bookkeeping.retry import LONGEST_S
-from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
+from program_service.bookkeeping.storable import NotStorable, storable_object
 from program_service.telemetry import Event
 from program_workers.context import JobContext, Step, ThreadJobContext
 from program_workers.errors import CheckpointReached, LeaseLost
+from program_workers.judgement import is_for_the_worker, judge
 from program_workers.lease import StopReason
 from program_workers.library import Job
 
@@ -51,15 +49,11 @@ class InProcessJobs:
             with step.held.stopping(scope):
                 async with scope:
                     result = await self._call(job, step)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        # whatever else a job raises is its outcome: sys.exit() must not end the worker
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled_from_outside():
+            if is_for_the_worker(error):
                 raise
-            return _stopping_outcome(error) or (
-                _stopped(job, step) if scope.expired() else judge(error)
-            )
+            is_stopped = scope.expired() or step.held.stop_reason is not None
+            return _stopping_outcome(error) or (_stopped(job, step) if is_stopped else judge(error))
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 
     def _call(self, job: Job, step: Step) -> Awaitable[Any]:
@@ -90,6 +84,8 @@ class InProcessJobs:
 
 def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | None]:
     """Call a plain job; a future cannot hold every exception: StopIteration would hang it."""
+    if view.cancelled:  # while it waited for a thread
+        return None, asyncio.CancelledError()
     try:
         return job.function(view), None
     except BaseException as error:  # noqa: BLE001 - around a job
@@ -104,53 +100,6 @@ def _stopping_outcome(error: BaseException) -> Outcome | None:
     if isinstance(error, CheckpointReached):
         return Yielded()
     return LetGo() if isinstance(error, LeaseLost) else None
-
-
-def judge(error: BaseException) -> Outcome:
-    """Say what an exception of a job means; any exception may carry `retryable` or `ignorable`."""
-    failure = Failure(
-        message=storable_text(_text(error) or type(error).__name__),
-        type=storable_text(type(error).__qualname__)[:255],
-        traceback=storable_text("".join(traceback.format_exception(error))),
-        code=_code(error),
-    )
-    if _ask(error, "retryable") is True:
-        return RetryLater(failure, _delay(_ask(error, "after")))
-    return Fail(failure, is_ignorable=_ask(error, "ignorable") is True)
-
-
-def _delay(after: object) -> timedelta | None:
-    """Read the least delay before a retry: a timedelta, or seconds; what is neither is ignored."""
-    if isinstance(after, int | float) and 0 <= after < LONGEST_S:
-        return timedelta(seconds=after)
-    return after if isinstance(after, timedelta) else None
-
-
-def _ask(error: BaseException, name: str) -> object:
-    """Read an attribute of what a job raised, even of what cannot be asked."""
-    try:
-        return getattr(error, name, None)
-    except Exception:  # noqa: BLE001 - a job's own property
-        return None
-
-
-def _is_cancelled_from_outside() -> bool:
-    """Tell a cancelled worker task from a job that awaited something which was cancelled."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _code(error: BaseException) -> str | None:
-    code = _ask(error, "code")
-    return storable_text(_text(code))[:255] if code is not None else None
-
-
-def _text(value: object) -> str:
-    """Return the text of what a job raised, even of what cannot say it."""
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a job's own __str__
-        return f"<{type(value).__qualname__} without a text>"
 
 
 def _completed(job: Job, result: Any) -> Outcome:

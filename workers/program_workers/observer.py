@@ -10,6 +10,7 @@ import structlog
 
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
 from program_service.telemetry import Event, Metrics
+from program_workers.judgement import is_for_the_worker, text_of
 from program_workers.library import Hook
 
 log = structlog.get_logger()
@@ -95,12 +96,30 @@ class Observer:
                 continue
             try:
                 async with asyncio.timeout(HOOK_TIMEOUT_S):
-                    if inspect.iscoroutinefunction(hook.function):
-                        await hook.function(event)
-                    else:
-                        await asyncio.to_thread(hook.function, event)
-            except Exception as error:
-                log.exception(Event.HOOK_FAILED, hook=event.moment, error_message=str(error))
+                    await _hear(hook, event)
+            except BaseException as error:
+                if is_for_the_worker(error):
+                    raise
+                message = text_of(error)
+                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)  # noqa: TRY400
+
+
+async def _hear(hook: Hook, event: ProgramEvent) -> None:
+    if inspect.iscoroutinefunction(hook.function):
+        await hook.function(event)
+        return
+    error = await asyncio.to_thread(_captured, hook, event)
+    if error is not None:
+        raise error
+
+
+def _captured(hook: Hook, event: ProgramEvent) -> BaseException | None:
+    """Call a plain hook; a future cannot hold every exception."""
+    try:
+        hook.function(event)
+    except BaseException as error:  # noqa: BLE001 - around a user's function
+        return error
+    return None
 
 
 def _moment(change: Change) -> str | None:

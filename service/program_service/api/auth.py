@@ -94,15 +94,25 @@ def new_key(name: str) -> str:
     return f"pe_{name}_{secrets.token_urlsafe(32)}"
 
 
+def authenticate(request: Request) -> Caller:
+    """Say who calls.
+
+    Raises:
+        Problem: nobody whom we know.
+    """
+    keyring: Keyring = request.app.state.services.keyring
+    caller = keyring.caller(request.headers.get("authorization"))
+    if caller is None:
+        detail = "Send a key of this service as `Authorization: Bearer …`."
+        raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+    return caller
+
+
 def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that lets only callers with this scope through."""
 
     async def check(request: Request) -> Caller:
-        keyring: Keyring = request.app.state.services.keyring
-        caller = keyring.caller(request.headers.get("authorization"))
-        if caller is None:
-            detail = "Send a key of this service as `Authorization: Bearer …`."
-            raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        caller = authenticate(request)
         if not caller.may(scope):
             detail = f"The key {caller.name!r} does not have the scope {scope.value!r}."
             raise Problem(403, "forbidden", detail)

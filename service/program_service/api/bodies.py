@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from program_service.api.auth import authenticate
 from program_service.api.problems import Problem
 from program_service.bookkeeping.storable import MAX_DEPTH, NUL_IN_JSON, holds_nul, is_deep
 
@@ -57,6 +58,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            authenticate(request)  # before the body: a stranger learns nothing about it
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict

@@ -7,7 +7,8 @@ import orjson
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from program_service.api.programs import Reader, RunId
+from program_service.api.auth import Scope, requires
+from program_service.api.programs import RunId
 from program_service.api.responses import etag, problems
 from program_service.api.services import Serving
 from program_service.api.views import show
@@ -28,19 +29,18 @@ async def found(run_id: RunId, services: Serving) -> Program:
     "/{run_id}/events",
     summary="Watch a program",
     response_class=EventSourceResponse,
+    dependencies=[Depends(requires(Scope.READ))],  # before the program is looked for
     responses=problems(404),
 )
 async def watch_program(
     program: Annotated[Program, Depends(found)],
     services: Serving,
-    caller: Reader,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Send the program now and after each change; the stream ends after the final state.
 
     Changes that follow each other at once may come as one event: each carries the whole state.
     """
-    del caller
     seen = last_event_id
     while True:
         tag = etag(program).strip('"')

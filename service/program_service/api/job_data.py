@@ -14,7 +14,7 @@ from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
 
 router = APIRouter(
-    prefix="/programs/{run_id}/job-data/{job}", tags=["job data"], route_class=StrictRoute
+    prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=StrictRoute
 )
 
 JobOfProgram = Annotated[str, Path(description="The name of a job of the program.")]

@@ -23,7 +23,7 @@ async def get_jobs(services: Serving, caller: Reader) -> JobListModel:
     return JobListModel(jobs=[JobModel.of(job, workers) for job in jobs])
 
 
-@router.get("/jobs/{name}", summary="Look at a job", responses=problems(404))
+@router.get("/jobs/{name:path}", summary="Look at a job", responses=problems(404))
 async def get_job(
     name: Annotated[str, Path(description="The name of the job.")],
     services: Serving,

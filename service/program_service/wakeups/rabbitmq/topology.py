@@ -71,13 +71,17 @@ def read(body: bytes, queue: str) -> Wakeup:
     """
     try:
         value = orjson.loads(body)
-        run_ids = tuple(value["run_ids"])
+        run_ids = value["run_ids"]
         published_at = datetime.fromisoformat(value["published_at"])
         hops = int(value["hops"])
     except (ValueError, KeyError, TypeError) as error:
         raise Unparsable(str(error)) from error
-    if not run_ids or not all(isinstance(run_id, str) for run_id in run_ids):
-        raise Unparsable("run_ids must be texts, at least one")
+    if not isinstance(run_ids, list) or not run_ids or not all(map(_is_run_id, run_ids)):
+        raise Unparsable("run_ids must be a list of texts, at least one, without NUL")
     if published_at.tzinfo is None:
         raise Unparsable("published_at has no zone")
-    return Wakeup(queue, run_ids, published_at, hops)
+    return Wakeup(queue, tuple(run_ids), published_at, hops)
+
+
+def _is_run_id(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value

@@ -1,0 +1,109 @@
+"""Killing: kill workers of a deployment while they run steps, one after the other, by the file."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from asking import submit_many
+from journal import Entry, Journal, note_kill
+from patience import eventually
+from processes import Deployment, Process
+
+RUNNING_WITHIN_S = 120.0
+
+Choose = Callable[[Mapping[str, list[Entry]], Journal], str | None]
+"""Choose a worker from {worker: steps that it runs}, or none for now."""
+
+
+@dataclass(slots=True)
+class Killer:
+    """Kills workers that run at least one step, and brings a new one for each."""
+
+    deployment: Deployment
+    workers: dict[str, Process]
+    hit: list[int] = field(default_factory=list)
+    """For each kill the number of steps that its worker was running."""
+
+    async def kill_one(self, choose: Choose) -> None:
+        """Kill a worker that runs a step, and wait until its replacement is ready."""
+
+        async def try_to() -> bool:
+            journal = Journal(self.deployment.journal)
+            alive = {name: steps for name, steps in journal.running().items() if name in self.workers}
+            name = choose(alive, journal)
+            return name is not None and await self._kill(name)
+
+        await eventually(try_to, within_s=RUNNING_WITHIN_S)
+        worker = await self.deployment.work()
+        self.workers[worker.name] = worker
+
+    async def _kill(self, name: str) -> bool:
+        """Kill a worker, if it still runs a step now that it cannot go on any more."""
+        worker = self.workers[name]
+        worker.signal(signal.SIGSTOP)
+        running = Journal(self.deployment.journal).running().get(name, [])
+        if not running:
+            worker.signal(signal.SIGCONT)
+            return False
+        await worker.kill()
+        note_kill(self.deployment.journal, name)
+        del self.workers[name]
+        self.hit.append(len(running))
+        return True
+
+
+def anyone(alive: Mapping[str, list[Entry]], _journal: Journal) -> str | None:
+    """Choose any worker that runs a step."""
+    return random.choice(sorted(alive)) if alive else None
+
+
+def the_most_afflicted(alive: Mapping[str, list[Entry]], journal: Journal) -> str | None:
+    """Choose the worker of the step that has died most often, so that some die three times."""
+    deaths = journal.deaths()
+    return max(
+        sorted(alive), key=lambda name: max(deaths[step.of] for step in alive[name]), default=None
+    )
+
+
+def runner_of(run_id: str) -> Choose:
+    """Choose the worker that runs this program."""
+
+    def choose(alive: Mapping[str, list[Entry]], _journal: Journal) -> str | None:
+        names = [name for name, steps in alive.items() if any(s.run_id == run_id for s in steps)]
+        return names[0] if names else None
+
+    return choose
+
+
+@dataclass(frozen=True, slots=True)
+class Massacre:
+    """What is to happen to how many programs."""
+
+    programs: int
+    kills: int
+    between: Mapping[int, Callable[[], Awaitable[object]]] = field(default_factory=dict)
+    """{number of a kill: what else is done just before it}."""
+
+
+async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> Killer:
+    """Kill so many workers while so many programs run, and return what was done."""
+    workers = await asyncio.gather(deployment.work(), deployment.work())
+    killer = Killer(deployment, {worker.name: worker for worker in workers})
+    program = {"jobs": ["tick"] * 3}
+    half = plan.programs // 2
+    await submit_many(service, [program] * half)
+    left = plan.programs - half
+    for number in range(plan.kills):
+        # the other half comes little by little, so that there is work until the last kill
+        share = left // (plan.kills - number)
+        left -= share
+        if share:
+            await submit_many(service, [program] * share)
+        if number in plan.between:
+            await plan.between[number]()
+        await killer.kill_one(the_most_afflicted if number % 3 == 2 else anyone)
+    return killer
+
+
