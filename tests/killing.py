@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,10 @@ from journal import Entry, Journal, note_kill
 from patience import eventually
 from processes import Deployment, Process
 
+LOOK_EVERY_S = 0.05
 RUNNING_WITHIN_S = 120.0
+AFFLICTED_WITHIN_S = 12.0
+"""A step that died is due again when its lease has ended, and the sweeper has looked."""
 
 Choose = Callable[[Mapping[str, list[Entry]], Journal], str | None]
 """Choose a worker from {worker: steps that it runs}, or none for now."""
@@ -30,6 +34,7 @@ class Killer:
         """Kill a worker that runs a step, and wait until its replacement is ready."""
 
         async def try_to() -> bool:
+            await asyncio.sleep(LOOK_EVERY_S)
             journal = Journal(self.deployment.journal)
             alive = {name: steps for name, steps in journal.running().items() if name in self.workers}
             name = choose(alive, journal)
@@ -59,12 +64,18 @@ def anyone(alive: Mapping[str, list[Entry]], _journal: Journal) -> str | None:
     return random.choice(sorted(alive)) if alive else None
 
 
-def the_most_afflicted(alive: Mapping[str, list[Entry]], journal: Journal) -> str | None:
-    """Choose the worker of the step that has died most often, so that some die three times."""
-    deaths = journal.deaths()
-    return max(
-        sorted(alive), key=lambda name: max(deaths[step.of] for step in alive[name]), default=None
-    )
+def died_before(times: int, *, within_s: float) -> Choose:
+    """Choose the worker of a step that has died so often; when none comes, the most afflicted."""
+    deadline = time.monotonic() + within_s
+
+    def choose(alive: Mapping[str, list[Entry]], journal: Journal) -> str | None:
+        deaths = journal.deaths()
+        worst = {name: max(deaths[step.of] for step in steps) for name, steps in alive.items()}
+        name = max(sorted(worst), key=worst.__getitem__, default=None)
+        is_time = time.monotonic() > deadline
+        return name if name and (is_time or worst[name] >= times) else None
+
+    return choose
 
 
 def runner_of(run_id: str) -> Choose:
@@ -103,7 +114,9 @@ async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> 
             await submit_many(service, [program] * share)
         if number in plan.between:
             await plan.between[number]()
-        await killer.kill_one(the_most_afflicted if number % 3 == 2 else anyone)
+        # of three, one hits anybody, one a step that died before, one a step that died twice
+        choose = died_before(number % 3, within_s=AFFLICTED_WITHIN_S)
+        await killer.kill_one(choose if number % 3 else anyone)
     return killer
 
 

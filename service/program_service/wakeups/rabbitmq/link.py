@@ -38,16 +38,26 @@ class Link:
         Raises:
             OSError: the broker does not answer; or another of `FAILURES`.
         """
-        async with self._opening, asyncio.timeout(TIMEOUT_S):
-            if self._connection is None or self._connection.is_closed:
-                self._connection = await aio_pika.connect(self._url)
-                if self._was_open:
-                    self._metrics.reconnects.inc()
-                self._was_open = True
-            # a returned message must fail its publish: it was not routed to any queue
-            return await self._connection.channel(
-                publisher_confirms=confirms, on_return_raises=confirms
-            )
+        async with self._opening:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    connection = await self._connected()
+                    # a returned message must fail its publish: it was not routed to any queue
+                    return await connection.channel(
+                        publisher_confirms=confirms, on_return_raises=confirms
+                    )
+            except FAILURES:
+                # a connection whose transport died may still say that it is open
+                await self.close()
+                raise
+
+    async def _connected(self) -> AbstractConnection:
+        if self._connection is None or self._connection.is_closed:
+            self._connection = await aio_pika.connect(self._url)
+            if self._was_open:
+                self._metrics.reconnects.inc()
+            self._was_open = True
+        return self._connection
 
     async def close(self) -> None:
         """Give the connection up, however it is."""
