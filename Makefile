@@ -15,11 +15,14 @@ run: .venv/ready
 demo: .venv/ready
 	$(EXECUTOR) dev --demo --exit --port 0 --data .dev
 
+# four at a time on two cores: most of a test's time is waiting for brokers and leases
+PYTEST := .venv/bin/pytest -n 4 --dist loadfile
+
 test: check
-	.venv/bin/pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-all: check
-	.venv/bin/pytest
+	$(PYTEST)
 
 check: .venv/ready
 	.venv/bin/ruff check --quiet

@@ -33,6 +33,9 @@ QUICK = {
 }
 """Settings of tests: what is lost is looked for soon; leases are as long as in production."""
 
+PRODUCTION = {"sweep_interval_s": 1.0, "wake_again_s": 30.0, "worker_beat_s": 5.0}
+"""The defaults of the product, for tests of how long something takes."""
+
 
 class Process:
     """A running `serve` or `work`."""

@@ -12,7 +12,7 @@ import pytest
 
 from asking import all_finished, submit_many
 from journal import Entry, Journal
-from processes import Deployment
+from processes import PRODUCTION, Deployment
 
 SLOTS = 4
 PROGRAMS = 200
@@ -55,6 +55,7 @@ async def test_no_short_program_waits_while_another_worker_has_a_free_slot(
     deployment: Deployment,
 ) -> None:
     """Acceptance 4: at most 2 s, whichever worker the bundles of 32 wake-ups went to."""
+    deployment.settings |= PRODUCTION
     service, *workers = await asyncio.gather(
         deployment.serve(), *[deployment.work(concurrency=SLOTS) for _ in range(2)]
     )
@@ -81,7 +82,7 @@ async def test_no_short_program_waits_while_another_worker_has_a_free_slot(
     print(
         f"\n{PROGRAMS} programs in {until - since:.1f} s, shares {shares}; the last short one began"
         f" after {last_s:.1f} s; short ones waited while a slot was free at most"
-        f" { {name: round(seconds, 2) for name, seconds in waited.items()} } s"
+        f" {max(waited.values()):.2f} s"
     )
     assert len(short_begins) == PROGRAMS - len(long_ones)
     assert not journal.begun_again()

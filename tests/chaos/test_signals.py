@@ -14,7 +14,7 @@ import pytest
 from asking import all_finished, attempts, rows, submit_many
 from journal import Journal
 from patience import eventually
-from processes import Deployment, Process
+from processes import PRODUCTION, Deployment, Process
 
 SLOTS = 50
 GRACE_S = 3.0
@@ -47,7 +47,7 @@ async def test_running_steps_go_on_elsewhere_soon_after_a_signal_uncounted(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     """Acceptance 5; invariants 5 and 9, rule R12: no lease has to run out."""
-    deployment.settings |= {"lease_s": 3_600, "grace_s": GRACE_S}
+    deployment.settings |= PRODUCTION | {"lease_s": 3_600, "grace_s": GRACE_S}
     soon, late = tmp_path / "soon", tmp_path / "late"
     first, other = await fifty_run(deployment, [soon] * 15 + [late] * 35)
     first.signal(signal.SIGTERM)
@@ -79,7 +79,7 @@ async def test_without_a_grace_time_fifty_steps_go_on_elsewhere_at_once(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     """Acceptance 5; invariant 9."""
-    deployment.settings |= {"lease_s": 3_600, "grace_s": 0}
+    deployment.settings |= PRODUCTION | {"lease_s": 3_600, "grace_s": 0}
     gate = tmp_path / "gate"
     first, _ = await fifty_run(deployment, [gate] * SLOTS)
     first.signal(signal.SIGTERM)

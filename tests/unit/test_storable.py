@@ -49,8 +49,8 @@ def test_only_dicts_are_objects(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, b"bytes", 1j, 2**64, -(2**63) - 1, {1: "a number as key"}, "\ud800"],
-    ids=repr,
+    [object, {1, 2}, b"bytes", 1j, 2**64, -(2**63) - 1, {1: "a number as key"}, "\ud800"],
+    ids=str,
 )
 def test_values_that_are_no_json_are_refused(value: object) -> None:
     with pytest.raises(NotStorable, match="job_data must hold JSON values only"):
