@@ -81,6 +81,6 @@ def tock(ctx: ThreadJobContext) -> dict[str, int]:
 async def block(ctx: JobContext) -> dict[str, int]:
     """Block the event loop of its worker."""
     write(ctx, "begin")
-    time.sleep(seconds_of(ctx))  # noqa: ASYNC251 - what a careless job does
+    time.sleep(seconds_of(ctx))
     write(ctx, "end")
     return {f"attempt_of_{ctx.step}": ctx.attempt}

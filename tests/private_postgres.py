@@ -16,12 +16,13 @@ from typing import Any
 import asyncpg
 import sqlalchemy as sa
 
+from debian import why_not_installed
+
 PACKAGES = Path("/usr/lib/postgresql")
 
 CONNECT_TIMEOUT_S = 5
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 15
-INSTALL_TIMEOUT_S = 300
 
 
 class NoPostgresError(Exception):
@@ -133,27 +134,10 @@ def _installed() -> Path | None:
 
 
 def _install() -> Path:
-    nothing = f"no server answers, and {PACKAGES} is empty"
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        msg = f"{nothing}: install postgresql, or run as root where there is apt-get"
-        raise NoPostgresError(msg)
-    print("Installing Debian's postgresql for the tests ...", flush=True)  # noqa: T201
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            timeout=INSTALL_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        msg = f"{nothing}, and apt-get took over {INSTALL_TIMEOUT_S} s"
-        raise NoPostgresError(msg) from error
+    why_not = why_not_installed("postgresql")
     binaries = _installed()
     if binaries is None:
-        msg = f"{nothing}, and apt-get could not install it: {done.stderr[-300:]}"
+        msg = f"no server answers, and {PACKAGES} is empty: {why_not}"
         raise NoPostgresError(msg)
     return binaries
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from debian import why_not_installed
 from private_postgres import free_port
 
 PACKAGES = Path("/usr/lib/rabbitmq/bin")  # not /usr/sbin: its wrapper insists on its own user
@@ -18,7 +19,6 @@ PACKAGES = Path("/usr/lib/rabbitmq/bin")  # not /usr/sbin: its wrapper insists o
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 60
-INSTALL_TIMEOUT_S = 300
 
 NODE = "test@localhost"
 
@@ -194,27 +194,7 @@ def _is_installed() -> bool:
 
 
 def _install() -> None:
-    nothing = f"no broker answers, and {PACKAGES} has no rabbitmq-server"
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        msg = f"{nothing}: install rabbitmq-server, or run as root where there is apt-get"
-        raise NoRabbitError(msg)
-    print("Installing Debian's rabbitmq-server for the tests ...", flush=True)  # noqa: T201
-    deadline = time.monotonic() + INSTALL_TIMEOUT_S
-    said = ""
-    for words in ("update -q", "install -y -q --no-install-recommends rabbitmq-server"):
-        try:
-            done = subprocess.run(
-                ["apt-get", *words.split()],
-                check=False,
-                capture_output=True,
-                text=True,
-                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-                timeout=max(1.0, deadline - time.monotonic()),
-            )
-        except subprocess.TimeoutExpired as error:
-            msg = f"{nothing}, and apt-get took over {INSTALL_TIMEOUT_S} s"
-            raise NoRabbitError(msg) from error
-        said = done.stderr
+    why_not = why_not_installed("rabbitmq-server")
     if not _is_installed():
-        msg = f"{nothing}, and apt-get could not install it: {said[-300:]}"
+        msg = f"no broker answers, and {PACKAGES} has no rabbitmq-server: {why_not}"
         raise NoRabbitError(msg)

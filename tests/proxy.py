@@ -1,4 +1,4 @@
-"""A TCP proxy that can swallow what passes, cut it, or refuse it: the network as it sometimes is."""
+"""A TCP proxy that can swallow what passes, cut it, or refuse it: the network as it may be."""
 
 import asyncio
 from collections.abc import AsyncGenerator
