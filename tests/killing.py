@@ -36,8 +36,7 @@ class Killer:
         async def try_to() -> bool:
             await asyncio.sleep(LOOK_EVERY_S)
             journal = Journal(self.deployment.journal)
-            alive = {name: steps for name, steps in journal.running().items() if name in self.workers}
-            name = choose(alive, journal)
+            name = choose(journal.running(), journal)
             return name is not None and await self._kill(name)
 
         await eventually(try_to, within_s=RUNNING_WITHIN_S)
@@ -118,5 +117,3 @@ async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> 
         choose = died_before(number % 3, within_s=AFFLICTED_WITHIN_S)
         await killer.kill_one(choose if number % 3 else anyone)
     return killer
-
-

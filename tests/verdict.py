@@ -57,9 +57,7 @@ class Verdict:
         died_thrice = {step for step, count in self.deaths.items() if count >= MAX_LOSSES}
         # a claim whose worker died before the job's first line is a lost lease that no file shows
         seen = {
-            step
-            for step in self.worker_lost
-            if self.deaths[step] + self.unseen[step] == MAX_LOSSES
+            step for step in self.worker_lost if self.deaths[step] + self.unseen[step] == MAX_LOSSES
         }
         assert seen == set(self.worker_lost)
         assert died_thrice <= seen

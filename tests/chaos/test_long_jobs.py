@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -40,7 +41,7 @@ async def held_delivery(deployment: Deployment) -> AsyncGenerator[AbstractChanne
     """Hold a delivery in a plain consumer, as those do that acknowledge after the job."""
     async with await aio_pika.connect(deployment.amqp_url) as connection:
         channel = await connection.channel()
-        arguments = {"x-queue-type": "quorum"}
+        arguments: dict[str, Any] = {"x-queue-type": "quorum"}
         queue = await channel.declare_queue(
             f"{deployment.queue_name}.held", durable=True, arguments=arguments
         )
@@ -93,4 +94,3 @@ async def test_job_that_outlasts_the_brokers_patience_runs_once_and_its_worker_g
     assert len(journal.ends()) == 46
     assert not journal.begun_again()
     assert {each["outcome"] for each in await attempts(strict)} == {"done"}
-

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from asking import all_ended, all_finished, attempts, row_of, rows, select, submit, submit_many
 from brokers import Console
@@ -11,6 +12,7 @@ from deployments import shared_rabbitmq as shared_rabbitmq
 from journal import Journal
 from patience import eventually
 from processes import Deployment, Process
+from wakeups import until_deep
 
 SHORT = {"seconds": 0.05}
 
@@ -20,7 +22,7 @@ async def until_woken(deployment: Deployment, count: int) -> None:
 
     async def are_woken() -> bool:
         woken = "SELECT count(*) FROM {programs} WHERE woken_at IS NOT NULL AND lease IS NULL"
-        return (await select(deployment, woken))[0]["count"] == count
+        return bool((await select(deployment, woken))[0]["count"] == count)
 
     await eventually(are_woken)
 
@@ -67,6 +69,33 @@ async def test_purged_and_deleted_queues_cost_time_only(
     journal = Journal(deployment.journal)
     assert not journal.begun_again()
     assert not journal.out_of_order()
+
+
+async def test_wakeup_that_was_lost_from_a_long_queue_is_sent_again_while_it_is_long(
+    deployment: Deployment, console: Console, tmp_path: Path
+) -> None:
+    """Rule R6: it is found by order, for later wake-ups of its queue were claimed."""
+    gate = tmp_path / "gate"
+    service, _ = await asyncio.gather(deployment.serve(), deployment.work(concurrency=1))
+    blocking = await submit(service, "wait", program_data={"gate": str(gate)})
+    await until_running(deployment, blocking)
+    lost = await submit_many(service, [{"jobs": ["tick"], "program_data": SHORT}] * 32)
+    await until_woken(deployment, 32)
+    # the worker is full: what it had received is in the queue again
+    await until_deep(console, "default", 1)
+    assert await console.get("default")
+    marked = {run_id: row["woken_at"] for run_id, row in (await rows(deployment)).items()}
+    await submit_many(service, [{"jobs": ["tick"], "program_data": SHORT}] * 192)
+    gate.touch()
+
+    async def are_woken_again() -> bool:
+        seen = await rows(deployment)
+        return all(seen[run_id]["woken_at"] != marked[run_id] for run_id in lost)
+
+    await eventually(are_woken_again)
+    assert (await console.depth("default") or 0) > 1
+    await all_finished(deployment, within_s=120)
+    assert not Journal(deployment.journal).begun_again()
 
 
 async def test_workers_of_different_jobs_and_queues_hand_programs_to_each_other(
@@ -145,7 +174,7 @@ async def test_programs_that_nobody_can_run_stay_pending_and_keep_nobody_busy(
 async def finished(deployment: Deployment, count: int) -> bool:
     """Say whether so many programs have finished."""
     query = "SELECT count(*) FROM {programs} WHERE finished_at IS NOT NULL"
-    return (await select(deployment, query))[0]["count"] == count
+    return bool((await select(deployment, query))[0]["count"] == count)
 
 
 async def sweep_soon(deployment: Deployment, services: list[Process], *, woken: int) -> float:
