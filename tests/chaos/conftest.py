@@ -13,6 +13,16 @@ from private_rabbitmq import PrivateRabbit
 from processes import Deployment
 
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the chaos to `make test-all`: it needs the machine for itself."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """Start a PostgreSQL that nobody else uses."""

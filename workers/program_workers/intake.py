@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import structlog
 
-from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import Claim, Missed
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.telemetry import Event, Metrics
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S = 0.02
 """How often a worker that stops looks whether its slots are free."""
+
+TRY_AGAIN_S = 0.5
 
 HOLD_S = 0.5
 """How long a wake-up waits for slots here, before it goes back to the queue."""
@@ -181,30 +183,36 @@ class Intake:
         return 1
 
     async def _claim(self, wakeup: Wakeup, run_ids: Sequence[str], start: Start) -> Taken:
-        """Claim and start programs, each in a reserved slot.
-
-        While the database is away this waits for it: the wake-up is not acknowledged yet.
-        """
-        # 64 random bits are unique among the leases of one program
-        wishes = [Claim(run_id, secrets.token_hex(8)) for run_id in run_ids]
-        while True:
-            sent_at = time.monotonic()
-            try:
-                answers = await asyncio.gather(*map(self._recorder.claims.add, wishes))
-            except BookkeepingError as error:
-                log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
-                await asyncio.sleep(0.5)
-            else:
-                break
-        claimed = [answer for answer in answers if isinstance(answer, Claimed)]
+        """Claim and start programs, each in a reserved slot."""
+        answers = await asyncio.gather(*map(self._claim_one, run_ids))
+        claimed = [(each, sent_at) for each, sent_at in answers if isinstance(each, Claimed)]
         self.slots.release(len(run_ids) - len(claimed))
-        for program in claimed:
+        for program, sent_at in claimed:
             waited = program.claimed_at - wakeup.published_at
             self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
             start(program, self._keeper.deadline_from(sent_at))
         pairs = zip(run_ids, answers, strict=True)
-        unknown = [run_id for run_id, answer in pairs if answer is Missed.UNKNOWN_JOB]
+        unknown = [run_id for run_id, (answer, _) in pairs if answer is Missed.UNKNOWN_JOB]
         return Taken(len(claimed), unknown)
+
+    async def _claim_one(self, run_id: str) -> tuple[Claimed | Missed, float]:
+        """Claim a program, with others that are claimed at the same time; say also when it was sent.
+
+        While the database is away this waits for it: the wake-up is not acknowledged yet.
+        """
+        # 64 random bits are unique among the leases of one program
+        wish = Claim(run_id, secrets.token_hex(8))
+        while True:
+            sent_at = time.monotonic()
+            try:
+                return await self._recorder.claims.add(wish), sent_at
+            except DatabaseUnavailable as error:
+                log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
+                await asyncio.sleep(TRY_AGAIN_S)
+            except BatchRefused as error:
+                # no program has such a name: PostgreSQL cannot even be asked for a NUL
+                log.warning(Event.WAKEUP_UNPARSABLE, error_message=str(error))
+                return Missed.GONE, sent_at
 
     async def _hand_back(self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool) -> None:
         """Put the rest back into the queue; after some hops that brought nothing, drop it."""
