@@ -12,7 +12,6 @@ from private_postgres import NoPostgresError, PrivatePostgres, private_postgres
 from private_rabbitmq import PrivateRabbit
 from processes import Deployment
 
-
 HERE = Path(__file__).parent
 
 

@@ -196,7 +196,7 @@ class Intake:
         return Taken(len(claimed), unknown)
 
     async def _claim_one(self, run_id: str) -> tuple[Claimed | Missed, float]:
-        """Claim a program, with others that are claimed at the same time; say also when it was sent.
+        """Claim a program, with others that are claimed at that time; say when it was sent.
 
         While the database is away this waits for it: the wake-up is not acknowledged yet.
         """
