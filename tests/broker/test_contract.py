@@ -55,7 +55,7 @@ async def test_each_wakeup_goes_to_one_of_the_subscriptions(broker: Broker) -> N
         broker.subscribe(["default"], prefetch=1) as second,
     ):
         sent = wakeups(20)
-        await broker.publish(sent)
+        assert all(await broker.publish(sent))
         came: list[Wakeup] = []
         while len(came) < len(sent):
             for subscription in (first, second):

@@ -13,6 +13,8 @@ from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from proxy import Proxy, proxied
 from wakeups import a_wakeup, arrived, comes_through, count_of, taken, until_confirmed, until_deep
 
+pytestmark = pytest.mark.long  # brokers that go and come take minutes
+
 
 @pytest.fixture
 async def proxy(rabbitmq_url: str) -> AsyncIterator[Proxy]:

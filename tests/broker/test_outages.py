@@ -22,6 +22,8 @@ from wakeups import (
     wakeups,
 )
 
+pytestmark = pytest.mark.long  # brokers that go and come take minutes
+
 GRACE_S = 15.0
 """How long a driver may try before it says that it could not; three of its own time limits."""
 

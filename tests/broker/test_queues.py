@@ -20,6 +20,8 @@ from wakeups import (
     wakeups,
 )
 
+pytestmark = pytest.mark.long  # brokers that go and come take minutes
+
 AT = b'"published_at": "2026-05-04T12:00:00+00:00"'
 UNPARSABLE = {
     "empty": b"",

@@ -54,6 +54,7 @@ async def test_programs_finish_on_both_workers(deployment: Deployment) -> None:
     assert {row["outcome"] for row in await attempts(deployment)} == {"done"}
 
 
+@pytest.mark.long
 async def test_purged_and_deleted_queues_cost_time_only(
     deployment: Deployment, console: Console
 ) -> None:

@@ -7,6 +7,7 @@ import aio_pika
 import orjson
 import structlog
 from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import DeliveryError
 
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled, Wakeup
@@ -33,23 +34,33 @@ class Publisher:
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether it was confirmed."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._paused_until:
-            return [False] * len(wakeups)
+        answers = await self._attempt(wakeups)
+        refused = [at for at, answer in enumerate(answers) if isinstance(answer, DeliveryError)]
+        if refused:
+            # a nack, or a queue that was deleted: over a new channel, which declares it, once more
+            again = await self._attempt([wakeups[at] for at in refused])
+            for at, answer in zip(refused, again, strict=True):
+                answers[at] = answer
+        return [answer is None for answer in answers]
+
+    async def _attempt(self, wakeups: Sequence[Wakeup]) -> list[BaseException | None]:
+        """Send wake-ups once and return of each what went wrong with it, or None."""
+        if asyncio.get_running_loop().time() < self._paused_until:
+            return [ConnectionError("paused")] * len(wakeups)
         try:
             channel = await self._ready({wakeup.queue for wakeup in wakeups})
         except FAILURES as error:
             await self._give_up(error)
-            return [False] * len(wakeups)
+            return [error] * len(wakeups)
         answers = await asyncio.gather(
             *(self._send(channel, wakeup) for wakeup in wakeups), return_exceptions=True
         )
-        failure = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+        failure = next((answer for answer in answers if answer is not None), None)
         if failure is not None:
             # also after a nack: on RabbitMQ 3.10 a channel whose first publish fell while the
             # queue's leader was down gets a nack for every later one
             await self._give_up(failure)
-        return [not isinstance(answer, BaseException) for answer in answers]
+        return answers
 
     async def announce(self, cancelled: Cancelled) -> None:
         """Tell all workers of a cancelled program, if the broker is there."""
@@ -84,7 +95,8 @@ class Publisher:
 
     async def _give_up(self, error: BaseException) -> None:
         channel, self._channel = self._channel, None
-        self._paused_until = asyncio.get_running_loop().time() + PAUSE_S
+        if not isinstance(error, DeliveryError):
+            self._paused_until = asyncio.get_running_loop().time() + PAUSE_S
         log.warning(Event.BROKER_LOST, during="publish", error_message=repr(error))
         if channel is not None and not channel.is_closed:
             try:
