@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from asking import all_ended, all_finished, attempts, row_of, rows, select, submit, submit_many
 from brokers import Console
 from deployments import console as console
