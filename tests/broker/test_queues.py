@@ -133,6 +133,29 @@ async def test_queue_deleted_again_and_again_is_consumed_from_in_the_end(
         await comes_through(rabbit, subscription, a_wakeup("after"))
 
 
+async def test_queue_deleted_while_wakeups_are_sent_is_consumed_from_after(
+    rabbit: RabbitBroker, console: Console
+) -> None:
+    """Invariant 2: a publisher makes the queue anew before its consumers hear of the end.
+
+    RabbitMQ 3.10 then moves a consumer to the new queue by itself, without a word, and delivers
+    nothing to it: it counts a consumer, holds as many wake-ups as its prefetch, and all looks well.
+    """
+
+    async def send() -> None:
+        while True:
+            await rabbit.publish([a_wakeup("meanwhile")])
+            await asyncio.sleep(0.005)
+
+    async with rabbit.subscribe(["default"], prefetch=5) as subscription:
+        await comes_through(rabbit, subscription, a_wakeup("before"))
+        sending = asyncio.create_task(send())
+        await console.delete("default")
+        await asyncio.sleep(1)
+        sending.cancel()
+        await comes_through(rabbit, subscription, a_wakeup("after"))
+
+
 async def test_queue_deleted_while_nothing_is_received_is_consumed_from_after(
     rabbit: RabbitBroker, console: Console
 ) -> None:

@@ -59,6 +59,16 @@ class Link:
             self._was_open = True
         return self._connection
 
+    async def discard(self, channel: AbstractChannel | None) -> None:
+        """Close a channel; if the broker does not answer to that, give the connection up."""
+        if channel is None or channel.is_closed:
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await channel.close()
+        except FAILURES:
+            await self.close()
+
     async def close(self) -> None:
         """Give the connection up, however it is."""
         connection, self._connection = self._connection, None

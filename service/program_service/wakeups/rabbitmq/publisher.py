@@ -19,6 +19,9 @@ log = structlog.get_logger()
 PAUSE_S = 1.0
 """After a failure nothing is sent for so long: who publishes must not wait for each time-out."""
 
+SETTLE_S = 0.5
+"""A deleted queue is made anew after so long, when the broker has told its consumers of the end."""
+
 
 class Publisher:
     """A channel with confirms; after any failure, a new one."""
@@ -30,6 +33,7 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._declared: set[str] = set()
         self._paused_until = 0.0
+        self._settled_at = 0.0
         self._opening = asyncio.Lock()
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
@@ -80,6 +84,7 @@ class Publisher:
         """Return an open channel, with these queues declared."""
         async with self._opening, asyncio.timeout(TIMEOUT_S):
             if self._channel is None or self._channel.is_closed:
+                await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
                 self._channel = await self._link.channel(confirms=True)
                 self._declared = set()
             for queue in queues - self._declared:
@@ -95,12 +100,10 @@ class Publisher:
 
     async def _give_up(self, error: BaseException) -> None:
         channel, self._channel = self._channel, None
-        if not isinstance(error, DeliveryError):
-            self._paused_until = asyncio.get_running_loop().time() + PAUSE_S
+        now = asyncio.get_running_loop().time()
+        if isinstance(error, DeliveryError):
+            self._settled_at = now + SETTLE_S
+        else:
+            self._paused_until = now + PAUSE_S
         log.warning(Event.BROKER_LOST, during="publish", error_message=repr(error))
-        if channel is not None and not channel.is_closed:
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await channel.close()
-            except FAILURES:
-                await self._link.close()
+        await self._link.discard(channel)
