@@ -4,6 +4,7 @@ BookkeepingError
 ├── ProgramNotFound
 ├── AlreadyFinal
 ├── NotResumable
+├── StaleStep
 ├── IdempotencyMismatch
 ├── DatabaseUnavailable
 └── BatchRefused
@@ -28,6 +29,10 @@ class AlreadyFinal(BookkeepingError):
 
 class NotResumable(BookkeepingError):
     """Only an errored or cancelled program can be resumed."""
+
+
+class StaleStep(BookkeepingError):
+    """The step that this callback is for has moved on, or its program has ended."""
 
 
 class IdempotencyMismatch(BookkeepingError):

@@ -7,6 +7,7 @@ status from the facts of a row. Nothing here knows of databases, brokers or cloc
     claimed ── Done ────► next step (lease kept, or released to the next job's queue), or finished
             ── Retry ───► due again after a backoff, or errored when the tries are used up
             ── Fail ────► errored
+            ── Accepted ► waiting for a callback, until its deadline
             ── Yielded ─► due now, same step, nothing counted (the job asked for a pause)
             ── Released ► due now, same step, nothing counted (the worker is stopping)
             ── LetGo ───► only the lease is dropped (the program ended, or was cancelled, meanwhile)
@@ -142,6 +143,13 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """An endpoint took the step over; it completes it, or asks for more time, within so long."""
+
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Yielded:
     """The job stored a checkpoint and asked to go on later, at the same step."""
 
@@ -158,7 +166,7 @@ class LetGo:
     """The program ended behind the worker's back; only its lease is dropped."""
 
 
-Outcome: TypeAlias = Done | RetryLater | Fail | Yielded | Released | LetGo
+Outcome: TypeAlias = Done | RetryLater | Fail | Accepted | Yielded | Released | LetGo
 
 
 class Ending(StrEnum):
@@ -168,6 +176,7 @@ class Ending(StrEnum):
     FINISHED = "finished"
     ERRORED = "errored"
     REQUEUED = "requeued"
+    AWAITED = "awaited"
     LET_GO = "let_go"
 
 
@@ -189,6 +198,8 @@ class Change:
     due_in_s: float | None = None
     failure: Failure | None = None
     job_data: Json | None = None
+    awaiting: int | None = None
+    """The attempt whose completion is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +226,9 @@ def verdict(program: Claimed, policy: Retry) -> Fail | None:
     return None
 
 
-def settle(program: Claimed, outcome: Outcome, terms: Terms, *, draw: float = 1.0) -> Change:
+def settle(  # noqa: PLR0911 - one line for each outcome
+    program: Claimed, outcome: Outcome, terms: Terms, *, draw: float = 1.0
+) -> Change:
     """Turn the outcome of the current step into the new facts of the program's row."""
     match outcome:
         case Done(job_data):
@@ -225,6 +238,9 @@ def settle(program: Claimed, outcome: Outcome, terms: Terms, *, draw: float = 1.
         case Fail(failure, is_ignorable):
             word = "ignored" if is_ignorable else "failed"
             return _stay(program, Ending.ERRORED, word, failure=failure)
+        case Accepted(within_s):
+            change = _stay(program, Ending.AWAITED, "accepted", due_in_s=within_s)
+            return replace(change, awaiting=program.attempt)
         case Yielded():
             return _stay(program, Ending.REQUEUED, "yielded", due_in_s=0.0)
         case Released(due_in_s):

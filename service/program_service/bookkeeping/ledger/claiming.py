@@ -45,7 +45,7 @@ async def claim(
     known = list(claimant.jobs)
     batch = [{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims]
     rows = await books.fetch(_claim_unclaimed, batch=batch, known=known, **terms)
-    answers: dict[str, Claimed | Missed] = {row.run_id: _claimed(row) for row in rows}
+    answers: dict[str, Claimed | Missed] = {row.run_id: claimed_from(row) for row in rows}
     missing = [wish for wish in batch if wish["of_run_id"] not in answers]
     if missing:
         locked = await books.fetch(_lock_claimable, batch=missing, known=known)
@@ -75,14 +75,15 @@ async def _claim_again(
     if lapsed:
         await books.run(_claim_lapsed, batch=_wishes(lapsed), **terms)
     held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
-    return {row.run_id: _claimed(row) for row in held}
+    return {row.run_id: claimed_from(row) for row in held}
 
 
 def _wishes(rows: Sequence[Any]) -> list[dict[str, str]]:
     return [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in rows]
 
 
-def _claimed(row: Any) -> Claimed:
+def claimed_from(row: Any) -> Claimed:
+    """Read a row of `COLUMNS`."""
     return Claimed(
         id=row.id,
         run_id=row.run_id,

@@ -116,6 +116,7 @@ def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, A
         "new_step": change.step,
         "new_retry": change.step_retry_count,
         "new_losses": change.lease_losses,
+        "new_awaiting": change.awaiting,
         "new_job": change.job,
         "new_queue": record.queue,
         "new_job_data": job_data,
@@ -145,6 +146,7 @@ def _change(sql: Sql) -> str:
         new_step="integer",
         new_retry="integer",
         new_losses="integer",
+        new_awaiting="integer",
         new_job="text",
         new_queue="text",
         new_job_data="json",
@@ -157,7 +159,7 @@ def _change(sql: Sql) -> str:
     return f"""
         UPDATE {sql.programs} AS program
            SET step = new_step, step_retry_count = new_retry, lease_losses = new_losses,
-               job = new_job, queue = new_queue,
+               awaiting = new_awaiting, job = new_job, queue = new_queue,
                job_data = COALESCE(new_job_data, program.job_data),
                error_message = COALESCE(new_error, error_message),
                finished_at = CASE WHEN is_finished THEN {sql.clock} END,

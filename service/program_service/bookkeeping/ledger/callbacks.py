@@ -1,0 +1,130 @@
+"""Callbacks: what an endpoint says of a step that it took over (protocol rule R9).
+
+A completion may come before the worker recorded the 202, after a timeout, or after the calling
+worker died: it counts as long as its step is the current one. It takes the lease over from whoever
+holds it, so that no worker's write counts any more, and is then recorded as a worker's outcome is.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field, replace
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import StaleStep
+from program_service.bookkeeping.ledger.claiming import COLUMNS, claimed_from
+from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
+from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.recording import StepRecord, record
+from program_service.bookkeeping.lifecycle import (
+    Claimed,
+    Done,
+    Fail,
+    Json,
+    RetryLater,
+    Terms,
+    settle,
+)
+from program_service.bookkeeping.retry import Retry
+
+CALLBACK = "callback"
+"""Stands in `attempts.worker` for an outcome that an endpoint reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a callback is for: one step of one life of a program, and the try that was called."""
+
+    run_id: str
+    step: int
+    resumes: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An outcome that an endpoint reports, and what decides about a retry."""
+
+    ticket: Ticket
+    outcome: Done | RetryLater | Fail
+    retry: Retry = field(default_factory=Retry)
+    draw: float = 1.0
+
+
+async def settle_callback(books: Books, report: Report, *, queues: dict[str, str]) -> Program:
+    """Record a report: a completion of whatever try, a failure of the current one.
+
+    `queues` is {job name: queue}, for the next job.
+
+    Raises:
+        StaleStep: the step has moved on, was resumed since, or its program has ended.
+    """
+    needs_current_try = not isinstance(report.outcome, Done)
+    program = await _current(books, report.ticket, needs_current_try=needs_current_try)
+    # a new lease fences every worker off
+    held = replace(program, lease=secrets.token_hex(8))
+    await books.run(_set_lease, of_id=held.id, lease=held.lease)
+    terms = Terms(report.retry, is_next_mine=False)
+    change = settle(held, report.outcome, terms, draw=report.draw)
+    queue = queues.get(change.job) or (await find(books, held.run_id)).queue
+    now = time.monotonic()
+    await record(
+        books, [StepRecord(held, change, queue=queue, worker=CALLBACK, began=now, ended=now)]
+    )
+    return await find(books, held.run_id)
+
+
+async def prolong(books: Books, ticket: Ticket, *, within_s: float) -> None:
+    """Move the deadline of a step that is awaited; a worker that still holds it has its lease.
+
+    Raises:
+        StaleStep: another try is the current one, or as for `settle_callback`.
+    """
+    program = await _current(books, ticket, needs_current_try=True)
+    await books.run(_prolong, of_id=program.id, within_s=within_s)
+
+
+async def merge_callback_data(books: Books, ticket: Ticket, patch: Json) -> Json:
+    """Merge into the job data of the step, shallowly, and return what they are then.
+
+    Raises:
+        StaleStep: another try is the current one, or as for `settle_callback`.
+    """
+    program = await _current(books, ticket, needs_current_try=True)
+    (merged,) = await change_job_data(books, [JobDataEdit(program, "merge", patch)])
+    assert merged is not None  # the row is locked
+    return merged[program.job]
+
+
+async def _current(books: Books, ticket: Ticket, *, needs_current_try: bool) -> Claimed:
+    """Lock the program's row and read it, if the ticket is still good for it."""
+    rows = await books.fetch(_lock, run_id=ticket.run_id, step=ticket.step, resumes=ticket.resumes)
+    if not rows:
+        raise StaleStep
+    program = claimed_from(rows[0])
+    if needs_current_try and program.attempt != ticket.attempt:
+        msg = (
+            f"This callback is for try {ticket.attempt}; try {program.attempt} is the current one."
+        )
+        raise StaleStep(msg)
+    return program
+
+
+def _lock(sql: Sql) -> str:
+    return f"""
+        SELECT {COLUMNS} FROM {sql.programs} AS program
+         WHERE run_id = :run_id AND step = :step AND resumes = :resumes AND {sql.is_open}
+         {sql.lock}
+    """
+
+
+def _set_lease(sql: Sql) -> str:
+    return f"UPDATE {sql.programs} SET lease = :lease WHERE id = :of_id"
+
+
+def _prolong(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.programs}
+           SET due_at = {sql.later(":within_s")}, woken_at = NULL
+         WHERE id = :of_id AND awaiting IS NOT NULL
+    """
