@@ -17,6 +17,8 @@ RUNNING_WITHIN_S = 120.0
 AFFLICTED_WITHIN_S = 12.0
 """A step that died is due again when its lease has ended, and the sweeper has looked."""
 
+FEW, SUPPLY_EVERY_S = 8, 0.5
+
 Choose = Callable[[Mapping[str, list[Entry]], Journal], str | None]
 """Choose a worker from {worker: steps that it runs}, or none for now."""
 
@@ -29,6 +31,15 @@ class Killer:
     workers: dict[str, Process]
     hit: list[int] = field(default_factory=list)
     """For each kill the number of steps that its worker was running."""
+
+    programs: int = 0
+    """How many were submitted."""
+
+    async def submit(self, service: Process, count: int) -> None:
+        """Submit programs of three steps."""
+        if count:
+            await submit_many(service, [{"jobs": ["tick"] * 3}] * count)
+            self.programs += count
 
     async def kill_one(self, choose: Choose) -> None:
         """Kill a worker that runs a step, and wait until its replacement is ready."""
@@ -98,22 +109,31 @@ class Massacre:
 
 
 async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> Killer:
-    """Kill so many workers while so many programs run, and return what was done."""
+    """Kill so many workers while so many programs run, or some more, and return what was done."""
     workers = await asyncio.gather(deployment.work(), deployment.work())
     killer = Killer(deployment, {worker.name: worker for worker in workers})
-    program = {"jobs": ["tick"] * 3}
     half = plan.programs // 2
-    await submit_many(service, [program] * half)
+    await killer.submit(service, half)
+    supplying = asyncio.create_task(_keep_supplied(killer, service))
     left = plan.programs - half
     for number in range(plan.kills):
-        # the other half comes little by little, so that there is work until the last kill
+        # the other half comes little by little
         share = left // (plan.kills - number)
         left -= share
-        if share:
-            await submit_many(service, [program] * share)
+        await killer.submit(service, share)
         if number in plan.between:
             await plan.between[number]()
         # of three, one hits anybody, one a step that died before, one a step that died twice
         choose = died_before(number % 3, within_s=AFFLICTED_WITHIN_S)
         await killer.kill_one(choose if number % 3 else anyone)
+    supplying.cancel()
     return killer
+
+
+async def _keep_supplied(killer: Killer, service: Process) -> None:
+    """Submit more when hardly a step runs: a killer needs somebody to hit, until its last kill."""
+    while True:
+        await asyncio.sleep(SUPPLY_EVERY_S)
+        running = Journal(killer.deployment.journal).running()
+        if sum(map(len, running.values())) < FEW:
+            await killer.submit(service, FEW)
