@@ -1,7 +1,6 @@
 """What every test may ask for: a migrated database of each kind, and the URL of a PostgreSQL."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,10 +9,11 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from private_mariadb import NoMariaDbError
 from private_postgres import NoPostgresError
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.migrations import migrate
-from servers import Connect, Place, own_database
+from servers import Connect, Place, own_database, own_mariadb, place_of
 from skips import pytest_sessionfinish as pytest_sessionfinish
 from skips import pytest_terminal_summary as pytest_terminal_summary
 
@@ -48,15 +48,29 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """Return the URL of a MariaDB database of the run's own, for whole processes."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(own_mariadb())
+        except NoMariaDbError as missing:
+            pytest.skip(f"MariaDB: {missing}")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_mariadb(mariadb_url: str) -> Place:
+    """Migrate once, too."""
+    place = Place(mariadb_url, "contract")
+    asyncio.run(_migrated(place))
+    return place
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Return where this test's tables are, for each kind of database."""
-    if request.param == "postgresql":
-        migrated: Place = request.getfixturevalue("migrated_postgresql")
-        return migrated
-    file = tmp_path / "programs.db"
-    shutil.copy(request.getfixturevalue("migrated_file"), file)
-    return Place(f"sqlite:///{file}", "programs")
+    """Return where this test's tables are, for the two kinds of database that most tests run on."""
+    return place_of(request, tmp_path)
 
 
 @pytest.fixture

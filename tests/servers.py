@@ -1,31 +1,43 @@
-"""Servers: where tests get a PostgreSQL from, and a database of the run's own on it.
+"""Servers: where tests get a PostgreSQL and a MariaDB from, and databases of the run's own on them.
 
-PROGRAM_EXECUTOR_TEST_DATABASE_URL, when it is set
-── else a server that answers on 127.0.0.1:5432 (user postgres, trusted)
+PROGRAM_EXECUTOR_TEST_DATABASE_URL, when it is set, for the kind of database that it names
+── else a server that answers on 127.0.0.1 (5432, user postgres; 3306, user root; no passwords)
 ── else a private one from the Debian packages, installed when we are root
-── else NoPostgresError, which says what was missing: the tests are skipped by name
+── else an error that says what was missing: the tests are skipped by name
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
 
+import private_mariadb
+from private_mariadb import NoMariaDbError
 from private_postgres import NoPostgresError, answers, execute, private_postgres
 from program_service.bookkeeping.database import Database
 
 D = TypeVar("D", bound=Database)
 
 URL_VARIABLE = "PROGRAM_EXECUTOR_TEST_DATABASE_URL"
+NO_ANSWER = f"{URL_VARIABLE} is set, but nothing answers there"
 STANDARD_URL = "postgresql://postgres@127.0.0.1:5432/postgres"
+STANDARD_MARIADB_URL = "mysql://root@127.0.0.1:3306/mysql"
 
 on_postgresql = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 """For tests of what only PostgreSQL does."""
+
+on_mariadb = pytest.mark.parametrize("place", ["mariadb"], indirect=True)
+"""For tests of what only MariaDB does, and of what it does otherwise."""
+
+not_on_mariadb = pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
+"""For tests of the contract that MariaDB cannot keep; say why there."""
 
 on_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 """For tests of what only SQLite does."""
@@ -37,6 +49,16 @@ class Place:
 
     url: str
     table_name: str
+
+
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return where the tables are for the kind of database that `request` names."""
+    if request.param != "sqlite":
+        migrated: Place = request.getfixturevalue(f"migrated_{request.param}")
+        return migrated
+    file = tmp_path / "programs.db"
+    shutil.copy(request.getfixturevalue("migrated_file"), file)
+    return Place(f"sqlite:///{file}", "programs")
 
 
 class Connect:
@@ -83,10 +105,28 @@ def own_database() -> Iterator[str]:
 
 
 @contextmanager
+def own_mariadb() -> Iterator[str]:
+    """Make a MariaDB database for this run on the first server there is; yield its URL.
+
+    Raises:
+        NoMariaDbError: there is no server, and none could be started.
+    """
+    with _mariadb_server() as server_url:
+        name = f"program_executor_test_{uuid.uuid4().hex[:12]}"
+        private_mariadb.execute(server_url, f"CREATE DATABASE {name}")
+        try:
+            url = sa.make_url(server_url).set(database=name)
+            yield url.render_as_string(hide_password=False)
+        finally:
+            private_mariadb.execute(server_url, f"DROP DATABASE {name}")
+
+
+@contextmanager
 def _server() -> Iterator[str]:
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        _require_postgres(given)
+    given = _given({"postgres", "postgresql"})
+    if given is not None:
+        if not answers(given):
+            raise NoPostgresError(NO_ANSWER)
         yield given
     elif answers(STANDARD_URL):
         yield STANDARD_URL
@@ -95,11 +135,21 @@ def _server() -> Iterator[str]:
             yield server.url
 
 
-def _require_postgres(given: str) -> None:
-    url = sa.make_url(given)
-    if url.get_backend_name() not in {"postgres", "postgresql"}:
-        msg = f"{URL_VARIABLE} names another kind of database: {url!r}"
-        raise NoPostgresError(msg)
-    if not answers(given):
-        msg = f"{URL_VARIABLE} is set, but nothing answers there: {url!r}"
-        raise NoPostgresError(msg)
+@contextmanager
+def _mariadb_server() -> Iterator[str]:
+    given = _given({"mysql", "mariadb"})
+    if given is not None:
+        if not private_mariadb.answers(given):
+            raise NoMariaDbError(NO_ANSWER)
+        yield given
+    elif private_mariadb.answers(STANDARD_MARIADB_URL):
+        yield STANDARD_MARIADB_URL
+    else:
+        with private_mariadb.private_mariadb() as url:
+            yield url
+
+
+def _given(backends: set[str]) -> str | None:
+    """Return the URL that is set, if it names such a database."""
+    given = os.environ.get(URL_VARIABLE)
+    return given if given and sa.make_url(given).get_backend_name() in backends else None

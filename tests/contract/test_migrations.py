@@ -17,7 +17,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.lifecycle import Claimed, Status
 from program_service.bookkeeping.migrations import is_migrated, migrate
-from servers import Place, on_postgresql
+from servers import Place, not_on_mariadb, on_postgresql
 
 MIGRATE = """
 import asyncio, sys
@@ -66,6 +66,8 @@ def _differences(connection: sa.Connection, database: Database) -> list[Any]:
     wanted = database.tables.metadata
 
     def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+        if kind == "index" and connection.dialect.name == "mysql":
+            return False  # those of MariaDB stand in the migration alone
         return kind != "table" or name in wanted.tables
 
     options = {
@@ -75,7 +77,8 @@ def _differences(connection: sa.Connection, database: Database) -> list[Any]:
         "version_table": database.tables.version_table,
     }
     context = MigrationContext.configure(connection, opts=options)
-    return list(compare_metadata(context, wanted))
+    found = list(compare_metadata(context, wanted))
+    return [each for each in found if connection.dialect.name != "mysql" or each[0] != "add_index"]
 
 
 async def test_nothing_is_migrated_before_and_all_is_after(fresh: Database) -> None:
@@ -112,9 +115,18 @@ async def test_comparison_would_notice_a_difference(fresh: Database) -> None:
     name = fresh.tables.programs.name
     async with fresh.engine.begin() as connection:
         await connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN extra INTEGER"))
-        await connection.execute(sa.text(f"DROP INDEX {name}_due"))
+        await connection.execute(sa.text(f"ALTER TABLE {name}_jobs DROP COLUMN timeout_s"))
         found = await connection.run_sync(_differences, fresh)
-    assert sorted(difference[0] for difference in found) == ["add_index", "remove_column"]
+    assert sorted(difference[0] for difference in found) == ["add_column", "remove_column"]
+
+
+@not_on_mariadb
+async def test_comparison_would_notice_a_missing_index(fresh: Database) -> None:
+    await migrate(fresh)
+    async with fresh.engine.begin() as connection:
+        await connection.execute(sa.text(f"DROP INDEX {fresh.tables.programs.name}_due"))
+        found = await connection.run_sync(_differences, fresh)
+    assert [difference[0] for difference in found] == ["add_index"]
 
 
 async def test_tables_of_a_newer_version_are_good_for_this_one(fresh: Database) -> None:
@@ -151,6 +163,7 @@ async def test_tables_of_the_user_are_left_alone(fresh: Database) -> None:
         await connection.execute(sa.text(f"DROP TABLE {name}"))
 
 
+@not_on_mariadb  # where every CREATE TABLE commits
 async def test_failed_migration_leaves_nothing_behind(fresh: Database) -> None:
     name = fresh.tables.programs.name
     async with fresh.engine.begin() as connection:

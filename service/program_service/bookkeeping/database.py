@@ -9,16 +9,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
-import orjson
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from program_service.bookkeeping.dialects import DIALECTS, Sql, Statement
+from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
 from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
@@ -38,8 +38,12 @@ REFUSALS = {"21", "22", "23", "42", "44", "54"}
 UNDEFINED_TABLE = "42P01"
 """The tables are not there yet, or not any more: no reason to drop an outcome."""
 
-TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext(:key))")
-UNLOCK = sa.text("SELECT pg_advisory_unlock(hashtext(:key))")
+# MariaDB's and MySQL's errors by number: NULL where none may be, doubled, referred to, too large
+# for a packet, out of range, wrong, too long, no JSON, forbidden by a CHECK
+MYSQL_REFUSALS = {
+    *(1048, 1062, 1451, 1452, 1153, 1264, 1265, 1292, 1366, 1406, 3140, 3141, 3819, 4025, 4038),
+    *(1054, 1064, 1136, 1142, 1143),  # an unknown column, wrong syntax, no right to do so
+}
 
 
 class Books:
@@ -53,8 +57,7 @@ class Books:
 
     async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
         """Run a statement and return its rows; lists and dicts are passed as JSON."""
-        rows: Sequence[sa.Row[Any]] = (await self._execute(statement, parameters)).all()
-        return rows
+        return await self._execute(statement, parameters)
 
     async def run(self, statement: Statement, **parameters: Any) -> None:
         """Run a statement that returns nothing."""
@@ -73,14 +76,51 @@ class Books:
 
     async def _execute(
         self, statement: Statement, parameters: dict[str, Any]
-    ) -> sa.CursorResult[Any]:
+    ) -> Sequence[sa.Row[Any]]:
+        pack = self._database.sql.dialect.pack
         packed = {
-            name: orjson.dumps(value).decode() if isinstance(value, list | dict) else value
+            name: pack(value) if isinstance(value, list | dict) else value
             for name, value in parameters.items()
         }
         if self._database.clock is not None:
             packed["now"] = self._database.clock().strftime(MOMENT_FORMAT)
-        return await self.connection.execute(self._database.text(statement), packed)
+        prepared = self._database.prepared(statement)
+        if prepared.lock is not None:
+            packed["ids"] = [row.id for row in await self._run(prepared.lock, packed)]
+            if not packed["ids"]:
+                return ()
+        answer = await self._run(prepared.change, packed)
+        return answer if prepared.read is None else await self._run(prepared.read, packed)
+
+    async def _run(self, text: sa.TextClause, packed: dict[str, Any]) -> Sequence[sa.Row[Any]]:
+        cursor = await self.connection.execute(text, packed)
+        return cursor.all() if cursor.returns_rows else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as it is sent: what a `Script` says, or just the one text."""
+
+    change: sa.TextClause
+    lock: sa.TextClause | None = None
+    read: sa.TextClause | None = None
+
+    @classmethod
+    def of(cls, said: str | Script) -> Self:
+        """Parse what a dialect says."""
+        if isinstance(said, str):
+            return cls(sa.text(said))
+        return cls(
+            change=_with_ids(said.change),
+            lock=sa.text(said.lock) if said.lock else None,
+            read=_with_ids(said.read) if said.read else None,
+        )
+
+
+def _with_ids(said: str) -> sa.TextClause:
+    text = sa.text(said)
+    is_by_ids = ":ids" in said
+    return text.bindparams(sa.bindparam("ids", expanding=True)) if is_by_ids else text
 
 
 class Database:
@@ -93,7 +133,7 @@ class Database:
         self.clock = clock if engine.dialect.name == "sqlite" else None
         self.tables = tables
         self.sql = Sql.of(DIALECTS[engine.dialect.name], tables)
-        self._texts: dict[Statement, sa.TextClause] = {}
+        self._prepared: dict[Statement, Prepared] = {}
         # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -117,11 +157,11 @@ class Database:
         """Close all connections."""
         await self.engine.dispose()
 
-    def text(self, statement: Statement) -> sa.TextClause:
+    def prepared(self, statement: Statement) -> Prepared:
         """Render a statement for this database, once."""
-        if statement not in self._texts:
-            self._texts[statement] = sa.text(statement(self.sql))
-        return self._texts[statement]
+        if statement not in self._prepared:
+            self._prepared[statement] = Prepared.of(statement(self.sql))
+        return self._prepared[statement]
 
     async def transact(
         self,
@@ -184,19 +224,20 @@ class Database:
 
         SQLite has none: its one process is always alone.
         """
-        if self.engine.dialect.name == "sqlite":
+        dialect = self.sql.dialect
+        if dialect.try_advisory_lock is None:
             yield True
             return
         key = f"{self.tables.programs.name}:{purpose}"
         # a session's lock, outside any transaction: no row stays locked, no snapshot stays open
         async with self.engine.connect() as connection:
             session = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            is_alone = bool(await session.scalar(TRY_LOCK, {"key": key}))
+            is_alone = bool(await session.scalar(sa.text(dialect.try_advisory_lock), {"key": key}))
             try:
                 yield is_alone
             finally:
                 if is_alone:
-                    await session.execute(UNLOCK, {"key": key})
+                    await session.execute(sa.text(dialect.advisory_unlock), {"key": key})
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Books]:
@@ -214,6 +255,11 @@ def is_transient(error: BaseException) -> bool:
         return not isinstance(error, exc.SQLAlchemyError) or isinstance(error, exc.TimeoutError)
     if error.connection_invalidated or isinstance(error, exc.InterfaceError):
         return True
+    if isinstance(error, exc.DataError | exc.IntegrityError):
+        return False
+    number = error.orig.args[0] if error.orig and error.orig.args else None
+    if isinstance(number, int):
+        return number not in MYSQL_REFUSALS
     state = getattr(error.orig, "sqlstate", None)
     if state is None:  # SQLite: locked, full, unreadable, without tables
         return isinstance(error, exc.OperationalError) and "malformed" not in str(error.orig)

@@ -6,11 +6,39 @@ does not depend on how many rows it changes: it is parsed once, and one bad row 
 different parameter number than its neighbours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import orjson
+
+from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one statement says elsewhere, for a database that answers no UPDATE with rows.
+
+    `lock` finds and locks the rows, `:ids` in the others are their ids; `read` answers.
+    """
+
+    change: str
+    lock: str | None = None
+    read: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An UPDATE of `program`, a table, by the rows of a batch, if there is one."""
+
+    table: str
+    assignments: str
+    where: str
+    batch: str = ""
+    matching: str = "TRUE"
+    """How a row finds its entry in the batch."""
+    returning: str = ""
 
 
 class Dialect(Protocol):
@@ -23,6 +51,13 @@ class Dialect(Protocol):
     lock: str
     """The end of a SELECT that locks the rows of `program`, in the order of its ORDER BY."""
 
+    try_advisory_lock: str | None
+    """Take the lock `:key` for this session, if nobody holds it, and say whether it is held; None
+    where one process is all there is."""
+
+    advisory_unlock: str
+    """Give it back."""
+
     def later(self, seconds: str) -> str:
         """Return the moment `seconds` (an SQL expression) from now."""
 
@@ -33,13 +68,64 @@ class Dialect(Protocol):
         """Return the seconds from one moment to another."""
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
-        """Return a FROM item `batch` that unfolds a JSON array of objects."""
+        """Return a FROM item `batch` that unfolds a JSON array of objects.
+
+        Columns have the types varchar (a name, 255 characters), text, integer, bigint, boolean,
+        double precision, json or jsonb.
+        """
+
+    def pack(self, value: Json | list[Any]) -> str:
+        """Return a parameter as the JSON text that `batch` and `among` unfold."""
 
     def among(self, column: str, parameter: str) -> str:
         """Return the condition that a column is in a JSON array of strings."""
 
+    def update(self, wanted: Update) -> "str | Script":
+        """Return the statement that changes rows and answers with them."""
 
-class PostgreSQL:
+    def insert(self, insert: str, *, returning: str, read: str) -> "str | Script":
+        """Return an INSERT that answers with the rows it wrote, or with those that `read` finds."""
+
+    def or_ignore(self, table: str, keys: Sequence[str]) -> str:
+        """Return the end of an INSERT that leaves rows alone that have these keys already."""
+
+    def or_update(self, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Return the end of an INSERT that gives such rows the new values of these columns."""
+
+
+class _Standard:
+    """What PostgreSQL and SQLite say in the same words."""
+
+    def pack(self, value: Json | list[Any]) -> str:
+        """Write it as it is."""
+        return orjson.dumps(value).decode()
+
+    def update(self, wanted: Update) -> str | Script:
+        """Change and answer at once."""
+        return f"""
+            UPDATE {wanted.table} AS program SET {wanted.assignments}
+            {f"FROM {wanted.batch}" if wanted.batch else ""}
+             WHERE {wanted.matching} AND {wanted.where}
+            {f"RETURNING {wanted.returning}" if wanted.returning else ""}
+        """
+
+    def insert(self, insert: str, *, returning: str, read: str) -> str | Script:
+        """Answer at once with the rows that were written."""
+        del read
+        return f"{insert} RETURNING {returning}"
+
+    def or_ignore(self, table: str, keys: Sequence[str]) -> str:
+        """Say ON CONFLICT."""
+        del table
+        return f"ON CONFLICT ({', '.join(keys)}) DO NOTHING"
+
+    def or_update(self, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Say ON CONFLICT."""
+        changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
+        return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
+
+
+class PostgreSQL(_Standard):
     """PostgreSQL, the production database."""
 
     name = "postgresql"
@@ -48,14 +134,16 @@ class PostgreSQL:
     # waits for row locks, so a lease is never longer than its worker believes (docs/adr/0003).
     clock = "statement_timestamp()"
     lock = "FOR UPDATE OF program"
+    try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
+    advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
 
     def later(self, seconds: str) -> str:
         """Add seconds to the clock."""
         return f"({self.clock} + {seconds} * interval '1 second')"
 
     def moment(self, text: str) -> str:
-        """Read a text."""
-        return f"CAST({text} AS timestamptz)"
+        """Read a text; said twice, so that asyncpg takes a parameter for one."""
+        return f"CAST(CAST({text} AS text) AS timestamptz)"
 
     def seconds_between(self, earlier: str, later: str) -> str:
         """Subtract, and take the seconds."""
@@ -72,12 +160,14 @@ class PostgreSQL:
         return f"{column} = ANY (ARRAY({words}))"
 
 
-class SQLite:
+class SQLite(_Standard):
     """SQLite, the embedded default; it has no clock: `Books` passes the time as `:now`."""
 
     name = "sqlite"
     clock = ":now"
     lock = ""  # a transaction that writes holds the whole file
+    try_advisory_lock: str | None = None
+    advisory_unlock = ""
 
     def later(self, seconds: str) -> str:
         """Add seconds to the clock, with a function that the connection registers."""
@@ -101,7 +191,100 @@ class SQLite:
         return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
 
 
-DIALECTS: dict[str, Dialect] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}
+class MySQL:
+    """MariaDB and MySQL, which answer no UPDATE with rows: a script locks, changes and reads."""
+
+    name = "mysql"
+    clock = "UTC_TIMESTAMP(6)"
+    lock = "FOR UPDATE"
+    try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(:key), 0)"
+    advisory_unlock = "SELECT RELEASE_LOCK(SHA1(:key))"
+
+    _TYPES = {  # noqa: RUF012 - a constant
+        "varchar": "VARCHAR(255)",
+        "text": "LONGTEXT",
+        "json": "LONGTEXT",
+        "jsonb": "LONGTEXT",
+        "integer": "INT",
+        "boolean": "TINYINT",
+        "double precision": "DOUBLE",
+    }
+
+    def pack(self, value: Json | list[Any]) -> str:
+        """Write documents in a batch as texts: MariaDB reads JSON to a depth of 32 only."""
+        if isinstance(value, dict):
+            return orjson.dumps(value).decode()
+        return orjson.dumps([_with_texts(row) for row in value]).decode()
+
+    def later(self, seconds: str) -> str:
+        """Add microseconds to the clock."""
+        return f"({self.clock} + INTERVAL CAST({seconds} * 1000000 AS SIGNED) MICROSECOND)"
+
+    def moment(self, text: str) -> str:
+        """Read a text without its zone, which is UTC."""
+        return f"CAST(SUBSTRING_INDEX(REPLACE({text}, 'T', ' '), '+', 1) AS DATETIME(6))"
+
+    def seconds_between(self, earlier: str, later: str) -> str:
+        """Subtract, in microseconds."""
+        return f"(TIMESTAMPDIFF(MICROSECOND, {earlier}, {later}) / 1000000)"
+
+    def batch(self, parameter: str, columns: dict[str, str]) -> str:
+        """Unfold with JSON_TABLE."""
+        typed = ", ".join(
+            f"{name} {self._TYPES.get(kind, kind)} PATH '$.{name}'"
+            for name, kind in columns.items()
+        )
+        return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS({typed})) AS batch"
+
+    def among(self, column: str, parameter: str) -> str:
+        """Compare with what JSON_TABLE unfolds."""
+        words = f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS(word VARCHAR(255) PATH '$')) AS words"
+        return f"{column} IN (SELECT word FROM {words})"
+
+    def update(self, wanted: Update) -> str | Script:
+        """Lock the rows, change them, and read them if they are asked for."""
+        batch = f", {wanted.batch}" if wanted.batch else ""
+        return Script(
+            lock=f"""
+                SELECT program.id FROM {wanted.table} AS program{batch}
+                 WHERE {wanted.matching} AND {wanted.where}
+                 ORDER BY program.id FOR UPDATE
+            """,
+            change=f"""
+                UPDATE {wanted.table} AS program{batch} SET {wanted.assignments}
+                 WHERE {wanted.matching} AND program.id IN :ids
+            """,
+            read=f"SELECT {wanted.returning} FROM {wanted.table} WHERE id IN :ids"
+            if wanted.returning
+            else None,
+        )
+
+    def insert(self, insert: str, *, returning: str, read: str) -> str | Script:
+        """Insert, and read."""
+        del returning
+        return Script(insert, read=read)
+
+    def or_ignore(self, table: str, keys: Sequence[str]) -> str:
+        """Give a key the value that it has; IGNORE would hide other errors."""
+        return f"ON DUPLICATE KEY UPDATE {keys[0]} = {table}.{keys[0]}"
+
+    def or_update(self, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Say ON DUPLICATE KEY."""
+        del keys
+        changes = ", ".join(f"{column} = VALUES({column})" for column in columns)
+        return f"ON DUPLICATE KEY UPDATE {changes}"
+
+
+def _with_texts(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    return {
+        name: orjson.dumps(value).decode() if isinstance(value, list | dict) else value
+        for name, value in row.items()
+    }
+
+
+DIALECTS: dict[str, Dialect] = {each.name: each for each in (PostgreSQL(), SQLite(), MySQL())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,5 +346,18 @@ class Sql:
         """Return the condition that a column is in the list that the parameter holds."""
         return self.dialect.among(column, parameter)
 
+    def update_programs(
+        self,
+        assignments: str,
+        *,
+        where: str,
+        batch: str = "",
+        matching: str = "TRUE",
+        returning: str = "",
+    ) -> str | Script:
+        """Change programs, by a batch if there is one, and answer with them if asked to."""
+        wanted = Update(self.programs, assignments, where, batch, matching, returning)
+        return self.dialect.update(wanted)
 
-Statement: TypeAlias = Callable[[Sql], str]
+
+Statement: TypeAlias = Callable[[Sql], str | Script]

@@ -12,12 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from program_service.bookkeeping.tables import MOMENT_FORMAT
 
 DRIVERS = {
+    "mariadb": "mysql+asyncmy",
+    "mysql": "mysql+asyncmy",
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
     "sqlite": "sqlite+aiosqlite",
 }
 
 STATEMENT_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 5
+IDLE_TIMEOUT_S = 60
+"""For a transaction that its client forgot."""
 
 UtcClock = Callable[[], datetime]
 
@@ -33,7 +38,13 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
     Raises:
         ValueError: the URL names a database that is not supported.
     """
-    engine = create_async_engine(driver_url(url), **_engine_options(url, pool_size))
+    parsed = driver_url(url)
+    options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](pool_size)
+    try:
+        engine = create_async_engine(parsed, **options)
+    except ModuleNotFoundError as error:
+        msg = "MariaDB and MySQL need a driver: install 'program-executor[mysql]'"
+        raise ValueError(msg) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     return engine
@@ -48,11 +59,13 @@ def driver_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        msg = f"{url.partition(':')[0]!r}… is no URL; use postgresql://… or sqlite:///path"
+        msg = (
+            f"{url.partition(':')[0]!r}… is no URL; use postgresql://…, mysql://… or sqlite:///path"
+        )
         raise ValueError(msg) from error
     scheme = parsed.drivername.partition("+")[0]
     if scheme not in DRIVERS:
-        msg = f"{scheme}://… is not supported; use postgresql://… or sqlite:///path"
+        msg = f"{scheme}://… is not supported; use postgresql://…, mysql://… or sqlite:///path"
         raise ValueError(msg)
     query = dict(parsed.query)
     if "sslmode" in query:  # libpq's word; asyncpg's is ssl
@@ -60,18 +73,18 @@ def driver_url(url: str) -> sa.URL:
     return parsed.set(drivername=DRIVERS[scheme], query=query)
 
 
-def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "hide_parameters": True,  # they are the users' data, and errors are logged
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-    }
-    if url.startswith("sqlite"):
-        return options
+COMMON_OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,  # they are the users' data, and errors are logged
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
+
+
+def _postgresql_options(pool_size: int) -> dict[str, Any]:
     settings = {
         "application_name": "program-executor",
         "default_transaction_isolation": "read committed",
-        "idle_in_transaction_session_timeout": "60000",
+        "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_S * 1_000),
         "tcp_keepalives_idle": "15",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
@@ -80,13 +93,53 @@ def _engine_options(url: str, pool_size: int) -> dict[str, Any]:
         # a plan made while the table was empty would scan it for as long as the connection lives
         "plan_cache_mode": "force_custom_plan",
     }
-    connect = {"server_settings": settings, "timeout": 5, "command_timeout": STATEMENT_TIMEOUT_S}
-    return options | {
-        "pool_size": pool_size,
-        "max_overflow": 0,
-        "pool_timeout": 10,
+    connect = {
+        "server_settings": settings,
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": STATEMENT_TIMEOUT_S,
+    }
+    return _pool_options(pool_size) | {"connect_args": connect}
+
+
+def _mysql_options(pool_size: int) -> dict[str, Any]:
+    settings = {
+        "time_zone": "'+00:00'",
+        # ANSI_QUOTES: a column named "key" is quoted as in every other database
+        "sql_mode": "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'",
+        "innodb_lock_wait_timeout": str(STATEMENT_TIMEOUT_S),
+    }
+    # what only MariaDB knows stands in a comment that only MariaDB reads
+    of_mariadb = {
+        "idle_transaction_timeout": str(IDLE_TIMEOUT_S),
+        "max_statement_time": str(STATEMENT_TIMEOUT_S),
+    }
+    common = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    more = "".join(f", {name} = {value}" for name, value in of_mariadb.items())
+    connect = {
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": STATEMENT_TIMEOUT_S + CONNECT_TIMEOUT_S,
+        "init_command": f"SET SESSION {common} /*M!100600 {more} */",
+    }
+    return _pool_options(pool_size) | {
+        "isolation_level": "READ COMMITTED",
         "connect_args": connect,
     }
+
+
+def _sqlite_options(_pool_size: int) -> dict[str, Any]:
+    return {}
+
+
+def _pool_options(pool_size: int) -> dict[str, Any]:
+    return {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
+
+
+OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "postgresql": _postgresql_options,
+    "mysql": _mysql_options,
+    "sqlite": _sqlite_options,
+}
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, cast
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlmodel import Field, SQLModel
 
 MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
@@ -18,15 +18,15 @@ MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A moment in UTC with microseconds: timestamptz on PostgreSQL, text on SQLite."""
+    """A moment in UTC with microseconds: timestamptz, datetime(6) on MariaDB, text on SQLite."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """Choose the column type of the database."""
-        chosen = sa.String(26) if dialect.name == "sqlite" else sa.DateTime(timezone=True)
-        return dialect.type_descriptor(cast("sa.types.TypeEngine[Any]", chosen))
+        chosen: dict[str, Any] = {"sqlite": sa.String(26), "mysql": mysql.DATETIME(fsp=6)}
+        return dialect.type_descriptor(chosen.get(dialect.name, sa.DateTime(timezone=True)))
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
         """Write a moment; naive ones are refused.
@@ -40,7 +40,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             msg = f"a moment needs a zone: {value!r}"
             raise ValueError(msg)
         moment = value.astimezone(UTC)
-        return moment.strftime(MOMENT_FORMAT) if dialect.name == "sqlite" else moment
+        return moment if dialect.name == "postgresql" else moment.strftime(MOMENT_FORMAT)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         """Read a moment."""
@@ -52,9 +52,9 @@ def read_moment(value: datetime | str | None) -> datetime | None:
     """Return what a database answered for a moment as an aware datetime in UTC."""
     if value is None:
         return None
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    return value.astimezone(UTC)
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    # what has no zone was written in UTC
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def require_moment(value: datetime | str) -> datetime:
@@ -69,11 +69,31 @@ def read_json(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str) else value
 
 
+class TextJson(sa.types.TypeDecorator[Any]):
+    """JSON in a text: MariaDB's own type takes no value that nests deeper than 32 levels."""
+
+    impl = mysql.LONGTEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        """Write it."""
+        del dialect
+        return orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Read it."""
+        del dialect
+        return read_json(value)
+
+
 # SQLite counts up only what is called INTEGER
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # JSON keeps the text as it came; JSONB can be indexed
-_Labels = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+_Json = sa.JSON().with_variant(TextJson(), "mysql")
+_Labels = _Json.with_variant(postgresql.JSONB(), "postgresql")
 _Name = sa.String(255)
+# MySQL's TEXT ends after 64 KiB
+_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
 
 
 class ProgramRow(SQLModel, table=True):
@@ -83,14 +103,14 @@ class ProgramRow(SQLModel, table=True):
 
     id: int = Field(sa_column=sa.Column(_Id, primary_key=True))
     run_id: str = Field(sa_type=_Name, unique=True)
-    jobs: list[str] = Field(sa_type=sa.JSON)
-    program_data: dict[str, Any] = Field(sa_type=sa.JSON)
-    job_data: dict[str, Any] = Field(sa_type=sa.JSON)
+    jobs: list[str] = Field(sa_type=_Json)
+    program_data: dict[str, Any] = Field(sa_type=_Json)
+    job_data: dict[str, Any] = Field(sa_type=_Json)
     step: int = Field(sa_column_kwargs={"server_default": "0"})
     step_retry_count: int = Field(sa_column_kwargs={"server_default": "0"})
     finished_at: datetime | None = Field(sa_type=UtcDateTime)
     errored_at: datetime | None = Field(sa_type=UtcDateTime)
-    error_message: str | None = Field(sa_type=sa.Text)
+    error_message: str | None = Field(sa_type=_Text)
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime | None = Field(sa_type=UtcDateTime)
@@ -107,7 +127,7 @@ class ProgramRow(SQLModel, table=True):
     submitted_by: str | None = Field(sa_type=_Name)
     parent_run_id: str | None = Field(sa_type=_Name)
     traceparent: str | None = Field(sa_type=sa.String(64))
-    notify: str | None = Field(sa_type=sa.Text)
+    notify: str | None = Field(sa_type=_Text)
     version: int = Field(sa_column_kwargs={"server_default": "1"})
 
 
@@ -127,8 +147,8 @@ class AttemptRow(SQLModel, table=True):
     outcome: str = Field(sa_type=sa.String(32))
     error_type: str | None = Field(sa_type=_Name)
     error_code: str | None = Field(sa_type=_Name)
-    error_message: str | None = Field(sa_type=sa.Text)
-    traceback: str | None = Field(sa_type=sa.Text)
+    error_message: str | None = Field(sa_type=_Text)
+    traceback: str | None = Field(sa_type=_Text)
 
 
 class IdempotencyRow(SQLModel, table=True):
@@ -150,8 +170,8 @@ class JobRow(SQLModel, table=True):
     name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
     kind: str = Field(sa_type=sa.String(32))
     queue: str = Field(sa_type=_Name)
-    timeout_s: float | None
-    policy: dict[str, Any] = Field(sa_type=sa.JSON)
+    timeout_s: float | None = Field(sa_type=sa.Double)
+    policy: dict[str, Any] = Field(sa_type=_Json)
     created_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -164,13 +184,13 @@ class WorkerRow(SQLModel, table=True):
     name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
     host: str = Field(sa_type=_Name)
     version: str = Field(sa_type=sa.String(32))
-    queues: list[str] = Field(sa_type=sa.JSON)
-    jobs: list[str] = Field(sa_type=sa.JSON)
+    queues: list[str] = Field(sa_type=_Json)
+    jobs: list[str] = Field(sa_type=_Json)
     slots: int
     busy: int
     started_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
-    newest_wakeups: dict[str, str] = Field(sa_type=sa.JSON)
+    newest_wakeups: dict[str, str] = Field(sa_type=_Json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +231,10 @@ class Tables:
 
 
 def _add_indexes(programs: sa.Table) -> None:
-    """Index what is searched: what is due, what failed, when it came, its labels."""
+    """Index what is searched: what is due, what failed, when it came, its labels.
+
+    MariaDB, which has no partial indexes, has others; its migration says which.
+    """
     name, columns = programs.name, programs.c
     is_open = sa.and_(columns.finished_at.is_(None), columns.errored_at.is_(None))
     partial: dict[str, Any] = {"postgresql_where": is_open, "sqlite_where": is_open}

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.tables import read_json, require_moment
 
@@ -73,7 +73,17 @@ async def _claim_again(
     if lost:
         await books.run(_note_lost_attempts, run_ids=lost)
     if lapsed:
-        await books.run(_claim_lapsed, batch=_wishes(lapsed), **terms)
+        # a lapsed lease is a loss, a callback that did not come a failed try
+        changes = [
+            {
+                "of_run_id": row.run_id,
+                "new_lease": row.new_lease,
+                "new_losses": row.lease_losses + (row.lease is not None),
+                "new_retry": row.step_retry_count + (row.awaiting is not None),
+            }
+            for row in lapsed
+        ]
+        await books.run(_claim_lapsed, batch=changes, **terms)
     held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
     return {row.run_id: claimed_from(row) for row in held}
 
@@ -126,26 +136,30 @@ COLUMNS = (
 )
 
 
-def _claim_unclaimed(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET lease = batch.new_lease, claimed_by = :worker, due_at = {sql.later(":lease_s")},
-               woken_at = NULL, updated_at = {sql.clock}, version = version + 1
-          FROM {sql.batch(of_run_id="text", new_lease="text")}
-         WHERE program.run_id = batch.of_run_id
-           AND {sql.is_open} AND due_at <= {sql.clock}
-           AND {sql.among("job", "known")}
-           AND lease IS NULL AND awaiting IS NULL
-        RETURNING {COLUMNS}
-    """
+def _claim_unclaimed(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"""
+            lease = batch.new_lease, claimed_by = :worker, due_at = {sql.later(":lease_s")},
+            woken_at = NULL, updated_at = {sql.clock}, version = version + 1
+        """,
+        batch=sql.batch(of_run_id="varchar", new_lease="varchar"),
+        matching="program.run_id = batch.of_run_id",
+        where=f"""
+            {sql.is_open} AND due_at <= {sql.clock} AND {sql.among("job", "known")}
+            AND lease IS NULL AND awaiting IS NULL
+        """,
+        returning=COLUMNS,
+    )
 
 
 def _lock_claimable(sql: Sql) -> str:
     return f"""
-        SELECT program.run_id, program.lease, batch.new_lease,
+        SELECT program.run_id, program.lease, batch.new_lease, lease_losses, step_retry_count,
+               awaiting,
                CASE WHEN {sql.among("job", "known")} THEN 1 ELSE 0 END AS is_known
           FROM {sql.programs} AS program
-          JOIN {sql.batch(of_run_id="text", new_lease="text")} ON program.run_id = batch.of_run_id
+          JOIN {sql.batch(of_run_id="varchar", new_lease="varchar")}
+            ON program.run_id = batch.of_run_id
          WHERE {sql.is_open}
            AND (lease = batch.new_lease OR due_at <= {sql.clock})
          ORDER BY program.id {sql.lock}
@@ -159,39 +173,40 @@ def _note_lost_attempts(sql: Sql) -> str:
         SELECT run_id, lease, step, 1 + step_retry_count + lease_losses, job, claimed_by,
                {sql.clock}, 'lost'
           FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
-            ON CONFLICT (run_id, lease, step) DO NOTHING
+        {sql.dialect.or_ignore(sql.attempts, ["run_id", "lease", "step"])}
     """
 
 
-def _claim_lapsed(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET lease = batch.new_lease, claimed_by = :worker, due_at = {sql.later(":lease_s")},
-               woken_at = NULL, updated_at = {sql.clock}, version = version + 1,
-               lease_losses = lease_losses + CASE WHEN lease IS NULL THEN 0 ELSE 1 END,
-               step_retry_count = step_retry_count + CASE WHEN awaiting IS NULL THEN 0 ELSE 1 END,
-               awaiting = NULL
-          FROM {sql.batch(of_run_id="text", new_lease="text")}
-         WHERE program.run_id = batch.of_run_id
-    """
+def _claim_lapsed(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"""
+            lease = batch.new_lease, claimed_by = :worker, due_at = {sql.later(":lease_s")},
+            woken_at = NULL, updated_at = {sql.clock}, version = version + 1,
+            lease_losses = new_losses, step_retry_count = new_retry, awaiting = NULL
+        """,
+        batch=sql.batch(
+            of_run_id="varchar", new_lease="varchar", new_losses="integer", new_retry="integer"
+        ),
+        matching="program.run_id = batch.of_run_id",
+        where="TRUE",  # they are locked
+    )
 
 
 def _select_held(sql: Sql) -> str:
     return f"""
         SELECT {COLUMNS}
           FROM {sql.programs}
-          JOIN {sql.batch(of_run_id="text", new_lease="text")}
+          JOIN {sql.batch(of_run_id="varchar", new_lease="varchar")}
             ON run_id = of_run_id AND lease = new_lease
          WHERE {sql.is_open}
     """
 
 
-def _renew(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET due_at = {sql.later(":lease_s")}, woken_at = NULL
-          FROM {sql.batch(of_id="bigint", of_lease="text")}
-         WHERE program.id = batch.of_id AND program.lease = batch.of_lease
-           AND {sql.is_open}
-        RETURNING id, lease
-    """
+def _renew(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"due_at = {sql.later(':lease_s')}, woken_at = NULL",
+        batch=sql.batch(of_id="bigint", of_lease="varchar"),
+        matching="program.id = batch.of_id",
+        where=f"program.lease = batch.of_lease AND {sql.is_open}",
+        returning="id, lease",
+    )

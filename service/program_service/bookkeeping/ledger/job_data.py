@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.tables import read_json
@@ -122,10 +122,10 @@ def _lock_one(sql: Sql) -> str:
     """
 
 
-def _write(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET job_data = new_job_data, updated_at = {sql.clock}, version = version + 1
-          FROM {sql.batch(of_id="bigint", new_job_data="json")}
-         WHERE program.id = of_id
-    """
+def _write(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"job_data = new_job_data, updated_at = {sql.clock}, version = version + 1",
+        batch=sql.batch(of_id="bigint", new_job_data="json"),
+        matching="program.id = of_id",
+        where="TRUE",  # they are locked
+    )

@@ -217,6 +217,8 @@ def _has_text(books: Books, column: sa.Column[Any], text: str) -> sa.ColumnEleme
 
 def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
     labels = books.tables.programs.c.labels
+    if books.connection.dialect.name == "mysql":
+        return sa.func.json_contains(labels, sa.func.json_object(key, value)) == 1
     if books.connection.dialect.name == "postgresql":
         # the second condition is the predicate of the partial index
         has_any = sa.text("labels <> '{}'::jsonb")

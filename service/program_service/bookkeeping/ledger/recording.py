@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
 from program_service.bookkeeping.tables import read_moment
@@ -137,74 +137,75 @@ def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, A
     }
 
 
-def _change(sql: Sql) -> str:
-    batch = sql.batch(
-        of_id="bigint",
-        of_lease="text",
-        of_step="integer",
-        of_retry="integer",
-        new_step="integer",
-        new_retry="integer",
-        new_losses="integer",
-        new_awaiting="integer",
-        new_job="text",
-        new_queue="text",
-        new_job_data="json",
-        new_error="text",
-        is_finished="boolean",
-        is_errored="boolean",
-        keeps_lease="boolean",
-        due_in_s="double precision",
+def _change(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"""
+            step = new_step, step_retry_count = new_retry, lease_losses = new_losses,
+            awaiting = new_awaiting, job = new_job, queue = new_queue,
+            job_data = COALESCE(new_job_data, program.job_data),
+            error_message = COALESCE(new_error, error_message),
+            finished_at = CASE WHEN is_finished THEN {sql.clock} END,
+            errored_at = CASE WHEN is_errored THEN {sql.clock} END,
+            cancelled_at = NULL,
+            due_at = CASE WHEN is_finished THEN NULL
+                          WHEN due_in_s IS NULL THEN due_at
+                          ELSE {sql.later("due_in_s")} END,
+            woken_at = NULL,
+            lease = CASE WHEN keeps_lease THEN lease END,
+            claimed_by = CASE WHEN keeps_lease THEN claimed_by END,
+            updated_at = {sql.clock}, version = version + 1
+        """,
+        batch=sql.batch(
+            of_id="bigint",
+            of_lease="varchar",
+            of_step="integer",
+            of_retry="integer",
+            new_step="integer",
+            new_retry="integer",
+            new_losses="integer",
+            new_awaiting="integer",
+            new_job="varchar",
+            new_queue="varchar",
+            new_job_data="json",
+            new_error="text",
+            is_finished="boolean",
+            is_errored="boolean",
+            keeps_lease="boolean",
+            due_in_s="double precision",
+        ),
+        matching="program.id = of_id",
+        where=f"""
+            program.lease = of_lease AND step = of_step AND step_retry_count = of_retry
+            AND {sql.is_open}
+        """,
+        returning="id, due_at, version",
     )
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET step = new_step, step_retry_count = new_retry, lease_losses = new_losses,
-               awaiting = new_awaiting, job = new_job, queue = new_queue,
-               job_data = COALESCE(new_job_data, program.job_data),
-               error_message = COALESCE(new_error, error_message),
-               finished_at = CASE WHEN is_finished THEN {sql.clock} END,
-               errored_at = CASE WHEN is_errored THEN {sql.clock} END,
-               cancelled_at = NULL,
-               due_at = CASE WHEN is_finished THEN NULL
-                             WHEN due_in_s IS NULL THEN due_at
-                             ELSE {sql.later("due_in_s")} END,
-               woken_at = NULL,
-               lease = CASE WHEN keeps_lease THEN lease END,
-               claimed_by = CASE WHEN keeps_lease THEN claimed_by END,
-               updated_at = {sql.clock}, version = version + 1
-          FROM {batch}
-         WHERE program.id = of_id AND program.lease = of_lease
-           AND step = of_step AND step_retry_count = of_retry
-           AND {sql.is_open}
-        RETURNING id, due_at, version
-    """
 
 
-def _let_go(sql: Sql) -> str:
+def _let_go(sql: Sql) -> str | Script:
     """Drop the lease of a row that has ended: the one write that final rows allow."""
-    return f"""
-        UPDATE {sql.programs} AS program
-           SET lease = NULL, claimed_by = NULL, version = version + 1
-          FROM {sql.batch(of_id="bigint", of_lease="text")}
-         WHERE program.id = of_id AND program.lease = of_lease
-           AND (finished_at IS NOT NULL OR errored_at IS NOT NULL)
-        RETURNING id, due_at, version
-    """
+    return sql.update_programs(
+        "lease = NULL, claimed_by = NULL, version = version + 1",
+        batch=sql.batch(of_id="bigint", of_lease="varchar"),
+        matching="program.id = of_id",
+        where="program.lease = of_lease AND (finished_at IS NOT NULL OR errored_at IS NOT NULL)",
+        returning="id, due_at, version",
+    )
 
 
 def _insert_attempts(sql: Sql) -> str:
     batch = sql.batch(
-        of_run_id="text",
-        of_lease="text",
+        of_run_id="varchar",
+        of_lease="varchar",
         of_step="integer",
         attempt="integer",
-        job="text",
-        worker="text",
+        job="varchar",
+        worker="varchar",
         began_in_s="double precision",
         ended_in_s="double precision",
-        outcome="text",
-        error_type="text",
-        error_code="text",
+        outcome="varchar",
+        error_type="varchar",
+        error_code="varchar",
         new_error="text",
         traceback="text",
     )
@@ -217,12 +218,12 @@ def _insert_attempts(sql: Sql) -> str:
                {sql.later("ended_in_s")}, outcome, error_type, error_code, new_error, traceback
           FROM {batch}
          WHERE TRUE
-            ON CONFLICT (run_id, lease, step) DO NOTHING
+        {sql.dialect.or_ignore(sql.attempts, ["run_id", "lease", "step"])}
     """
 
 
 def _select_receipts(sql: Sql) -> str:
-    batch = sql.batch(of_id="bigint", of_run_id="text", of_lease="text", of_step="integer")
+    batch = sql.batch(of_id="bigint", of_run_id="varchar", of_lease="varchar", of_step="integer")
     return f"""
         SELECT batch.of_id, program.version
           FROM {sql.attempts} AS receipt

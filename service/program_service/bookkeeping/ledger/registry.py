@@ -119,9 +119,9 @@ async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
 
 def _upsert_jobs(sql: Sql) -> str:
     batch = sql.batch(
-        new_name="text",
-        new_kind="text",
-        new_queue="text",
+        new_name="varchar",
+        new_kind="varchar",
+        new_queue="varchar",
         new_timeout_s="double precision",
         new_policy="json",
     )
@@ -130,9 +130,7 @@ def _upsert_jobs(sql: Sql) -> str:
         SELECT new_name, new_kind, new_queue, new_timeout_s, new_policy, {sql.clock}, {sql.clock}
           FROM {batch}
          WHERE TRUE
-            ON CONFLICT (name) DO UPDATE
-           SET kind = excluded.kind, queue = excluded.queue, timeout_s = excluded.timeout_s,
-               policy = excluded.policy, last_seen_at = excluded.last_seen_at
+        {sql.dialect.or_update(["name"], ["kind", "queue", "timeout_s", "policy", "last_seen_at"])}
     """
 
 
@@ -144,17 +142,23 @@ def _select_jobs(sql: Sql) -> str:
 
 
 def _upsert_worker(sql: Sql) -> str:
+    changing = [
+        "host",
+        "version",
+        "queues",
+        "jobs",
+        "slots",
+        "busy",
+        "last_seen_at",
+        "newest_wakeups",
+    ]
     return f"""
         INSERT INTO {sql.workers} (
             name, host, version, queues, jobs, slots, busy, started_at, last_seen_at, newest_wakeups
         )
         VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
                 :newest)
-            ON CONFLICT (name) DO UPDATE
-           SET host = excluded.host, version = excluded.version, jobs = excluded.jobs,
-               queues = excluded.queues, slots = excluded.slots,
-               busy = excluded.busy, last_seen_at = excluded.last_seen_at,
-               newest_wakeups = excluded.newest_wakeups
+        {sql.dialect.or_update(["name"], changing)}
     """
 
 

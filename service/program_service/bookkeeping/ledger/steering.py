@@ -1,7 +1,7 @@
 """Steer: cancel and resume, on behalf of people (protocol rule R14)."""
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.ledger.reading import Program, find
 
@@ -47,14 +47,15 @@ async def resume(
     return await find(books, run_id)
 
 
-def _cancel(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs}
-           SET errored_at = {sql.clock}, cancelled_at = {sql.clock}, awaiting = NULL,
-               updated_at = {sql.clock}, version = version + 1
-         WHERE run_id = :run_id AND {sql.is_open}
-        RETURNING id
-    """
+def _cancel(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"""
+            errored_at = {sql.clock}, cancelled_at = {sql.clock}, awaiting = NULL,
+            updated_at = {sql.clock}, version = version + 1
+        """,
+        where=f"run_id = :run_id AND {sql.is_open}",
+        returning="id",
+    )
 
 
 def _resume(sql: Sql) -> str:

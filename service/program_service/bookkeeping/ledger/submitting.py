@@ -1,12 +1,12 @@
 """Submit: write programs down, each exactly once."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import IdempotencyMismatch
 from program_service.bookkeeping.ledger.reading import Program
 from program_service.bookkeeping.lifecycle import Json, Status
@@ -121,21 +121,26 @@ async def _claim_keys(
     # sorted: two processes that claim the same keys in different orders would deadlock
     keys = sorted(
         (
-            {**asdict(program.idempotency), "run_id": program.run_id}
+            {
+                "of_owner": program.idempotency.owner,
+                "of_key": program.idempotency.key,
+                "new_hash": program.idempotency.request_hash,
+                "new_run_id": program.run_id,
+            }
             for program in programs
             if program.idempotency
         ),
-        key=lambda key: (key["owner"], key["key"]),
+        key=lambda key: (key["of_owner"], key["of_key"]),
     )
     await books.run(_insert_keys, batch=keys)
     holders = {(row.owner, row.key): row for row in await books.fetch(_select_keys, batch=keys)}
     answers: dict[str, Replayed | Mismatched] = {}
     for key in keys:
-        holder = holders[key["owner"], key["key"]]
-        if holder.request_hash != key["request_hash"]:
-            answers[key["run_id"]] = Mismatched(IdempotencyMismatch())
-        elif holder.run_id != key["run_id"]:
-            answers[key["run_id"]] = Replayed(holder.run_id)
+        holder = holders[key["of_owner"], key["of_key"]]
+        if holder.request_hash != key["new_hash"]:
+            answers[key["new_run_id"]] = Mismatched(IdempotencyMismatch())
+        elif holder.run_id != key["new_run_id"]:
+            answers[key["new_run_id"]] = Replayed(holder.run_id)
     return answers
 
 
@@ -160,7 +165,7 @@ def _as_row(program: NewProgram) -> dict[str, Any]:
         "new_labels": program.labels,
         "new_job": program.jobs[0],
         "new_queue": program.queue,
-        "start_at": program.start_at.isoformat() if program.start_at else None,
+        "start_at": program.start_at.astimezone(UTC).isoformat() if program.start_at else None,
         "new_submitted_by": program.submitted_by,
         "new_parent": program.parent_run_id,
         "new_traceparent": program.traceparent,
@@ -185,22 +190,22 @@ def _submitted(row: Any, start_at: datetime | None) -> Submitted:
 ANSWERED = "id, run_id, queue, created_at, updated_at, due_at"
 
 
-def _insert_programs(sql: Sql) -> str:
+def _insert_programs(sql: Sql) -> str | Script:
     batch = sql.batch(
-        new_run_id="text",
+        new_run_id="varchar",
         new_jobs="json",
         new_program_data="json",
         new_job_data="json",
         new_labels="jsonb",
-        new_job="text",
-        new_queue="text",
-        start_at="text",
-        new_submitted_by="text",
-        new_parent="text",
-        new_traceparent="text",
+        new_job="varchar",
+        new_queue="varchar",
+        start_at="varchar",
+        new_submitted_by="varchar",
+        new_parent="varchar",
+        new_traceparent="varchar",
         new_notify="text",
     )
-    return f"""
+    insert = f"""
         INSERT INTO {sql.programs} (
             run_id, jobs, program_data, job_data, labels, job, queue, step, step_retry_count,
             lease_losses, resumes, version, created_at, updated_at, due_at,
@@ -212,32 +217,34 @@ def _insert_programs(sql: Sql) -> str:
                new_submitted_by, new_parent, new_traceparent, new_notify
           FROM {batch}
          WHERE TRUE
-            ON CONFLICT (run_id) DO NOTHING
-        RETURNING {ANSWERED}
+        {sql.dialect.or_ignore(sql.programs, ["run_id"])}
     """
+    return sql.dialect.insert(insert, returning=ANSWERED, read=_select_programs(sql))
 
 
 def _select_programs(sql: Sql) -> str:
     return f"""
         SELECT {ANSWERED}
-          FROM {sql.programs} JOIN {sql.batch(new_run_id="text")} ON run_id = new_run_id
+          FROM {sql.programs} JOIN {sql.batch(new_run_id="varchar")} ON run_id = new_run_id
     """
 
 
 def _insert_keys(sql: Sql) -> str:
-    batch = sql.batch(owner="text", key="text", request_hash="text", run_id="text")
+    batch = sql.batch(
+        of_owner="varchar", of_key="varchar", new_hash="varchar", new_run_id="varchar"
+    )
     return f"""
-        INSERT INTO {sql.idempotency} (owner, key, request_hash, run_id)
-        SELECT owner, key, request_hash, run_id FROM {batch}
+        INSERT INTO {sql.idempotency} (owner, "key", request_hash, run_id)
+        SELECT of_owner, of_key, new_hash, new_run_id FROM {batch}
          WHERE TRUE
-            ON CONFLICT (owner, key) DO NOTHING
+        {sql.dialect.or_ignore(sql.idempotency, ["owner", '"key"'])}
     """
 
 
 def _select_keys(sql: Sql) -> str:
     return f"""
-        SELECT held.owner, held.key, held.request_hash, held.run_id
+        SELECT held.owner, held."key", held.request_hash, held.run_id
           FROM {sql.idempotency} AS held
-          JOIN {sql.batch(owner="text", key="text")}
-            ON held.owner = batch.owner AND held.key = batch.key
+          JOIN {sql.batch(of_owner="varchar", of_key="varchar")}
+            ON held.owner = of_owner AND held."key" = of_key
     """

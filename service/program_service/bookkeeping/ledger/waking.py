@@ -2,13 +2,15 @@
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.database import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.tables import require_moment
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 RELAY_TIME_S = 1.0
 """The relay's head start: the sweeper takes only what has been due, unwoken, for longer."""
@@ -60,7 +62,7 @@ async def find_unanswered(
     rows = await books.fetch(
         _select_unanswered,
         queue=silence.queue,
-        since=silence.since.isoformat() if silence.since else None,
+        before=(silence.since or NEVER).isoformat(),
         silence_s=-silence.seconds,
         known=list(jobs),
         limit=limit,
@@ -123,7 +125,7 @@ def _select_unanswered(sql: Sql) -> str:
         SELECT {COLUMNS} FROM {sql.programs}
          WHERE {OPEN} AND queue = :queue AND due_at <= {sql.clock}
            AND woken_at <= {sql.later(":silence_s")}
-           AND (CAST(:since AS text) IS NULL OR woken_at < {sql.moment(":since")})
+           AND woken_at < {sql.moment(":before")}
            AND {sql.among("job", "known")}
          ORDER BY due_at LIMIT :limit
     """
@@ -136,20 +138,23 @@ def _select_unanswered_queues(sql: Sql) -> str:
     """
 
 
-def _mark_woken(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program SET woken_at = {sql.clock}
-          FROM {sql.batch(of_id="bigint", was_due_at="text")}
-         WHERE program.id = of_id AND {sql.moment("due_at")} = {sql.moment("was_due_at")}
-           AND {sql.is_open}
-    """
+def _mark_woken(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"woken_at = {sql.clock}",
+        batch=sql.batch(of_id="bigint", was_due_at="varchar"),
+        matching="program.id = of_id",
+        where=f"{sql.moment('due_at')} = {sql.moment('was_due_at')} AND {sql.is_open}",
+    )
 
 
-def _welcome_jobs(sql: Sql) -> str:
-    return f"""
-        UPDATE {sql.programs} AS program SET woken_at = NULL, queue = new_queue
-          FROM {sql.batch(of_job="text", new_queue="text", is_new="boolean")}
-         WHERE {OPEN} AND job = of_job AND lease IS NULL
-           AND (queue <> new_queue
-                OR is_new AND due_at <= {sql.clock} AND woken_at IS NOT NULL)
-    """
+def _welcome_jobs(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        "woken_at = NULL, queue = new_queue",
+        batch=sql.batch(of_job="varchar", new_queue="varchar", is_new="boolean"),
+        matching="job = of_job",
+        where=f"""
+            {OPEN} AND lease IS NULL
+            AND (queue <> new_queue
+                 OR is_new AND due_at <= {sql.clock} AND woken_at IS NOT NULL)
+        """,
+    )

@@ -15,7 +15,12 @@ from alembic.script import ScriptDirectory
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.tables import Tables
 
-LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext(:key))")
+LOCKS = {
+    "postgresql": sa.text("SELECT pg_advisory_xact_lock(hashtext(:key))"),
+    # DDL commits in MariaDB, so it is the session's, which must give it back
+    "mysql": sa.text("SELECT GET_LOCK(SHA1(:key), 60)"),
+}
+UNLOCK = sa.text("DO RELEASE_LOCK(SHA1(:key))")
 
 
 async def migrate(database: Database) -> None:
@@ -43,9 +48,14 @@ def _config(tables: Tables, connection: sa.Connection) -> Config:
 
 
 def _upgrade(connection: sa.Connection, tables: Tables) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(LOCK, {"key": f"{tables.programs.name}:migrate"})
-    command.upgrade(_config(tables, connection), "head")
+    key, lock = f"{tables.programs.name}:migrate", LOCKS.get(connection.dialect.name)
+    if lock is not None:
+        connection.execute(lock, {"key": key})
+    try:
+        command.upgrade(_config(tables, connection), "head")
+    finally:
+        if connection.dialect.name == "mysql":
+            connection.execute(UNLOCK, {"key": key})
 
 
 def _is_current(connection: sa.Connection, tables: Tables) -> bool:

@@ -4,19 +4,23 @@ Revision ID: 0001
 Revises:
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
 from program_service.bookkeeping.migrations import tables
-from program_service.bookkeeping.tables import UtcDateTime
+from program_service.bookkeeping.tables import TextJson, UtcDateTime
 
 revision = "0001"
 down_revision = None
 
 NAME = sa.String(255)
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
 IDENTITY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-LABELS = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+JSON = sa.JSON().with_variant(TextJson(), "mysql")
+LABELS = JSON.with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
@@ -37,19 +41,27 @@ def downgrade() -> None:
         op.drop_table(f"{name}{suffix}")
 
 
+def _create_table(name: str, *columns: sa.Column[Any]) -> None:
+    """Create a table whose texts compare byte by byte, as those of the other databases do."""
+    bind = op.get_bind()
+    is_mariadb = getattr(bind.dialect, "is_mariadb", False)
+    collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+    op.create_table(name, *columns, mysql_charset="utf8mb4", mysql_collate=collation)
+
+
 def _create_programs(name: str) -> None:
-    op.create_table(
+    _create_table(
         name,
         sa.Column("id", IDENTITY, primary_key=True),
         sa.Column("run_id", NAME, nullable=False, unique=True),
-        sa.Column("jobs", sa.JSON, nullable=False),
-        sa.Column("program_data", sa.JSON, nullable=False),
-        sa.Column("job_data", sa.JSON, nullable=False),
+        sa.Column("jobs", JSON, nullable=False),
+        sa.Column("program_data", JSON, nullable=False),
+        sa.Column("job_data", JSON, nullable=False),
         sa.Column("step", sa.Integer, nullable=False, server_default="0"),
         sa.Column("step_retry_count", sa.Integer, nullable=False, server_default="0"),
         sa.Column("finished_at", UtcDateTime),
         sa.Column("errored_at", UtcDateTime),
-        sa.Column("error_message", sa.Text),
+        sa.Column("error_message", TEXT),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("updated_at", UtcDateTime, nullable=False),
         sa.Column("due_at", UtcDateTime),
@@ -66,7 +78,7 @@ def _create_programs(name: str) -> None:
         sa.Column("submitted_by", NAME),
         sa.Column("parent_run_id", NAME),
         sa.Column("traceparent", sa.String(64)),
-        sa.Column("notify", sa.Text),
+        sa.Column("notify", TEXT),
         sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     )
     if op.get_context().dialect.name == "postgresql":
@@ -78,6 +90,11 @@ def _create_programs(name: str) -> None:
 
 
 def _create_indexes(name: str) -> None:
+    if op.get_context().dialect.name == "mysql":
+        op.create_index(f"{name}_due", name, ["finished_at", "errored_at", "due_at"])
+        op.create_index(f"{name}_errored", name, ["errored_at"])
+        op.create_index(f"{name}_created", name, ["created_at"])
+        return
     is_open = sa.text("finished_at IS NULL AND errored_at IS NULL")
     op.create_index(f"{name}_due", name, ["due_at"], postgresql_where=is_open, sqlite_where=is_open)
     has_errored = sa.text("errored_at IS NOT NULL")
@@ -97,7 +114,7 @@ def _create_indexes(name: str) -> None:
 
 
 def _create_attempts(name: str) -> None:
-    op.create_table(
+    _create_table(
         f"{name}_attempts",
         sa.Column("run_id", NAME, primary_key=True),
         sa.Column("lease", sa.String(32), primary_key=True),
@@ -110,10 +127,10 @@ def _create_attempts(name: str) -> None:
         sa.Column("outcome", sa.String(32), nullable=False),
         sa.Column("error_type", NAME),
         sa.Column("error_code", NAME),
-        sa.Column("error_message", sa.Text),
-        sa.Column("traceback", sa.Text),
+        sa.Column("error_message", TEXT),
+        sa.Column("traceback", TEXT),
     )
-    op.create_table(
+    _create_table(
         f"{name}_idempotency",
         sa.Column("owner", NAME, primary_key=True),
         sa.Column("key", NAME, primary_key=True),
@@ -123,35 +140,37 @@ def _create_attempts(name: str) -> None:
 
 
 def _create_registry(name: str) -> None:
-    op.create_table(
+    _create_table(
         f"{name}_jobs",
         sa.Column("name", NAME, primary_key=True),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("queue", NAME, nullable=False),
-        sa.Column("timeout_s", sa.Float),
-        sa.Column("policy", sa.JSON, nullable=False),
+        sa.Column("timeout_s", sa.Double),
+        sa.Column("policy", JSON, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("last_seen_at", UtcDateTime, nullable=False),
     )
-    op.create_table(
+    _create_table(
         f"{name}_workers",
         sa.Column("name", NAME, primary_key=True),
         sa.Column("host", NAME, nullable=False),
         sa.Column("version", sa.String(32), nullable=False),
-        sa.Column("queues", sa.JSON, nullable=False),
-        sa.Column("jobs", sa.JSON, nullable=False),
+        sa.Column("queues", JSON, nullable=False),
+        sa.Column("jobs", JSON, nullable=False),
         sa.Column("slots", sa.Integer, nullable=False),
         sa.Column("busy", sa.Integer, nullable=False),
         sa.Column("started_at", UtcDateTime, nullable=False),
         sa.Column("last_seen_at", UtcDateTime, nullable=False),
-        sa.Column("newest_wakeups", sa.JSON, nullable=False),
+        sa.Column("newest_wakeups", JSON, nullable=False),
     )
 
 
 def _create_view(name: str) -> None:
     """Show people with psql or sqlite3 the status, which is not stored."""
-    is_sqlite = op.get_context().dialect.name == "sqlite"
-    clock = "strftime('%Y-%m-%d %H:%M:%f', 'now')" if is_sqlite else "statement_timestamp()"
+    clock = {
+        "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+        "mysql": "UTC_TIMESTAMP(6)",
+    }.get(op.get_context().dialect.name, "statement_timestamp()")
     op.execute(f"""
         CREATE VIEW {name}_status AS
         SELECT {name}.*, CASE
