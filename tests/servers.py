@@ -39,6 +39,9 @@ on_mariadb = pytest.mark.parametrize("place", ["mariadb"], indirect=True)
 not_on_mariadb = pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
 """For tests of the contract that MariaDB cannot keep; say why there."""
 
+on_servers = pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
+"""For tests of what databases do that have many writers at once."""
+
 on_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 """For tests of what only SQLite does."""
 

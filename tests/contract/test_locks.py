@@ -14,16 +14,21 @@ from program_service.bookkeeping.ledger.claiming import Missed, claim
 from program_service.bookkeeping.ledger.job_data import edit_job_data
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Claimed, Done
-from servers import Connect, on_postgresql
+from servers import Connect, on_servers
 
 R = TypeVar("R")
 
 Change = Callable[[Books], Awaitable[Any]]
 
-WAITING = sa.text("""
-    SELECT count(*) FROM pg_stat_activity
-     WHERE datname = current_database() AND wait_event_type = 'Lock'
-""")
+WAITING = {
+    "postgresql": sa.text("""
+        SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """),
+    "mysql": sa.text("""
+        SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'
+    """),
+}
 
 
 async def _meanwhile(connect: Connect, change: Change, waiter: Callable[[], Awaitable[R]]) -> R:
@@ -32,7 +37,7 @@ async def _meanwhile(connect: Connect, change: Change, waiter: Callable[[], Awai
 
     async def somebody_waits() -> bool:
         async with observer.engine.connect() as connection:
-            return bool(await connection.scalar(WAITING))
+            return bool(await connection.scalar(WAITING[connection.dialect.name]))
 
     async def change_slowly(books: Books) -> asyncio.Future[R]:
         await change(books)
@@ -65,7 +70,7 @@ async def _submit(database: Database, *, is_lapsed: bool) -> None:
 before_and_after_a_lapse = pytest.mark.parametrize("is_lapsed", [False, True])
 
 
-@on_postgresql
+@on_servers
 @before_and_after_a_lapse
 async def test_claim_waits_for_an_edit_and_gets_the_program(
     connect: Connect, *, is_lapsed: bool
@@ -78,7 +83,7 @@ async def test_claim_waits_for_an_edit_and_gets_the_program(
     assert program.job_data == {"reserve": {"edited": True}}
 
 
-@on_postgresql
+@on_servers
 @before_and_after_a_lapse
 @pytest.mark.parametrize("change", [_cancel, _claim])
 async def test_claim_waits_for_what_ends_or_takes_the_program_and_goes_without(
@@ -93,7 +98,7 @@ async def test_claim_waits_for_what_ends_or_takes_the_program_and_goes_without(
     assert row["errored_at"] is not None or row["claimed_by"] == "worker-2"
 
 
-@on_postgresql
+@on_servers
 async def test_outcome_waits_for_an_edit_and_is_merged_into_it(connect: Connect) -> None:
     """Rule R10."""
     database = connect()
@@ -105,7 +110,7 @@ async def test_outcome_waits_for_an_edit_and_is_merged_into_it(connect: Connect)
     assert (await row_of(database, "run-1"))["job_data"] == answer.job_data
 
 
-@on_postgresql
+@on_servers
 @pytest.mark.parametrize("outcome", [Done(), Done({"reserved": 1})])
 async def test_outcome_that_waited_for_a_cancel_is_refused(connect: Connect, outcome: Done) -> None:
     """Rule R2, rule R14, invariant 6."""

@@ -201,7 +201,8 @@ class MySQL:
     advisory_unlock = "SELECT RELEASE_LOCK(SHA1(:key))"
 
     _TYPES = {  # noqa: RUF012 - a constant
-        "varchar": "VARCHAR(255)",
+        # JSON_TABLE cuts in silence: one character more than a column holds, and strict mode refuses
+        "varchar": "VARCHAR(256)",
         "text": "LONGTEXT",
         "json": "LONGTEXT",
         "jsonb": "LONGTEXT",
@@ -238,7 +239,7 @@ class MySQL:
 
     def among(self, column: str, parameter: str) -> str:
         """Compare with what JSON_TABLE unfolds."""
-        words = f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS(word VARCHAR(255) PATH '$')) AS words"
+        words = f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS(word VARCHAR(256) PATH '$')) AS words"
         return f"{column} IN (SELECT word FROM {words})"
 
     def update(self, wanted: Update) -> str | Script:

@@ -1,0 +1,197 @@
+"""MariaDB: what it does in its own way, and must come out the same (rule R15)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from builders import JOBS, a_program, row_of, submitted, submitted_all
+from private_postgres import free_port
+from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.dialects import Script
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.ledger import waking
+from program_service.bookkeeping.ledger.reading import find
+from program_service.bookkeeping.ledger.steering import cancel
+from program_service.bookkeeping.ledger.submitting import submit
+from servers import Connect, on_mariadb
+
+FINISHED_ROWS = 20_000
+
+
+@on_mariadb
+async def test_transactions_are_read_committed_in_utc_and_strict(database: Database) -> None:
+    """Rule R15."""
+    async with database.engine.connect() as connection:
+        for variable, value in (
+            ("tx_isolation", "READ-COMMITTED"),
+            ("time_zone", "+00:00"),
+            ("idle_transaction_timeout", 60),
+            ("max_statement_time", 30),
+        ):
+            assert await connection.scalar(sa.text(f"SELECT @@{variable}")) == value
+        assert "STRICT_TRANS_TABLES" in await connection.scalar(sa.text("SELECT @@sql_mode"))
+
+
+@on_mariadb
+async def test_names_are_compared_byte_by_byte(database: Database) -> None:
+    """MariaDB's usual collations take `mail`, `Mail` and `mail ` for one name."""
+    for run_id in ("mail", "Mail", "mail ", "máil"):
+        await submitted(database, run_id)
+    for run_id in ("mail", "Mail", "mail ", "máil"):
+        assert (await database.read(find, run_id)).run_id == run_id
+
+
+@on_mariadb
+async def test_deadlock_is_tried_again_whole(connect: Connect) -> None:
+    """Rules R4 and R15."""
+    database = connect()
+    await submitted_all(database, [a_program("a"), a_program("b")])
+    both_hold_one = asyncio.Barrier(2)
+    tries = {"ab": 0, "ba": 0}
+
+    async def count_up(books: Books, order: str) -> None:
+        tries[order] += 1
+        programs = books.tables.programs
+        for run_id in order:
+            update = programs.update().where(programs.c.run_id == run_id)
+            retries = programs.c.step_retry_count + 1
+            await books.connection.execute(update.values(step_retry_count=retries))
+            if tries[order] == 1 and run_id == order[0]:
+                await both_hold_one.wait()
+
+    await asyncio.gather(*(database.transact(count_up, order) for order in tries))
+    assert sorted(tries.values()) == [1, 2]
+    for run_id in "ab":
+        assert (await row_of(database, run_id))["step_retry_count"] == 2
+
+
+async def _tries(database: Database, number: int) -> int:
+    """Return how often work is begun whose first try fails with this error of the server."""
+    begun = 0
+    signal = f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'oh'"
+
+    async def fail_first(books: Books) -> int:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            await books.connection.exec_driver_sql(f"BEGIN NOT ATOMIC {signal}; END")
+        return begun
+
+    try:
+        return await database.transact(fail_first)
+    except BatchRefused:
+        return begun
+
+
+@on_mariadb
+@pytest.mark.parametrize(
+    "number",
+    [
+        1021,  # disk full
+        1037,  # out of memory
+        1040,  # too many connections
+        1053,  # shutting down
+        1146,  # no such table: nobody has migrated yet
+        1205,  # a lock was not to be had in time
+        1213,  # deadlock
+        1290,  # read only: the primary has become a replica
+        1317,  # interrupted
+        1927,  # the connection was killed
+        1969,  # the statement took too long
+    ],
+)
+async def test_server_in_trouble_is_asked_again(database: Database, number: int) -> None:
+    """Rule R4, invariant 12."""
+    assert await _tries(database, number) == 2
+
+
+@on_mariadb
+@pytest.mark.parametrize("number", [1048, 1062, 1064, 1264, 1366, 1406, 4025])
+async def test_what_the_server_refuses_is_not_asked_again(database: Database, number: int) -> None:
+    """Invariant 12: such a batch is split."""
+    assert await _tries(database, number) == 1
+
+
+@on_mariadb
+async def test_text_that_is_too_long_is_refused_and_not_cut(database: Database) -> None:
+    """Invariant 12."""
+    with pytest.raises(BatchRefused):
+        await submitted(database, "run-1", submitted_by="x" * 256)
+
+
+@on_mariadb
+async def test_connection_that_the_server_cut_is_replaced(connect: Connect) -> None:
+    """Rule R4: also in the middle of a transaction."""
+    database, administrator = connect(), connect()
+    await submitted(database, "run-1")
+    begun = 0
+
+    async def cut_first(books: Books) -> None:
+        nonlocal begun
+        begun += 1
+        await cancel(books, "run-1")
+        if begun == 1:
+            number = await books.connection.scalar(sa.text("SELECT CONNECTION_ID()"))
+            async with administrator.engine.begin() as connection:
+                await connection.exec_driver_sql(f"KILL {number}")
+            await books.run(lambda sql: f"UPDATE {sql.programs} SET step = 9")
+
+    await database.transact(cut_first)
+    assert begun == 2
+    assert (await row_of(database, "run-1"))["step"] == 0
+
+
+async def test_server_that_is_not_there_is_unavailable() -> None:
+    database = Database.connect(f"mysql://root@127.0.0.1:{free_port()}/nothing")
+    with pytest.raises(DatabaseUnavailable):
+        await database.transact_within(0.2, submit, [a_program()])
+    with pytest.raises(DatabaseUnavailable):
+        await database.read(find, "run-1")
+    await database.close()
+
+
+@on_mariadb
+async def test_one_holder_of_an_advisory_lock_at_a_time(connect: Connect) -> None:
+    """Rule R5: one sweeper."""
+    first, second = connect(), connect()
+    async with (
+        first.alone("sweep") as is_first,
+        second.alone("sweep") as is_second,
+        second.alone("other") as is_other,
+    ):
+        assert (is_first, is_second, is_other) == (True, False, True)
+    async with second.alone("sweep") as is_second:
+        assert is_second
+
+
+@on_mariadb
+async def test_sweep_and_claim_read_indexes_however_much_has_finished(database: Database) -> None:
+    await submitted(database, "due", program_data={"n": 1})
+    name = database.tables.programs.name
+    columns = "jobs, program_data, job_data, job, queue, labels, created_at, updated_at, due_at"
+    fill = f"""
+        INSERT INTO {name} (run_id, finished_at, {columns})
+        SELECT CONCAT('old-', seq), created_at, {columns}
+          FROM {name}, seq_1_to_{FINISHED_ROWS} WHERE run_id = 'due'
+    """
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql(fill)
+        await connection.exec_driver_sql(f"ANALYZE TABLE {name}")
+    due = waking._select_due(database.sql)
+    known = database.sql.dialect.pack(list(JOBS))
+    plan = await _plan(database, due, known=known, head_start_s=-1.0, limit=10)
+    assert plan[name] == f"{name}_due"
+    mark = waking._mark_woken(database.sql)
+    assert isinstance(mark, Script)
+    assert mark.lock is not None
+    batch = database.sql.dialect.pack([{"of_id": 1, "was_due_at": "2026-05-04T12:00:00+00:00"}])
+    assert (await _plan(database, mark.lock, batch=batch))["program"] == "PRIMARY"
+
+
+async def _plan(database: Database, text: object, **parameters: Any) -> dict[str, str]:
+    """Return {table of the query: the index that it is read by}."""
+    async with database.engine.connect() as connection:
+        rows = (await connection.execute(sa.text(f"EXPLAIN {text}"), parameters)).all()
+    return {row.table: row.key for row in rows}
