@@ -201,7 +201,7 @@ class MySQL:
     advisory_unlock = "SELECT RELEASE_LOCK(SHA1(:key))"
 
     _TYPES = {  # noqa: RUF012 - a constant
-        # JSON_TABLE cuts in silence: one character more than a column holds, and strict mode refuses
+        # JSON_TABLE cuts in silence: one character more than columns hold, and strict mode refuses
         "varchar": "VARCHAR(256)",
         "text": "LONGTEXT",
         "json": "LONGTEXT",
