@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from program_executor.client import Client as Client
     from program_executor.exchange import ProblemError as ProblemError
     from program_service.bookkeeping.retry import Retry as Retry
+    from program_workers.classes import Message as Message
     from program_workers.context import JobContext as JobContext
+    from program_workers.context import JobData as JobData
     from program_workers.context import ThreadJobContext as ThreadJobContext
+    from program_workers.context import ThreadJobData as ThreadJobData
     from program_workers.errors import IgnorableError as IgnorableError
     from program_workers.errors import JobError as JobError
     from program_workers.errors import RetryableError as RetryableError
     from program_workers.library import Job as Job
     from program_workers.library import JobLibrary as JobLibrary
     from program_workers.library import job as job
+    from program_workers.library import job_of as job_of
     from program_workers.library import on_error as on_error
     from program_workers.library import on_finish as on_finish
     from program_workers.library import on_retry as on_retry
@@ -36,14 +40,18 @@ _HOMES = {
     "Client": "program_executor.client",
     "ProblemError": "program_executor.exchange",
     "Retry": "program_service.bookkeeping.retry",
+    "Message": "program_workers.classes",
     "JobContext": "program_workers.context",
+    "JobData": "program_workers.context",
     "ThreadJobContext": "program_workers.context",
+    "ThreadJobData": "program_workers.context",
     "IgnorableError": "program_workers.errors",
     "JobError": "program_workers.errors",
     "RetryableError": "program_workers.errors",
     "Job": "program_workers.library",
     "JobLibrary": "program_workers.library",
     "job": "program_workers.library",
+    "job_of": "program_workers.library",
     "on_error": "program_workers.library",
     "on_finish": "program_workers.library",
     "on_retry": "program_workers.library",

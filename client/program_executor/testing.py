@@ -84,33 +84,38 @@ class ProgramRunner:
         self._url = f"sqlite:///{folder / 'programs.db'}"
         self.clock = FakeClock()
 
-    def run(self, jobs: "Sequence[Job]", **options: Any) -> Run:
+    def run(self, jobs: "Sequence[Job | type[Any]]", **options: Any) -> Run:
         """Run a program of these jobs to its end; options are those of `ProgramRunner.arun`."""
         return asyncio.run(self.arun(jobs, **options))
 
     async def arun(
         self,
-        jobs: "Sequence[Job]",
+        jobs: "Sequence[Job | type[Any]]",
         *,
         program_data: dict[str, Any] | None = None,
         job_data: dict[str, dict[str, Any]] | None = None,
-        others: "Sequence[Job]" = (),
+        others: "Sequence[Job | type[Any]]" = (),
     ) -> Run:
         """Run a program of these jobs to its end, within an async test.
 
-        `others` are jobs that may be in programs which these jobs start.
+        `others` are jobs that may be in programs which these jobs start. Classes are jobs, too.
 
         Raises:
-            LibraryError: two jobs have one name.
+            LibraryError: two jobs have one name, or a class cannot be a job.
         """
         from program_service.bookkeeping.database import Database  # noqa: PLC0415 - a light plugin
         from program_service.bookkeeping.migrations import migrate  # noqa: PLC0415
+        from program_workers.library import job_of  # noqa: PLC0415
 
         database = Database.connect(self._url, clock=self.clock)
         try:
             await migrate(database)
             return await self._run(
-                database, jobs, others, program_data=program_data or {}, job_data=job_data or {}
+                database,
+                [job_of(each) for each in jobs],
+                [job_of(each) for each in others],
+                program_data=program_data or {},
+                job_data=job_data or {},
             )
         finally:
             await database.close()

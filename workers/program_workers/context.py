@@ -5,6 +5,7 @@ whose calls block its thread. Both speak with the same `StepDesk`.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -229,6 +230,7 @@ class ThreadJobContext(_View):
         """Bring calls of the thread to the worker's event loop."""
         super().__init__(step)
         self._loop = loop
+        self._loop_thread = threading.get_ident()
 
     @property
     def job_data(self) -> ThreadJobData:
@@ -240,6 +242,10 @@ class ThreadJobContext(_View):
         return self._wait(self._step.start(ChildProgram(jobs, **options)))
 
     def _wait(self, call: Coroutine[Any, Any, R]) -> R:
+        if threading.get_ident() == self._loop_thread:  # it would wait for itself
+            call.close()
+            message = f"job {self.job!r} is plain, but async inside: make all of it async"
+            raise RuntimeError(message)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 

@@ -12,6 +12,9 @@ BaseException
 """
 
 from datetime import timedelta
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class JobError(Exception):
@@ -39,11 +42,23 @@ class RetryableError(JobError):
         super().__init__(message, code=code)
         self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
 
+    @staticmethod
+    def decorate(error: E) -> E:
+        """Mark any exception as retryable, and return it to be raised."""
+        object.__setattr__(error, "retryable", True)  # also of a frozen dataclass
+        return error
+
 
 class IgnorableError(JobError):
     """The program cannot go on, and nobody needs to be called for it."""
 
     ignorable = True
+
+    @staticmethod
+    def decorate(error: E) -> E:
+        """Mark any exception as ignorable, and return it to be raised."""
+        object.__setattr__(error, "ignorable", True)  # also of a frozen dataclass
+        return error
 
 
 class LibraryError(Exception):

@@ -7,7 +7,6 @@ has ended, and nothing that it returns then is recorded (invariant 13).
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -26,6 +25,7 @@ from program_service.bookkeeping.lifecycle import (
 )
 from program_service.bookkeeping.storable import NotStorable, storable_object
 from program_service.telemetry import Event
+from program_workers.classes import InThread
 from program_workers.context import JobContext, Step, ThreadJobContext
 from program_workers.errors import CheckpointReached, LeaseLost
 from program_workers.judgement import is_for_the_worker, judge
@@ -56,11 +56,15 @@ class InProcessJobs:
             return _stopping_outcome(error) or (_stopped(job, step) if is_stopped else judge(error))
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 
-    def _call(self, job: Job, step: Step) -> Awaitable[Any]:
+    async def _call(self, job: Job, step: Step) -> Any:
         if job.is_async:
-            call: Awaitable[Any] = job.function(JobContext(step))
-            return call
-        return self._in_thread(job, step)
+            result = await job.function(JobContext(step))
+        else:
+            result = await self._in_thread(job, step)
+        if isinstance(result, InThread):
+            onward = job.named(job.name, function=result.function)
+            return await self._in_thread(onward, step)
+        return result
 
     async def _in_thread(self, job: Job, step: Step) -> Any:
         loop = asyncio.get_running_loop()

@@ -4,12 +4,13 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import ModuleType
 from typing import Any, Self, TypeAlias, overload
 
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.retry import Retry
+from program_workers.classes import flaw_of, form_of, job_classes, terms_of
 from program_workers.errors import LibraryError
 
 Function: TypeAlias = Callable[..., Any]
@@ -35,8 +36,14 @@ class Job:
         """Refuse what cannot be meant.
 
         Raises:
-            LibraryError: a name or a time is out of its range.
+            LibraryError: a name or a time is out of its range, or the function is a class.
         """
+        if isinstance(self.function, type):
+            msg = (
+                f"{self.place} is a class: with a name, create and execute it is found as it is,"
+                f" and job_of({self.function.__name__}) returns its job"
+            )
+            raise LibraryError(msg)
         for what, name in (("job", self.name), ("queue", self.queue)):
             if not name or len(name) > MAX_NAME or not name.isprintable():
                 msg = f"the {what} name {name!r} must be 1 to {MAX_NAME} printable characters"
@@ -65,6 +72,10 @@ class Job:
     def named(self, name: str, **changes: Any) -> Self:
         """Return the same job under another name, and other terms."""
         return replace(self, name=name, **changes)
+
+    def is_same(self, other: "Job") -> bool:
+        """Tell whether both are one function, or one class, under the same name and terms."""
+        return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(self))
 
 
 @overload
@@ -106,6 +117,24 @@ def job(
     return decorate
 
 
+def job_of(given: Job | type[Any]) -> Job:
+    """Return the job that a class describes: `job_of(SendMail).named("another name")`.
+
+    The class has a text `name`, `create(program_data)` and `execute(message, job_data)`, both async
+    or plain; and, if it likes, `timeout_s`, `retry` and `queue`. A job is returned as it is.
+
+    Raises:
+        LibraryError: the class cannot be a job.
+    """
+    if isinstance(given, Job):
+        return given
+    flaw = flaw_of(given)
+    if flaw:
+        msg = f"{given.__module__}:{given.__qualname__} cannot be a job: {flaw}"
+        raise LibraryError(msg)
+    return Job(given.name, form_of(given), **terms_of(given))
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """A function that a worker calls when a step is retried, or a program errors or finishes."""
@@ -132,11 +161,11 @@ def on_finish(function: Function) -> Hook:
 class JobLibrary(Mapping[str, Job]):
     """The jobs of a worker by name, and its hooks."""
 
-    def __init__(self, jobs: Iterable[Job] = (), hooks: Iterable[Hook] = ()) -> None:
+    def __init__(self, jobs: Iterable[Job | type[Any]] = (), hooks: Iterable[Hook] = ()) -> None:
         """Take jobs.
 
         Raises:
-            LibraryError: two jobs have one name.
+            LibraryError: two jobs have one name, or a class cannot be a job.
         """
         self._jobs: dict[str, Job] = {}
         self.hooks: list[Hook] = list(hooks)
@@ -148,34 +177,38 @@ class JobLibrary(Mapping[str, Job]):
         """Import modules, every module of a package, and take the jobs and hooks in them.
 
         Raises:
-            LibraryError: a module cannot be imported, or two jobs have one name.
+            LibraryError: a module cannot be imported, two jobs have one name, or a class cannot be
+                the job that it is meant as.
         """
         library = cls()
-        for name in names:
-            for module in _modules(name):
-                library.add_module(module)
+        # all are imported first: only then is it known of which classes others derive
+        for module in [module for name in names for module in _modules(name)]:
+            library.add_module(module)
         return library
 
     def add_module(self, module: ModuleType) -> None:
-        """Take every job and hook that a module holds.
+        """Take every job and hook that a module holds, and the classes in it that are jobs.
 
         Raises:
-            LibraryError: two jobs have one name.
+            LibraryError: two jobs have one name, or a class cannot be the job it is meant as.
         """
         for value in vars(module).values():
             if isinstance(value, Job):
                 self.add(value)
             elif isinstance(value, Hook) and value not in self.hooks:
                 self.hooks.append(value)
+        for kind in job_classes(module):
+            self.add(kind)
 
-    def add(self, new: Job) -> None:
-        """Take a job; taking the same one again changes nothing.
+    def add(self, given: Job | type[Any]) -> None:
+        """Take a job, also as a class; taking the same one again changes nothing.
 
         Raises:
-            LibraryError: another job has its name.
+            LibraryError: another job has its name, or the class cannot be a job.
         """
+        new = job_of(given)
         old = self._jobs.setdefault(new.name, new)
-        if old is not new:
+        if not old.is_same(new):
             msg = (
                 f"two jobs are named {new.name!r}: {old.place} and {new.place};"
                 f' rename one, or register it as job.named("another name")'
