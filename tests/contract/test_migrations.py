@@ -5,12 +5,9 @@ import os
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from builders import claimed, submitted, try_claim
 from program_service.bookkeeping.database import Database
@@ -18,6 +15,7 @@ from program_service.bookkeeping.ledger.reading import Filter, find, list_progra
 from program_service.bookkeeping.lifecycle import Claimed, Status
 from program_service.bookkeeping.migrations import is_migrated, migrate
 from servers import Place, not_on_mariadb, on_postgresql
+from tables import differences, drop_all
 
 MIGRATE = """
 import asyncio, sys
@@ -38,16 +36,8 @@ async def fresh(place: Place) -> AsyncIterator[Database]:
     """Return a database whose tables have a name that nobody used before."""
     database = Database.connect(place.url, table_name=f"fresh_{uuid.uuid4().hex[:8]}")
     yield database
-    await _drop(database)
+    await drop_all(database)
     await database.close()
-
-
-async def _drop(database: Database) -> None:
-    name = database.tables.programs.name
-    async with database.engine.begin() as connection:
-        await connection.execute(sa.text(f"DROP VIEW IF EXISTS {name}_status"))
-        await connection.run_sync(database.tables.metadata.drop_all)
-        await connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}_version"))
 
 
 async def _names(database: Database) -> set[str]:
@@ -60,25 +50,6 @@ async def _names(database: Database) -> set[str]:
     prefix = database.tables.programs.name
     async with database.engine.connect() as connection:
         return {name for name in await connection.run_sync(inspect) if name.startswith(prefix)}
-
-
-def _differences(connection: sa.Connection, database: Database) -> list[Any]:
-    wanted = database.tables.metadata
-
-    def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-        if kind == "index" and connection.dialect.name == "mysql":
-            return False  # those of MariaDB stand in the migration alone
-        return kind != "table" or name in wanted.tables
-
-    options = {
-        "include_name": is_ours,
-        "compare_type": True,
-        "compare_server_default": True,
-        "version_table": database.tables.version_table,
-    }
-    context = MigrationContext.configure(connection, opts=options)
-    found = list(compare_metadata(context, wanted))
-    return [each for each in found if connection.dialect.name != "mysql" or each[0] != "add_index"]
 
 
 async def test_nothing_is_migrated_before_and_all_is_after(fresh: Database) -> None:
@@ -107,7 +78,7 @@ async def test_migrating_twice_changes_nothing(fresh: Database) -> None:
 async def test_migrated_tables_are_those_that_the_code_describes(fresh: Database) -> None:
     await migrate(fresh)
     async with fresh.engine.connect() as connection:
-        assert await connection.run_sync(_differences, fresh) == []
+        assert await connection.run_sync(differences, fresh) == []
 
 
 async def test_comparison_would_notice_a_difference(fresh: Database) -> None:
@@ -116,7 +87,7 @@ async def test_comparison_would_notice_a_difference(fresh: Database) -> None:
     async with fresh.engine.begin() as connection:
         await connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN extra INTEGER"))
         await connection.execute(sa.text(f"ALTER TABLE {name}_jobs DROP COLUMN timeout_s"))
-        found = await connection.run_sync(_differences, fresh)
+        found = await connection.run_sync(differences, fresh)
     assert sorted(difference[0] for difference in found) == ["add_column", "remove_column"]
 
 
@@ -125,7 +96,7 @@ async def test_comparison_would_notice_a_missing_index(fresh: Database) -> None:
     await migrate(fresh)
     async with fresh.engine.begin() as connection:
         await connection.execute(sa.text(f"DROP INDEX {fresh.tables.programs.name}_due"))
-        found = await connection.run_sync(_differences, fresh)
+        found = await connection.run_sync(differences, fresh)
     assert [difference[0] for difference in found] == ["add_index"]
 
 

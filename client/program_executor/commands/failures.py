@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from program_executor.exchange import ProblemError
 from program_executor.processes import UsageError
-from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.errors import DatabaseUnavailable, NotAdoptable
 from program_service.settings import PREFIX
 from program_workers.errors import LibraryError
 
@@ -13,7 +13,7 @@ from program_workers.errors import LibraryError
 def explain(error: Exception) -> str | None:  # noqa: PLR0911 - a table of errors
     """Say what the user can repair; None for a bug of ours."""
     match error:
-        case UsageError() | LibraryError() | FileNotFoundError():
+        case UsageError() | LibraryError() | NotAdoptable() | FileNotFoundError():
             return str(error)
         case ProblemError():
             hints = [item["hint"] for item in error.problem.get("errors", ()) if "hint" in item]

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+MAX_SHOWN = 20
+
 Jobs = Annotated[
     list[str] | None,
     typer.Argument(help="Modules with jobs, such as shop.jobs.", show_default=False),
@@ -19,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(work)
     app.command()(migrate)
+    app.command()(adopt)
 
 
 def dev(
@@ -92,6 +95,41 @@ def migrate() -> None:
 
     run(bring())
     typer.echo(f"The tables of {settings.table_name!r} are up to date.")
+
+
+def adopt(
+    *,
+    table: Annotated[str | None, typer.Option(help="The table; TABLE_NAME when not given.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Take over the table of the Node library, in place; stop its workers before."""
+    from program_executor.processes import connect_database, run
+    from program_service.bookkeeping.migrations.adoption import Plan, plan_adoption
+    from program_service.bookkeeping.migrations.adoption import adopt as take_over
+
+    settings = _settings(table_name=table)
+
+    async def look_or_adopt() -> Plan:
+        database = connect_database(settings)
+        try:
+            return await (plan_adoption if dry_run else take_over)(database)
+        finally:
+            await database.close()
+
+    plan: Plan = run(look_or_adopt())
+    typer.echo(f"Table {settings.table_name!r}, {plan.rows:,} rows:")
+    for change in plan.changes:
+        typer.echo(f"  {change}")
+    count = len(plan.unfinished)
+    typer.echo(f"{count:,} unfinished programs {'would' if dry_run else 'will'} go on:")
+    for program in plan.unfinished[:MAX_SHOWN]:
+        at = f"step {program.step} of {len(program.jobs)}, {program.jobs[program.step]}"
+        typer.echo(f"  {program.run_id}: {at}")
+    if count > MAX_SHOWN:
+        typer.echo(f"  … and {count - MAX_SHOWN:,} more")
+    typer.echo("Nothing was changed: this was a dry run." if dry_run else "The table is adopted.")
 
 
 def _settings(**given: Any) -> Any:

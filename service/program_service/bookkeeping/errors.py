@@ -6,6 +6,7 @@ BookkeepingError
 ├── NotResumable
 ├── StaleStep
 ├── IdempotencyMismatch
+├── NotAdoptable
 ├── DatabaseUnavailable
 └── BatchRefused
 """
@@ -37,6 +38,10 @@ class StaleStep(BookkeepingError):
 
 class IdempotencyMismatch(BookkeepingError):
     """This Idempotency-Key was used before with another body."""
+
+
+class NotAdoptable(BookkeepingError):
+    """The table is not one of the Node library that could be adopted."""
 
 
 class DatabaseUnavailable(BookkeepingError):

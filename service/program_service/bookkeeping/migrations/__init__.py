@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import NotAdoptable
 from program_service.bookkeeping.tables import Tables
 
 LOCKS = {
@@ -26,7 +27,7 @@ UNLOCK = sa.text("DO RELEASE_LOCK(SHA1(:key))")
 async def migrate(database: Database) -> None:
     """Bring the tables up to date; processes that start together do it one after the other."""
     async with database.engine.begin() as connection:
-        await connection.run_sync(_upgrade, database.tables)
+        await connection.run_sync(upgrade, database.tables)
 
 
 async def is_migrated(database: Database) -> bool:
@@ -40,6 +41,11 @@ def tables() -> Tables:
     return cast("Tables", context.config.attributes["tables"])
 
 
+def is_adopting() -> bool:
+    """Say whether the running migration is to adopt a table of the Node library."""
+    return bool(context.config.attributes["adopts"])
+
+
 def _config(tables: Tables, connection: sa.Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -47,15 +53,35 @@ def _config(tables: Tables, connection: sa.Connection) -> Config:
     return config
 
 
-def _upgrade(connection: sa.Connection, tables: Tables) -> None:
+def upgrade(connection: sa.Connection, tables: Tables, *, adopts: bool = False) -> None:
+    """Bring the tables up to date, in the caller's transaction.
+
+    Raises:
+        NotAdoptable: a table of the program table's name is there, and it is not ours.
+    """
+    if not adopts:
+        _refuse_strangers(connection, tables)
     key, lock = f"{tables.programs.name}:migrate", LOCKS.get(connection.dialect.name)
     if lock is not None:
         connection.execute(lock, {"key": key})
     try:
-        command.upgrade(_config(tables, connection), "head")
+        config = _config(tables, connection)
+        config.attributes["adopts"] = adopts
+        command.upgrade(config, "head")
     finally:
         if connection.dialect.name == "mysql":
             connection.execute(UNLOCK, {"key": key})
+
+
+def _refuse_strangers(connection: sa.Connection, tables: Tables) -> None:
+    inspector, name = sa.inspect(connection), tables.programs.name
+    if inspector.has_table(name) and not inspector.has_table(tables.version_table):
+        msg = (
+            f"There is a table {name!r} that is not Program Executor's. Set TABLE_NAME to another"
+            f" name; or, if it is the Node library's, stop its workers and adopt it:"
+            f" `program-executor adopt --table {name}`."
+        )
+        raise NotAdoptable(msg)
 
 
 def _is_current(connection: sa.Connection, tables: Tables) -> bool:

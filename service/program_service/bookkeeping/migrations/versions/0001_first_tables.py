@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql, postgresql
 
-from program_service.bookkeeping.migrations import tables
+from program_service.bookkeeping.migrations import is_adopting, tables
+from program_service.bookkeeping.migrations.alteration import alter_statements
 from program_service.bookkeeping.tables import TextJson, UtcDateTime
 
 revision = "0001"
@@ -49,9 +50,8 @@ def _create_table(name: str, *columns: sa.Column[Any]) -> None:
     op.create_table(name, *columns, mysql_charset="utf8mb4", mysql_collate=collation)
 
 
-def _create_programs(name: str) -> None:
-    _create_table(
-        name,
+def _program_columns() -> list[sa.Column[Any]]:
+    return [
         sa.Column("id", IDENTITY, primary_key=True),
         sa.Column("run_id", NAME, nullable=False, unique=True),
         sa.Column("jobs", JSON, nullable=False),
@@ -80,7 +80,15 @@ def _create_programs(name: str) -> None:
         sa.Column("traceparent", sa.String(64)),
         sa.Column("notify", TEXT),
         sa.Column("version", sa.Integer, nullable=False, server_default="1"),
-    )
+    ]
+
+
+def _create_programs(name: str) -> None:
+    if is_adopting():
+        for statement in alter_statements(op.get_bind(), name, _program_columns()):
+            op.execute(statement)
+    else:
+        _create_table(name, *_program_columns())
     if op.get_context().dialect.name == "postgresql":
         # rows change several times in their life: room on the page, and an early vacuum
         op.execute(
