@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///program-executor-data/programs.db"),
-        description="The bookkeeping database: `postgresql://…` or `sqlite:///path`.",
+        description="The bookkeeping database: `postgresql://…`, `mysql://…` or `sqlite:///path`.",
     )
     amqp_url: SecretStr | None = Field(
         None,

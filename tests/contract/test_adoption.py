@@ -71,8 +71,10 @@ async def test_ended_programs_stay_as_they_are(theirs: Database) -> None:
     errored = await theirs.read(find, "1762171200000222")
     assert (errored.status, errored.error_message) == (Status.ERRORED, "x" * 255)
     assert errored.job == "charge"
-    for run_id in ("1762171200000111", "1762171200000222"):
-        assert (await row_of(theirs, run_id))["due_at"] is None
+    assert (await row_of(theirs, finished.run_id))["due_at"] is None
+    # kept, as in rows of ours: errored_at is all that stops it
+    assert (await row_of(theirs, errored.run_id))["due_at"] is not None
+    for run_id in (finished.run_id, errored.run_id):
         assert await run_to_its_end(theirs, run_id) == []
 
 

@@ -1,6 +1,7 @@
 """MariaDB: what it does in its own way, and must come out the same (rule R15)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from private_postgres import free_port
 from program_service.bookkeeping.database import Books, Database
 from program_service.bookkeeping.dialects import Script
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger import waking
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.ledger.steering import cancel
-from program_service.bookkeeping.ledger.submitting import submit
+from program_service.bookkeeping.ledger.submitting import NewProgram, SubmitResult, submit
 from servers import Connect, on_mariadb
 
 FINISHED_ROWS = 20_000
@@ -119,6 +121,33 @@ async def test_text_that_is_too_long_is_refused_and_not_cut(database: Database) 
     """Invariant 12."""
     with pytest.raises(BatchRefused):
         await submitted(database, "run-1", submitted_by="x" * 256)
+
+
+@on_mariadb
+async def test_batch_that_is_too_long_for_a_packet_is_split(database: Database) -> None:
+    """Invariant 12: the server would hang up in the middle, which looks as if it were away."""
+    async with database.engine.connect() as connection:
+        limit = await connection.scalar(sa.text("SELECT @@max_allowed_packet"))
+    long = {"long": '"' * (limit // 5)}  # escaped as JSON in JSON, and once more as SQL
+    with pytest.raises(BatchRefused, match="max_allowed_packet"):
+        await submitted(database, "run-1", program_data={"long": '"' * limit})
+
+    async def write(programs: Sequence[NewProgram]) -> list[SubmitResult]:
+        return await database.transact(submit, programs)
+
+    commits = GroupCommit(write)
+    committing = asyncio.create_task(commits.run())
+    names = [f"run-{number}" for number in range(5)]
+    try:
+        await asyncio.gather(
+            *(commits.add(a_program(name, program_data={"n": name})) for name in names[:3]),
+            *(commits.add(a_program(name, program_data={"n": name} | long)) for name in names[3:]),
+            return_exceptions=True,
+        )
+    finally:
+        committing.cancel()
+    for name in names[:3]:
+        assert (await database.read(find, name)).program_data == {"n": name}
 
 
 @on_mariadb

@@ -6,13 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from program_executor import AsyncClient, Job
 from program_executor.testing import ProgramRunner
 from program_service.api.problems import CODES
+from program_service.bookkeeping.tables import Tables
+from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Event, Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +29,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 CLAIM = re.compile(r"# (\S+/\S+\.py)\n")
+SETTING = re.compile(r"`([A-Z][A-Z_]{3,})`")
 PROBLEM = re.compile(r"Problem\(\s*\d+,\s*\"(\w+)\"")
 
 
@@ -70,6 +75,15 @@ def links() -> list[tuple[Path, str]]:
     ]
 
 
+def names_of(page: str) -> dict[str, Any]:
+    """Run the code of a page, all of it in one module, and return its names."""
+    names: dict[str, Any] = {"__name__": "snippet"}
+    for snippet in snippets():
+        if snippet.page.name == page:
+            exec(compile(snippet.code, str(snippet), "exec"), names)
+    return names
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to a page's headings."""
     headings = HEADING.findall(FENCE.sub("", page.read_text()))
@@ -104,6 +118,86 @@ def test_program_of_the_readme_finishes(program_runner: ProgramRunner) -> None:
     run = program_runner.run([names["charge"], names["mail"]], program_data={"customer": 42})
     assert run.status == "finished"
     assert run.job_data == {"charge": {"receipt": "r-42"}, "mail": {"text": "Thank you! r-42"}}
+
+
+def test_class_of_the_node_page_goes_on_from_its_page(program_runner: ProgramRunner) -> None:
+    names = names_of("moving-from-node.md")
+    pages: list[int] = []
+
+    async def read_page(_shop: str, page: int) -> list[str]:
+        pages.append(page)
+        if pages == [0, 1]:
+            raise ConnectionError
+        return ["Ada"] if page < 3 else []
+
+    names["read_page"] = read_page
+    run = program_runner.run([names["ImportCustomers"]], program_data={"shop": "eu"})
+    assert [attempt.outcome for attempt in run.attempts] == ["retry", "done"]
+    assert pages == [0, 1, 1, 2, 3]
+    assert run.job_data == {"import_customers": {"page": 3}}
+
+
+def test_order_of_the_celery_page_is_mailed_when_the_mailbox_has_room(
+    program_runner: ProgramRunner,
+) -> None:
+    names = names_of("moving-from-celery.md")
+    sent: list[str] = []
+
+    async def send(address: str, text: str) -> None:
+        sent.append(f"{address}: {text}")
+        if len(sent) == 1:
+            raise names["MailboxFull"]
+
+    names["send"] = send
+    jobs = [names["charge"], names["invoice"], names["mail"]]
+    order = {"card": "4242", "cents": 1999, "email": "ada@example.org"}
+    run = program_runner.run(jobs, program_data=order)
+    assert [attempt.outcome for attempt in run.attempts] == ["done", "done", "retry", "done"]
+    assert run.waited >= timedelta(hours=1)
+    assert sent[1] == f"ada@example.org: Paid, r-{run.program.run_id}-0"
+
+
+def test_join_of_the_limits_page_waits_for_its_children(program_runner: ProgramRunner) -> None:
+    names = names_of("limits.md")
+    asked: list[str] = []
+
+    class Service(AsyncClient):
+        async def get(self, run_id: str, *, wait_s: float = 0) -> Any:
+            del wait_s
+            asked.append(run_id)
+            return {"status": "running" if len(asked) == 1 else "finished"}
+
+    names["AsyncClient"] = Service
+    resize = Job("resize", lambda _ctx: None)
+    jobs = [names["resize_all"], names["join"]]
+    run = program_runner.run(jobs, program_data={"images": ["a", "b"]}, others=[resize])
+    assert run.status == "finished"
+    assert run.waited >= timedelta(seconds=30)
+    assert {child.run_id for child in run.started} == set(asked)
+
+
+def test_undoing_of_the_limits_page_starts_a_refund(program_runner: ProgramRunner) -> None:
+    reserve = names_of("limits.md")["reserve_article"]
+    refund = Job("refund", lambda _ctx: None)
+    run = program_runner.run([reserve], program_data={"article": "mug"}, others=[refund])
+    assert run.status == "errored"
+    assert [list(child.jobs) for child in run.started] == [["refund"]]
+
+
+def test_node_page_tells_of_every_column() -> None:
+    text = (ROOT / "docs/moving-from-node.md").read_text()
+    table = text.partition("\n## Columns")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(Tables.named("programs").programs.columns.keys())
+
+
+@pytest.mark.parametrize("page", ["limits.md", "moving-from-node.md"])
+def test_settings_on_a_page_exist(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text().replace(PREFIX, "")
+    named = set(SETTING.findall(text))
+    known = {name.upper() for name in Settings.model_fields}
+    assert sorted(named - known) == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.tables import MOMENT_FORMAT
 
 DRIVERS = {
@@ -23,6 +24,9 @@ STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 IDLE_TIMEOUT_S = 60
 """For a transaction that its client forgot."""
+
+HEADER = 64
+"""Of a packet, generously."""
 
 UtcClock = Callable[[], datetime]
 
@@ -47,6 +51,8 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         raise ValueError(msg) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    if engine.dialect.name == "mysql":
+        _prepare_mysql(engine)
     return engine
 
 
@@ -140,6 +146,32 @@ OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "mysql": _mysql_options,
     "sqlite": _sqlite_options,
 }
+
+
+def _prepare_mysql(engine: AsyncEngine) -> None:
+    """Refuse what is too long for a packet, so that a batch is split; the server would hang up."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT @@max_allowed_packet")
+        record.info["max_packet"] = cursor.fetchone()[0] - HEADER
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def measure(connection: sa.Connection, *told: Any) -> None:
+        _cursor, statement, parameters, *_ = told
+        texts = [statement, *(value for value in parameters if isinstance(value, str))]
+        limit = connection.connection.info["max_packet"]
+        # up to four bytes for a character, and each may be escaped
+        if sum(map(len, texts)) * 8 > limit and sum(map(_sent, texts)) > limit:
+            msg = f"it is too long for the database's max_allowed_packet of {limit + HEADER} bytes"
+            raise BatchRefused(msg)
+
+
+def _sent(text: str) -> int:
+    """Return how many bytes a text has as the driver sends it, at most."""
+    return len(text.encode()) + sum(map(text.count, "\"'\\\n\r\0\x1a"))
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:

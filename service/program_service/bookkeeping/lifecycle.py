@@ -258,7 +258,7 @@ def _completed(program: Claimed, job_data: Json | None, terms: Terms) -> Change:
     return Change(
         ending=Ending.FINISHED if is_last else Ending.ADVANCED,
         outcome="done",
-        # the step of a finished program is the number of its jobs, as with the ancestor
+        # the step of a finished program is the number of its jobs: all of them are done
         step=after,
         step_retry_count=0,
         lease_losses=0,

@@ -144,7 +144,7 @@ def _fill(name: str, *, job: str, clock: str) -> str:
     return f"""
         UPDATE {name}
            SET job = COALESCE({job}, ''), queue = '{DEFAULT_QUEUE}', labels = '{{}}',
-               due_at = CASE WHEN {OPEN} THEN {clock} END,
+               due_at = CASE WHEN finished_at IS NULL THEN {clock} END,
                step = COALESCE(step, 0), step_retry_count = COALESCE(step_retry_count, 0),
                job_data = COALESCE(job_data, '{{}}'), program_data = COALESCE(program_data, '{{}}')
     """
