@@ -40,10 +40,12 @@ PRODUCTION = {"sweep_interval_s": 1.0, "wake_again_s": 30.0, "worker_beat_s": 5.
 class Process:
     """A running `serve` or `work`."""
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
-        """Start it; its log is a file in the folder of the journal."""
+    def __init__(
+        self, name: str, arguments: list[str], environment: dict[str, str], *, port: int = 0
+    ) -> None:
+        """Start it, on a free port or this one; its log is a file in the folder of the journal."""
         self.name = name
-        self.port = free_port()
+        self.port = port or free_port()
         self._log = Path(environment[JOURNAL_VARIABLE]).with_name(f"{name}.log")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -162,6 +164,12 @@ class Deployment:
         await service.ready()
         return service
 
+    async def serve_at(self, port: int) -> Process:
+        """Start a service on a port that another one had, and wait until it is ready."""
+        service = self._start(f"service-{next(self._numbers)}", ["serve"], {}, port=port)
+        await service.ready()
+        return service
+
     def start_work(self, *modules: str, name: str = "", **settings: Any) -> Process:
         """Start a worker that knows the jobs of these modules of `tests`."""
         name = name or f"worker-{next(self._numbers)}"
@@ -174,7 +182,7 @@ class Deployment:
         await worker.ready()
         return worker
 
-    def _start(self, name: str, arguments: list[str], settings: Json) -> Process:
+    def _start(self, name: str, arguments: list[str], settings: Json, *, port: int = 0) -> Process:
         chosen = {
             "database_url": self.database_url,
             "amqp_url": self.amqp_url,
@@ -191,7 +199,7 @@ class Deployment:
             JOURNAL_VARIABLE: str(self.journal),
             **{f"{PREFIX}{key.upper()}": str(value) for key, value in chosen.items()},
         }
-        self.processes.append(Process(name, arguments, environment))
+        self.processes.append(Process(name, arguments, environment, port=port))
         return self.processes[-1]
 
     async def close(self) -> None:

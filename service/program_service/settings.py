@@ -137,6 +137,28 @@ class Settings(BaseSettings):
         "127.0.0.1", description="The address of the worker's own /livez, /readyz and /metrics."
     )
     worker_port: int = Field(8081, ge=0, le=65535, description="The port of the same.")
+    service_url: str = Field(
+        "http://127.0.0.1:8080",
+        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+        description="Where endpoints reach the service: the links in their calls begin with it.",
+    )
+    callback_allow: str = Field(
+        "",
+        description=(
+            "Hosts and networks, separated by commas, that endpoints may have besides public"
+            " addresses over https: `*.internal.example, 10.0.0.0/8`."
+        ),
+    )
+    notify_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "Signs what is posted to the `notify` address of programs; `whsec_` and base64."
+        ),
+    )
+    callback_jobs: str = Field(
+        "",
+        description="A TOML file of callback jobs that the service registers when it starts.",
+    )
     lease_s: float = Field(
         30.0,
         ge=1.5,

@@ -48,7 +48,9 @@ def test_every_route_documents_its_problems() -> None:
         for method, operation in methods.items():
             answers = operation["responses"]
             assert {"401", "403", "422", "503"} <= answers.keys(), (method, path)
-            assert ("404" in answers) == ("{" in path), (method, path)
+            # what is put need not be there before
+            may_be_missing = "{" in path and (method, path) != ("put", "/jobs/{name}")
+            assert ("404" in answers) == may_be_missing, (method, path)
             assert operation["summary"]
             for status, answer in answers.items():
                 if int(status) >= 400:

@@ -48,6 +48,13 @@ async def test_jobs_show_their_terms_and_who_knows_them(service: Service) -> Non
             "jitter": "none",
         },
         "workers": [both.worker.name],
+        # those of endpoints
+        "url": None,
+        "cancel_url": None,
+        "max_concurrency": None,
+        "secrets_valid": 0,
+        "disabled_at": None,
+        "secret": None,
     }
     assert jobs["note"]["workers"] == sorted([both.worker.name, one.worker.name])
     assert (jobs["note"]["queue"], jobs["note"]["timeout_s"]) == ("default", None)
@@ -97,6 +104,7 @@ async def test_workers_show_what_they_are_and_do(service: Service) -> None:
         "jobs": ["note", "pay"],
         "slots": 7,
         "busy": 0,
+        "endpoints": {"breakers": {}, "running": {}},
     }
 
 

@@ -5,14 +5,20 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from program_service.webhooks.caller import Caller
+from program_service.webhooks.guard import Guard
+
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.claiming import Claimant
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker, Cancelled
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
+from program_workers.callbacks.calls import CallbackJobs
+from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
 from program_workers.inprocess import InProcessJobs
@@ -38,24 +44,34 @@ class Engine:
         """Put the parts together; nothing runs yet."""
         self._broker = broker
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
-        claimant = Claimant(name, sorted(library), settings.lease_s)
+        self.catalogue = Catalogue(library)
+        claimant = Claimant(name, self.catalogue, settings.lease_s)
         self.recorder = Recorder(database, metrics, claimant)
         self.keeper = LeaseKeeper(database, metrics, lease_s=settings.lease_s)
         self.relay = Relay(Waker(database, broker, metrics))
         self.submissions = Submissions(database, self.relay, metrics)
         directory = JobDirectory(database)
+        self._caller = Caller(Guard.parse(settings.callback_allow))
+
+        async def disable(job: str) -> None:
+            await database.transact(registry.disable_job, job)
+
+        self.endpoints = CallbackJobs(
+            self._caller, public_url=settings.service_url, disable=disable
+        )
         self.execution = Execution(
             Tools(
                 worker=name,
                 queues=frozenset(settings.queues),
-                library=library,
-                jobs=InProcessJobs(self._threads),
+                catalogue=self.catalogue,
+                functions=InProcessJobs(self._threads),
+                endpoints=self.endpoints,
                 keeper=self.keeper,
                 recorder=self.recorder,
                 directory=directory,
                 relay=self.relay,
                 desk=Desk(self.recorder, self.submissions, directory),
-                observer=Observer(metrics, library.hooks),
+                observer=Observer(metrics, library.hooks, self.catalogue),
                 metrics=metrics,
             )
         )
@@ -77,6 +93,7 @@ class Engine:
             await self.relay.flush()
             for task in tasks:
                 task.cancel()
+            await self._caller.aclose()
         # threads that still run are not waited for: the process exits without them
         self._threads.shutdown(wait=False, cancel_futures=True)
 

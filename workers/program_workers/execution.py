@@ -27,10 +27,12 @@ from program_service.bookkeeping.lifecycle import (
 )
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.relay import Relay
+from program_workers.callbacks.calls import CallbackJobs
+from program_workers.catalogue import Catalogue
 from program_workers.context import Step, StepDesk
 from program_workers.inprocess import InProcessJobs
 from program_workers.lease import Held, LeaseKeeper
-from program_workers.library import JobLibrary
+from program_workers.library import Job
 from program_workers.observer import Observer
 from program_workers.recorder import Recorder
 
@@ -55,8 +57,9 @@ class Tools:
 
     worker: str
     queues: frozenset[str]
-    library: JobLibrary
-    jobs: InProcessJobs
+    catalogue: Catalogue
+    functions: InProcessJobs
+    endpoints: CallbackJobs
     keeper: LeaseKeeper
     recorder: Recorder
     directory: JobDirectory
@@ -99,7 +102,7 @@ class Execution:
     async def _perform(self, program: Claimed, held: Held) -> Ran:
         """Run the current step, if it may still be run here."""
         tools, began = self._tools, time.monotonic()
-        job = tools.library[program.job]
+        job = tools.catalogue.of(program.job)
         outcome: Outcome | None = verdict(program, job.retry)
         if outcome is None and not held.is_valid:
             outcome = Released()
@@ -107,7 +110,11 @@ class Execution:
             structlog.contextvars.bind_contextvars(
                 run_id=program.run_id, job=job.name, step=program.step, attempt=program.attempt
             )
-            outcome = await tools.jobs.run(job, Step(program, held, tools.desk))
+            step = Step(program, held, tools.desk)
+            if isinstance(job, Job):
+                outcome = await tools.functions.run(job, step)
+            else:
+                outcome = await tools.endpoints.run(job, step)
             structlog.contextvars.clear_contextvars()
         return Ran(outcome, began, time.monotonic())
 
@@ -146,9 +153,10 @@ class Execution:
         tools = self._tools
         following = program.jobs[program.step + 1 : program.step + 2]
         is_next_mine = held.stop_reason is None and all(
-            job in tools.library and tools.library[job].queue in tools.queues for job in following
+            job in tools.catalogue and tools.catalogue.of(job).queue in tools.queues
+            for job in following
         )
-        return Terms(tools.library[program.job].retry, tools.keeper.lease_s, is_next_mine)
+        return Terms(tools.catalogue.of(program.job).retry, tools.keeper.lease_s, is_next_mine)
 
     async def abandon(self, held: Held, *, due_in_s: float) -> None:
         """Give back a program whose thread does not end, due when the thread is sure to be gone."""
@@ -157,8 +165,8 @@ class Execution:
 
     async def _queue_of(self, job: str) -> str:
         """Return a job's queue; a program in the wrong one would stay there, so ask until known."""
-        if job in self._tools.library:
-            return self._tools.library[job].queue
+        if job in self._tools.catalogue:
+            return self._tools.catalogue.of(job).queue
         while True:
             try:
                 queues = await self._tools.directory.queues([job])

@@ -10,6 +10,7 @@ import structlog
 
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
 from program_service.telemetry import Event, Metrics
+from program_workers.catalogue import Catalogue
 from program_workers.judgement import is_for_the_worker, text_of
 from program_workers.library import Hook
 
@@ -39,9 +40,10 @@ class ProgramEvent:
 class Observer:
     """Tell people and machines what became of steps."""
 
-    def __init__(self, metrics: Metrics, hooks: Sequence[Hook]) -> None:
-        """Take where to count, and whom to call."""
+    def __init__(self, metrics: Metrics, hooks: Sequence[Hook], catalogue: Catalogue) -> None:
+        """Take where to count, whom to call, and what kind each job is of."""
         self._metrics = metrics
+        self._catalogue = catalogue
         self._hooks = hooks
 
     async def observe(self, program: Claimed, change: Change, *, ran_s: float) -> None:
@@ -53,9 +55,9 @@ class Observer:
             await self._call(_event(moment, program, change))
 
     def _count(self, program: Claimed, change: Change, ran_s: float) -> None:
-        metrics = self._metrics
-        metrics.attempts.labels(program.job, KIND, change.outcome).inc()
-        metrics.step_s.labels(program.job, KIND).observe(ran_s)
+        metrics, kind = self._metrics, self._catalogue.kind(program.job)
+        metrics.attempts.labels(program.job, kind, change.outcome).inc()
+        metrics.step_s.labels(program.job, kind).observe(ran_s)
         if change.outcome == "retry" and change.failure:
             metrics.retries.labels(program.job, change.failure.code or "error").inc()
         ended = {Ending.FINISHED: "finished", Ending.ERRORED: "errored"}.get(change.ending)

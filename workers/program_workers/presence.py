@@ -14,8 +14,8 @@ from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.waking import welcome_jobs
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event
+from program_workers.engine import Engine
 from program_workers.intake import Intake
-from program_workers.lease import LeaseKeeper
 from program_workers.library import JobLibrary
 from program_workers.observer import KIND
 
@@ -24,6 +24,9 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 TRY_AGAIN_S = 1.0
+
+LOOK_EVERY_S = 2.0
+"""How often a worker looks for changed endpoints."""
 
 
 class Presence:
@@ -36,16 +39,17 @@ class Presence:
         database: Database,
         *,
         library: JobLibrary,
+        engine: Engine,
         intake: Intake,
-        keeper: LeaseKeeper,
     ) -> None:
         """Take what is told of the worker."""
         self._name = name
         self._settings = settings
         self._database = database
         self._library = library
+        self._engine = engine
         self._intake = intake
-        self._keeper = keeper
+        self._is_ending = asyncio.Event()
 
     async def announce(self) -> None:
         """Register the jobs, and welcome programs that waited for a worker that knows them.
@@ -68,14 +72,42 @@ class Presence:
         covered = {job for other in others if other.name != self._name for job in other.jobs}
         await registry.leave(books, self._name)  # whoever had our name before us
         await registry.beat(books, self._description())
-        queues = {job.name: job.queue for job in jobs}
+        endpoints = self._engine.catalogue.update(await registry.list_endpoints(books))
+        queues = {job.name: job.queue for job in jobs} | endpoints
         await welcome_jobs(books, queues, new=queues.keys() - covered)
 
     async def run(self) -> None:
-        """Say that the worker lives, for ever."""
-        while True:
-            await asyncio.sleep(self._settings.worker_beat_s)
+        """Say that the worker lives, until its end."""
+        while not await self._ends_within(self._settings.worker_beat_s):
             await self._tell("beat", registry.beat, self._description())
+
+    async def follow_endpoints(self) -> None:
+        """Look for endpoints that were registered, changed or disabled, until the end."""
+        known = sorted(self._engine.catalogue)
+        while not await self._ends_within(min(LOOK_EVERY_S, self._settings.worker_beat_s)):
+            try:
+                endpoints = await self._database.read(registry.list_endpoints)
+                changed = self._engine.catalogue.update(endpoints)
+                if known != sorted(self._engine.catalogue):
+                    known = sorted(self._engine.catalogue)
+                    await self._database.transact(registry.beat, self._description())
+                if changed:
+                    await self._database.transact(welcome_jobs, changed, new=changed)
+            except BookkeepingError as error:
+                log.warning(
+                    Event.DATABASE_UNAVAILABLE, during="endpoints", error_message=str(error)
+                )
+
+    def end(self) -> None:
+        """End the loops after what they are doing: a transaction is not cut off."""
+        self._is_ending.set()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._is_ending.wait()
+        except TimeoutError:
+            return False
 
     async def leave(self) -> None:
         """Take the worker's row away."""
@@ -93,10 +125,11 @@ class Presence:
             host=socket.gethostname(),
             version=VERSION,
             queues=self._settings.queues,
-            jobs=sorted(self._library),
+            jobs=sorted(self._engine.catalogue),
             slots=self._intake.slots.total,
-            busy=len(self._keeper.held),
+            busy=len(self._engine.keeper.held),
             newest_wakeups=self._intake.newest_wakeups,
+            endpoints=self._engine.endpoints.report(),
         )
 
 

@@ -69,8 +69,8 @@ class Worker:
             settings,
             database,
             library=library,
+            engine=engine,
             intake=self._intake,
-            keeper=engine.keeper,
         )
         self.is_ready = asyncio.Event()
         self._is_hurried = asyncio.Event()
@@ -83,10 +83,11 @@ class Worker:
         """Work until `stopping` is set; then quiet, drain, release."""
         async with self._engine.running(), asyncio.TaskGroup() as tasks:
             await self._presence.announce()
-            beating = tasks.create_task(self._presence.run())
+            tasks.create_task(self._presence.run())
+            tasks.create_task(self._presence.follow_endpoints())
             log.info(Event.WORKER_STARTED, worker=self.name, slots=self._slots.total)
             stopped = await self._work(stopping)
-            beating.cancel()
+            self._presence.end()
         await self._presence.leave()
         log.info(Event.WORKER_STOPPED, worker=self.name, how=stopped.name.lower())
         return stopped

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from program_service.api import (
+    callbacks,
+    endpoints,
     events,
     explain,
     health,
@@ -20,9 +23,10 @@ from program_service.api import (
 )
 from program_service.api.auth import Keyring
 from program_service.api.bodies import BodyLimit
+from program_service.api.callback_file import read_file, register_file
 from program_service.api.measured import Measured
 from program_service.api.services import Services
-from program_service.api.views import ProblemModel
+from program_service.api.views import ProblemModel, show
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import FAILURES, Database, is_transient
 from program_service.bookkeeping.directory import JobDirectory
@@ -33,6 +37,9 @@ from program_service.wakeups.broker import Broker
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
 from program_service.wakeups.sweeper import Sweeper
+from program_service.webhooks.caller import Caller
+from program_service.webhooks.guard import Guard
+from program_service.webhooks.notifier import Notifier
 
 log = structlog.get_logger()
 
@@ -51,6 +58,9 @@ def create_app(
     """Put the service together; its loops run while the application's lifespan does."""
     waker = Waker(database, broker, metrics)
     relay = Relay(waker)
+    guard = Guard.parse(settings.callback_allow)
+    caller = Caller(guard)
+    notifier = Notifier(database, caller, guard, secret=settings.notify_secret, describe=show)
     services = Services(
         settings=settings,
         database=database,
@@ -61,7 +71,10 @@ def create_app(
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
         metrics=metrics,
+        guard=guard,
+        notifier=notifier,
     )
+    jobs_of_file = read_file(Path(settings.callback_jobs)) if settings.callback_jobs else {}
     sweeper = Sweeper(database, broker, waker, settings=settings)
 
     @asynccontextmanager
@@ -69,15 +82,17 @@ def create_app(
         if services.keyring.is_empty:
             log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
         loops = (relay.run(), services.submissions.run(), services.waiting.run(), sweeper.run())
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, notifier.running():
             if settings.migrate_on_start and not await _is_brought_up_to_date(database):
                 # the API answers 503 meanwhile, and /readyz says why
                 tasks.create_task(_bring_up_to_date(database))
+            tasks.create_task(register_file(services, jobs_of_file))
             running = [tasks.create_task(loop) for loop in loops]
             log.info(Event.SERVICE_STARTED, version=VERSION)
             yield
             for task in running:
                 task.cancel()
+        await caller.aclose()
         log.info(Event.SERVICE_STOPPED)
 
     app = FastAPI(
@@ -115,7 +130,7 @@ async def _bring_up_to_date(database: Database) -> None:
 
 
 def _install_routes(app: FastAPI) -> None:
-    modules = (programs, job_data, events, explain, registry, health)
+    modules = (programs, job_data, events, explain, endpoints, registry, callbacks, health)
     for module in modules:
         app.include_router(module.router)
 

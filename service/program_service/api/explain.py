@@ -8,10 +8,11 @@ from fastapi import APIRouter
 
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import problems
-from program_service.api.services import Serving
+from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
+from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.bookkeeping.ledger.registry import Worker, find_job, list_workers
 from program_service.bookkeeping.lifecycle import Status
 
 router = APIRouter(prefix="/programs", tags=["programs"])
@@ -24,6 +25,8 @@ class Surroundings:
     workers: list[Worker]
     depth: int | None
     """Wake-ups that wait in the program's queue; None when the broker does not answer."""
+    disabled_at: datetime | None = None
+    """When the endpoint of the current job was disabled, if it is."""
 
 
 @router.get("/{run_id}/explain", summary="Explain a program", responses=problems(404))
@@ -35,6 +38,7 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
     around = Surroundings(
         workers=await services.database.read(list_workers, beat_s=beat_s),
         depth=await services.broker.depth(program.queue),
+        disabled_at=await _disabled_at(services, program.job),
     )
     reason, text = explain(program, around, now=datetime.now(UTC))
     return ExplanationModel(
@@ -45,6 +49,13 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
         moves_at=None if program.status.is_final else program.due_at,
         facts=_facts(program, around),
     )
+
+
+async def _disabled_at(services: Services, job: str) -> datetime | None:
+    try:
+        return (await services.database.read(find_job, job)).disabled_at
+    except JobNotFound:
+        return None
 
 
 def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[str, str]:
@@ -100,6 +111,12 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
 
 
 def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
+    if around.disabled_at is not None:
+        text = (
+            f"The endpoint of {program.job!r} answered 410 at {_at(around.disabled_at)} and is"
+            f" called no more; `PUT /jobs/{program.job}` enables it again."
+        )
+        return "endpoint_disabled", text
     knowing = [worker for worker in around.workers if program.job in worker.jobs]
     if not knowing:
         return "no_worker_knows_the_job", f"No live worker knows the job {program.job!r}."

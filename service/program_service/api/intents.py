@@ -15,6 +15,7 @@ from program_service.api.services import Services
 from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.settings import UnknownJobs
+from program_service.webhooks.errors import Forbidden
 
 KEY = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^"]+)')
 MAX_KEY = 255
@@ -40,6 +41,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
     queues = await services.directory.queues(job for each in requests for job in each.jobs)
     if services.settings.unknown_jobs is UnknownJobs.REFUSE:
         _refuse_unknown_jobs(services, requests, queues, place)
+    _require_tellable(services, requests, place)
     # what is no trace context is ignored, as the W3C's recommendation says
     trace = traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None
     return [
@@ -53,10 +55,25 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             start_at=each.start_at,
             submitted_by=caller.name,
             traceparent=trace,
+            notify=each.notify,
             idempotency=None if key is None else _idempotency(key, each, caller),
         )
         for each in requests
     ]
+
+
+def _require_tellable(services: Services, requests: Sequence[ProgramRequest], place: str) -> None:
+    """Refuse addresses that could not be told of the end."""
+    for index, each in enumerate(requests):
+        if each.notify is None:
+            continue
+        try:
+            services.notifier.require_tellable(each.notify)
+        except Forbidden as error:
+            field = f"{place.format(index)}notify"
+            item = {"field": field, "in": "body", "code": "forbidden_address"}
+            fields = [item | {"message": str(error)}]
+            raise Problem(422, "forbidden_address", str(error), fields=fields) from error
 
 
 def _refuse_unknown_jobs(

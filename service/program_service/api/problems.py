@@ -27,6 +27,9 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.ProgramNotFound: (404, "program_not_found"),
     errors.AlreadyFinal: (409, "already_final"),
     errors.NotResumable: (409, "not_resumable"),
+    errors.StaleStep: (409, "stale_step"),
+    errors.JobNotFound: (404, "job_not_found"),
+    errors.JobNeeded: (409, "job_needed"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.BatchRefused: (422, "refused_by_database"),
     errors.DatabaseUnavailable: (503, "database_unavailable"),
@@ -172,6 +175,15 @@ FIELDS = (
     "labels",
     "programs",
     "from_step",
+    "notify",
+    "url",
+    "timeout_s",
+    "queue",
+    "retry",
+    "max_concurrency",
+    "secret",
+    "cancel_url",
+    "overlap_s",
 )
 """The fields of all request bodies, for hints on misspelt ones."""
 

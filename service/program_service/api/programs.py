@@ -190,6 +190,7 @@ async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> 
     if is_new:
         services.metrics.finished.labels("cancelled").inc()
         log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
+        services.notifier.tell_cancelled(program)
     await services.broker.announce(Cancelled(run_id))
     return program_response(program)
 

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from program_service.api.problems import Problem
 from program_service.api.programs import Reader
 from program_service.api.responses import problems
 from program_service.api.services import Services, Serving
 from program_service.api.views import JobListModel, JobModel, WorkerListModel, WorkerModel
-from program_service.bookkeeping.ledger.registry import Worker, list_jobs, list_workers
+from program_service.bookkeeping.ledger.registry import Worker, find_job, list_jobs, list_workers
 
 router = APIRouter(tags=["jobs and workers"])
 
@@ -31,12 +30,8 @@ async def get_job(
 ) -> JobModel:
     """Return one job."""
     del caller
-    workers = await _workers(services)
-    for job in await services.database.read(list_jobs):
-        if job.name == name:
-            return JobModel.of(job, workers)
-    detail = f"No worker ever registered a job {name!r}."
-    raise Problem(404, "job_not_found", detail)
+    job = await services.database.read(find_job, name)
+    return JobModel.of(job, await _workers(services))
 
 
 @router.get("/workers", summary="List workers", responses=problems())

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,9 +15,13 @@ from pydantic import (
     model_validator,
 )
 
+from program_service.bookkeeping.retry import LONGEST_S, Retry
+from program_service.webhooks.signing import require_secret
+
 MAX_JOBS = 1_000
 MAX_BATCH = 1_000
 MAX_LABELS = 32
+MAX_URL = 2_048
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
@@ -86,6 +90,10 @@ class ProgramRequest(Body):
         default_factory=dict, description="Words to find the program by.", examples=[{"team": "eu"}]
     )
 
+    notify: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)] | None = Field(
+        None, description="An address that is told, signed, when the program has ended."
+    )
+
     @model_validator(mode="after")
     def _job_data_is_of_jobs(self) -> Self:
         strangers = self.job_data.keys() - set(self.jobs)
@@ -107,3 +115,77 @@ class ResumeRequest(Body):
     from_step: Annotated[int, Field(strict=True, ge=0, lt=MAX_JOBS)] | None = Field(
         None, description="The step to go on from; the failed one by default."
     )
+
+
+class RetryRequest(Body):
+    """How often and how late a failed step is tried again; see `Retry` in docs/jobs.md."""
+
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 25
+    initial_s: Annotated[float, Field(ge=0, le=LONGEST_S)] = 1.0
+    factor: Annotated[float, Field(ge=1, le=1_000)] = 2.0
+    max_s: Annotated[float, Field(ge=0, le=LONGEST_S)] = 3600.0
+    jitter: Literal["full", "none"] = "full"
+
+    def as_policy(self) -> Retry:
+        """Return the policy."""
+        return Retry(**self.model_dump())
+
+
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+SecretText = Annotated[str, AfterValidator(require_secret)]
+
+
+class CallbackJobRequest(Body):
+    """An HTTP endpoint that is called as a job."""
+
+    url: Url = Field(description="Where it is called.", examples=["https://billing.example/jobs"])
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        30.0,
+        description="For connecting, sending and the whole answer; after a 202, for completing.",
+    )
+    queue: JobName = Field("default", description="Whose workers call it.")
+    retry: RetryRequest = Field(default_factory=RetryRequest)
+    max_concurrency: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
+        None, description="Calls that one worker process makes at a time."
+    )
+    secret: SecretText | None = Field(
+        None, description="Signs the calls; made by the service, and shown once, when not given."
+    )
+    cancel_url: Url | None = Field(
+        None,
+        description="Told, signed, when a program is cancelled while it runs or awaits the job.",
+    )
+
+
+class RotationRequest(Body):
+    """A new secret for a callback job."""
+
+    secret: SecretText | None = Field(None, description="Made by the service when not given.")
+    overlap_s: Annotated[float, Field(ge=0, le=2_592_000)] = Field(
+        86_400, description="How long calls are signed with the old secret, too."
+    )
+
+
+class CompleteRequest(Body):
+    """A completion."""
+
+    job_data: JsonObject | None = Field(None, description="Merged into the job data, shallowly.")
+
+
+class ErrorRequest(Body):
+    """What went wrong."""
+
+    message: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+    code: Annotated[str, StringConstraints(max_length=255)] | None = None
+    retryable: bool = Field(default=False, description="Whether another try may succeed.")
+    ignorable: bool = Field(default=False, description="Whether it is logged as information only.")
+
+
+class FailRequest(Body):
+    """A failure."""
+
+    error: ErrorRequest
+
+
+class HeartbeatRequest(Body):
+    """Nothing: a heartbeat has no fields."""

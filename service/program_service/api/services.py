@@ -14,6 +14,8 @@ from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.relay import Relay
 from program_service.wakeups.submissions import Submissions
+from program_service.webhooks.guard import Guard
+from program_service.webhooks.notifier import Notifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Services:
     waiting: WaitingRoom
     keyring: Keyring
     metrics: Metrics
+    guard: Guard
+    notifier: Notifier
 
 
 def services_of(request: Request) -> Services:

@@ -1,6 +1,6 @@
 """Views: what the API shows, as pydantic models."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -130,22 +130,33 @@ class JobModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    kind: Literal["in_process"]
+    kind: Literal["in_process", "callback"]
     queue: str
     timeout_s: float | None
     retry: JsonObject
     created_at: datetime
     last_seen_at: datetime
     workers: list[str] = Field(description="The live workers that know it.")
+    url: str | None = Field(None, description="The endpoint of a callback job.")
+    cancel_url: str | None = None
+    max_concurrency: int | None = None
+    secrets_valid: int = Field(0, description="How many secrets calls are signed with.")
+    disabled_at: datetime | None = Field(None, description="When its endpoint answered 410.")
+    secret: str | None = Field(None, description="Shown once, when the service has made it.")
 
     @classmethod
     def of(cls, job: Job, workers: list[Worker]) -> Self:
         """Take what the ledger read."""
         knowing = [worker.name for worker in workers if job.name in worker.jobs]
-        return cls.model_validate(
-            {name: getattr(job, name) for name in Job.__slots__}
-            | {"retry": job.policy, "workers": knowing}
-        )
+        shown = {name: getattr(job, name) for name in Job.__slots__}
+        if (endpoint := job.endpoint) is not None:
+            shown |= {
+                "url": endpoint.url,
+                "cancel_url": endpoint.cancel_url,
+                "max_concurrency": endpoint.max_concurrency,
+                "secrets_valid": len(endpoint.valid_secrets(datetime.now(UTC))),
+            }
+        return cls.model_validate(shown | {"retry": job.policy, "workers": knowing})
 
 
 class JobListModel(BaseModel):
@@ -168,6 +179,9 @@ class WorkerModel(BaseModel):
     busy: int
     started_at: datetime
     last_seen_at: datetime
+    endpoints: JsonObject = Field(
+        description="Its calls to endpoints: `running` by job, `breakers` that are open by host."
+    )
 
 
 class WorkerListModel(BaseModel):

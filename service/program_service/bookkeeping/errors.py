@@ -5,6 +5,8 @@ BookkeepingError
 ├── AlreadyFinal
 ├── NotResumable
 ├── StaleStep
+├── JobNotFound
+├── JobNeeded
 ├── IdempotencyMismatch
 ├── NotAdoptable
 ├── DatabaseUnavailable
@@ -34,6 +36,14 @@ class NotResumable(BookkeepingError):
 
 class StaleStep(BookkeepingError):
     """The step that this callback is for has moved on, or its program has ended."""
+
+
+class JobNotFound(BookkeepingError):
+    """Nobody ever registered this job."""
+
+
+class JobNeeded(BookkeepingError):
+    """Programs have yet to run this job."""
 
 
 class IdempotencyMismatch(BookkeepingError):

@@ -129,6 +129,8 @@ class ProgramRow(SQLModel, table=True):
     traceparent: str | None = Field(sa_type=sa.String(64))
     notify: str | None = Field(sa_type=_Text)
     version: int = Field(sa_column_kwargs={"server_default": "1"})
+    notify_due_at: datetime | None = Field(sa_type=UtcDateTime)
+    notify_tries: int = Field(sa_column_kwargs={"server_default": "0"})
 
 
 class AttemptRow(SQLModel, table=True):
@@ -163,7 +165,7 @@ class IdempotencyRow(SQLModel, table=True):
 
 
 class JobRow(SQLModel, table=True):
-    """A job that some worker registered, once or still."""
+    """A job that some worker registered, once or still, or somebody over HTTP: with an endpoint."""
 
     __tablename__: ClassVar[Any] = "jobs"
 
@@ -174,6 +176,8 @@ class JobRow(SQLModel, table=True):
     policy: dict[str, Any] = Field(sa_type=_Json)
     created_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
+    endpoint: dict[str, Any] | None = Field(sa_type=_Json)
+    disabled_at: datetime | None = Field(sa_type=UtcDateTime)
 
 
 class WorkerRow(SQLModel, table=True):
@@ -191,6 +195,7 @@ class WorkerRow(SQLModel, table=True):
     started_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
     newest_wakeups: dict[str, str] = Field(sa_type=_Json)
+    endpoints: dict[str, Any] | None = Field(sa_type=_Json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +246,13 @@ def _add_indexes(programs: sa.Table) -> None:
     sa.Index(f"{name}_due", columns.due_at, **partial)
     failed: Any = columns.errored_at.is_not(None)
     sa.Index(f"{name}_errored", columns.id, postgresql_where=failed, sqlite_where=failed)
+    to_notify: Any = columns.notify_due_at.is_not(None)
+    sa.Index(
+        f"{name}_notify",
+        columns.notify_due_at,
+        postgresql_where=to_notify,
+        sqlite_where=to_notify,
+    )
     # BRIN: rows come in the order of their time, and a B-tree would grow with every update
     sa.Index(f"{name}_created", columns.created_at, postgresql_using="brin")
     sa.Index(

@@ -1,6 +1,6 @@
 """Claim: take a due program under a lease, for one worker, and keep or drop that lease."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -24,7 +24,7 @@ class Claimant:
     """Who claims: a worker, the jobs it knows, and how long its leases hold."""
 
     worker: str
-    jobs: Sequence[str]
+    jobs: Collection[str]
     lease_s: float
 
 

@@ -147,6 +147,8 @@ def _change(sql: Sql) -> str | Script:
             finished_at = CASE WHEN is_finished THEN {sql.clock} END,
             errored_at = CASE WHEN is_errored THEN {sql.clock} END,
             cancelled_at = NULL,
+            notify_due_at = CASE WHEN (is_finished OR is_errored) AND notify IS NOT NULL
+                                 THEN {sql.clock} END,
             due_at = CASE WHEN is_finished THEN NULL
                           WHEN due_in_s IS NULL THEN due_at
                           ELSE {sql.later("due_in_s")} END,

@@ -1,12 +1,17 @@
 """Registry: the jobs that were ever registered, and the workers that live."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+
+import orjson
+import sqlalchemy as sa
 
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.errors import JobNeeded, JobNotFound
+from program_service.bookkeeping.ledger.status import is_open
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.tables import read_json, read_moment
 
@@ -14,9 +19,67 @@ MISSED_BEATS = 3
 """A worker that missed so many beats is gone: its jobs have no live worker."""
 
 
+IN_PROCESS, CALLBACK = "in_process", "callback"
+"""The kinds of jobs: functions in workers, and HTTP endpoints."""
+
+
+DEFAULT_TIMEOUT_S = 30.0
+"""Of a call to an endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that calls are signed with, until it expires, if it does."""
+
+    secret: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how a callback job is called; `secrets` are the newest first."""
+
+    url: str
+    secrets: Sequence[Secret]
+    token_key: str
+    max_concurrency: int | None = None
+    cancel_url: str | None = None
+
+    def valid_secrets(self, now: datetime) -> list[str]:
+        """Return the secrets that calls are signed with now."""
+        return [
+            each.secret for each in self.secrets if each.expires_at is None or each.expires_at > now
+        ]
+
+    def as_json(self) -> Json:
+        """Return it as it is stored."""
+        secrets = [
+            {"secret": each.secret, "expires_at": each.expires_at and each.expires_at.isoformat()}
+            for each in self.secrets
+        ]
+        return {
+            "url": self.url,
+            "secrets": secrets,
+            "token_key": self.token_key,
+            "max_concurrency": self.max_concurrency,
+            "cancel_url": self.cancel_url,
+        }
+
+    @classmethod
+    def of_json(cls, stored: Json) -> Self:
+        """Read what was stored."""
+        secrets = [
+            Secret(each["secret"], read_moment(each["expires_at"])) for each in stored["secrets"]
+        ]
+        return cls(**(stored | {"secrets": secrets}))
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A registered job; `policy` is its retry policy, {field of Retry: value}."""
+    """A registered job; `policy` is its retry policy, {field of Retry: value}.
+
+    A callback job has an endpoint, and is called only while it is not disabled.
+    """
 
     name: str
     kind: str
@@ -25,11 +88,16 @@ class Job:
     policy: Json
     created_at: datetime | None = None
     last_seen_at: datetime | None = None
+    endpoint: Endpoint | None = None
+    disabled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process; `newest_wakeups` is {queue: publishing time of the newest it claimed}."""
+    """A worker process; `newest_wakeups` is {queue: publishing time of the newest it claimed}.
+
+    `endpoints` tells of its calls: breakers that are not closed, and calls that run, by job.
+    """
 
     name: str
     host: str
@@ -41,6 +109,7 @@ class Worker:
     newest_wakeups: Mapping[str, datetime]
     started_at: datetime | None = None
     last_seen_at: datetime | None = None
+    endpoints: Json = field(default_factory=dict)
 
 
 async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
@@ -60,18 +129,84 @@ async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
 
 async def list_jobs(books: Books) -> list[Job]:
     """List every registered job by name."""
-    return [
-        Job(
-            name=row.name,
-            kind=row.kind,
-            queue=row.queue,
-            timeout_s=row.timeout_s,
-            policy=read_json(row.policy),
-            created_at=read_moment(row.created_at),
-            last_seen_at=read_moment(row.last_seen_at),
+    return [_job(row) for row in await books.fetch(_select_jobs)]
+
+
+async def find_job(books: Books, name: str) -> Job:
+    """Find one job.
+
+    Raises:
+        JobNotFound: nobody ever registered it.
+    """
+    rows = await books.fetch(_select_job, name=name)
+    if not rows:
+        msg = f"Nobody ever registered a job {name!r}."
+        raise JobNotFound(msg)
+    return _job(rows[0])
+
+
+async def list_endpoints(books: Books) -> list[Job]:
+    """List the callback jobs, also those that are disabled."""
+    return [_job(row) for row in await books.fetch(_select_endpoints, kind=CALLBACK)]
+
+
+async def put_endpoint(books: Books, job: Job) -> None:
+    """Write a callback job down as it is now, enabled."""
+    assert job.endpoint is not None
+    await books.run(
+        _upsert_endpoint,
+        name=job.name,
+        kind=CALLBACK,
+        queue=job.queue,
+        timeout_s=job.timeout_s,
+        policy=job.policy,
+        endpoint=job.endpoint.as_json(),
+    )
+
+
+async def disable_job(books: Books, name: str) -> None:
+    """Call a job's endpoint no more, until it is put again: its programs stay pending."""
+    await books.run(_disable_job, name=name)
+
+
+async def delete_job(books: Books, name: str) -> None:
+    """Forget a job that no program needs.
+
+    Raises:
+        JobNotFound: nobody ever registered it.
+        JobNeeded: programs that have not ended have yet to run it.
+    """
+    await find_job(books, name)
+    programs = books.tables.programs
+    mentions = sa.cast(programs.c.jobs, sa.Text).contains(
+        orjson.dumps(name).decode(), autoescape=True
+    )
+    open_ones = sa.select(programs.c.run_id, programs.c.jobs, programs.c.step).where(
+        is_open(programs), mentions
+    )
+    needing = [row.run_id for row in await books.select(open_ones) if name in row.jobs[row.step :]]
+    if needing:
+        msg = (
+            f"{len(needing)} programs have yet to run {name!r}, such as {needing[0]}: cancel them,"
+            " or wait for their end."
         )
-        for row in await books.fetch(_select_jobs)
-    ]
+        raise JobNeeded(msg)
+    await books.run(_delete_job, name=name)
+
+
+def _job(row: Any) -> Job:
+    stored = read_json(row.endpoint)
+    return Job(
+        name=row.name,
+        kind=row.kind,
+        queue=row.queue,
+        timeout_s=row.timeout_s,
+        policy=read_json(row.policy),
+        created_at=read_moment(row.created_at),
+        last_seen_at=read_moment(row.last_seen_at),
+        endpoint=Endpoint.of_json(stored) if stored and row.kind == CALLBACK else None,
+        disabled_at=read_moment(row.disabled_at),
+    )
 
 
 async def beat(books: Books, worker: Worker) -> None:
@@ -87,6 +222,7 @@ async def beat(books: Books, worker: Worker) -> None:
         slots=worker.slots,
         busy=worker.busy,
         newest=newest,
+        endpoints=worker.endpoints,
     )
 
 
@@ -112,6 +248,7 @@ async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
             },
             started_at=read_moment(row.started_at),
             last_seen_at=read_moment(row.last_seen_at),
+            endpoints=read_json(row.endpoints) or {},
         )
         for row in await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
     ]
@@ -134,11 +271,47 @@ def _upsert_jobs(sql: Sql) -> str:
     """
 
 
+JOB = "name, kind, queue, timeout_s, policy, created_at, last_seen_at, endpoint, disabled_at"
+
+
 def _select_jobs(sql: Sql) -> str:
+    return f"SELECT {JOB} FROM {sql.jobs} ORDER BY name"
+
+
+def _select_job(sql: Sql) -> str:
+    return f"SELECT {JOB} FROM {sql.jobs} WHERE name = :name"
+
+
+def _select_endpoints(sql: Sql) -> str:
+    return f"SELECT {JOB} FROM {sql.jobs} WHERE kind = :kind ORDER BY name"
+
+
+def _upsert_endpoint(sql: Sql) -> str:
+    changing = [
+        "kind",
+        "queue",
+        "timeout_s",
+        "policy",
+        "last_seen_at",
+        "endpoint",
+        "disabled_at",
+    ]
     return f"""
-        SELECT name, kind, queue, timeout_s, policy, created_at, last_seen_at
-          FROM {sql.jobs} ORDER BY name
+        INSERT INTO {sql.jobs} (
+            name, kind, queue, timeout_s, policy, created_at, last_seen_at, endpoint, disabled_at
+        )
+        VALUES (:name, :kind, :queue, :timeout_s, :policy, {sql.clock}, {sql.clock}, :endpoint,
+                NULL)
+        {sql.dialect.or_update(["name"], changing)}
     """
+
+
+def _disable_job(sql: Sql) -> str:
+    return f"UPDATE {sql.jobs} SET disabled_at = {sql.clock} WHERE name = :name"
+
+
+def _delete_job(sql: Sql) -> str:
+    return f"DELETE FROM {sql.jobs} WHERE name = :name"
 
 
 def _upsert_worker(sql: Sql) -> str:
@@ -151,13 +324,15 @@ def _upsert_worker(sql: Sql) -> str:
         "busy",
         "last_seen_at",
         "newest_wakeups",
+        "endpoints",
     ]
     return f"""
         INSERT INTO {sql.workers} (
-            name, host, version, queues, jobs, slots, busy, started_at, last_seen_at, newest_wakeups
+            name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
+            newest_wakeups, endpoints
         )
         VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
-                :newest)
+                :newest, :endpoints)
         {sql.dialect.or_update(["name"], changing)}
     """
 
@@ -169,6 +344,6 @@ def _delete_worker(sql: Sql) -> str:
 def _select_workers(sql: Sql) -> str:
     return f"""
         SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-               newest_wakeups
+               newest_wakeups, endpoints
           FROM {sql.workers} WHERE last_seen_at > {sql.later(":missed_s")} ORDER BY name
     """

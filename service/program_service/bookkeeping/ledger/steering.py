@@ -51,6 +51,7 @@ def _cancel(sql: Sql) -> str | Script:
     return sql.update_programs(
         f"""
             errored_at = {sql.clock}, cancelled_at = {sql.clock}, awaiting = NULL,
+            notify_due_at = CASE WHEN notify IS NOT NULL THEN {sql.clock} END,
             updated_at = {sql.clock}, version = version + 1
         """,
         where=f"run_id = :run_id AND {sql.is_open}",
@@ -65,6 +66,7 @@ def _resume(sql: Sql) -> str:
                lease = NULL, claimed_by = NULL, step_retry_count = 0, lease_losses = 0,
                step = :step, job = :job, queue = :queue, resumes = resumes + 1,
                due_at = {sql.clock}, woken_at = NULL,
+               notify_due_at = NULL, notify_tries = 0,
                updated_at = {sql.clock}, version = version + 1
          WHERE run_id = :run_id
     """

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from program_service.bookkeeping.migrations import is_adopting, tables
 from program_service.bookkeeping.migrations.alteration import alter_statements
+from program_service.bookkeeping.migrations.view import create_view
 from program_service.bookkeeping.tables import TextJson, UtcDateTime
 
 revision = "0001"
@@ -31,7 +32,7 @@ def upgrade() -> None:
     _create_indexes(name)
     _create_attempts(name)
     _create_registry(name)
-    _create_view(name)
+    create_view(name)
 
 
 def downgrade() -> None:
@@ -171,24 +172,3 @@ def _create_registry(name: str) -> None:
         sa.Column("last_seen_at", UtcDateTime, nullable=False),
         sa.Column("newest_wakeups", JSON, nullable=False),
     )
-
-
-def _create_view(name: str) -> None:
-    """Show people with psql or sqlite3 the status, which is not stored."""
-    clock = {
-        "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-        "mysql": "UTC_TIMESTAMP(6)",
-    }.get(op.get_context().dialect.name, "statement_timestamp()")
-    op.execute(f"""
-        CREATE VIEW {name}_status AS
-        SELECT {name}.*, CASE
-               WHEN finished_at IS NOT NULL THEN 'finished'
-               WHEN errored_at IS NOT NULL AND cancelled_at IS NOT NULL THEN 'cancelled'
-               WHEN errored_at IS NOT NULL THEN 'errored'
-               WHEN claimed_by IS NOT NULL THEN 'running'
-               WHEN awaiting IS NOT NULL THEN 'waiting'
-               WHEN step_retry_count > 0 AND due_at > {clock} THEN 'retrying'
-               WHEN due_at > {clock} THEN 'scheduled'
-               ELSE 'pending' END AS status
-          FROM {name}
-    """)

@@ -1,0 +1,75 @@
+"""Callback file: callback jobs from a TOML file, registered when the service starts.
+
+[jobs.send_invoice]
+url = "https://billing.example/jobs/invoice"
+secret = "whsec_…"
+timeout_s = 60
+"""
+
+import asyncio
+import tomllib
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from program_service.api.endpoints import live_names, register
+from program_service.api.problems import Problem
+from program_service.api.schemas import CallbackJobRequest
+from program_service.api.services import Services
+from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
+
+TRY_AGAIN_S = 2.0
+
+
+class BadCallbackFile(ValueError):
+    """The file of callback jobs cannot be used."""
+
+
+def read_file(path: Path) -> dict[str, CallbackJobRequest]:
+    """Return {job name: endpoint}.
+
+    Raises:
+        BadCallbackFile: there is no such file, or something in it is wrong; the message says what.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"CALLBACK_JOBS names {str(path)!r}, which cannot be read: {error}"
+        raise BadCallbackFile(msg) from error
+    jobs = content.get("jobs")
+    if not isinstance(jobs, dict) or set(content) != {"jobs"}:
+        msg = f"{path}: write each job as a table [jobs.NAME], and nothing else"
+        raise BadCallbackFile(msg)
+    found = {}
+    for name, fields in jobs.items():
+        try:
+            found[name] = CallbackJobRequest.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            msg = f"{path}, [jobs.{name}] {field}: {first['msg'].removeprefix('Value error, ')}"
+            raise BadCallbackFile(msg) from error
+        if found[name].secret is None:
+            msg = f"{path}, [jobs.{name}] secret: it is needed here; nobody would see one of ours"
+            raise BadCallbackFile(msg)
+    return found
+
+
+async def register_file(services: Services, jobs: dict[str, CallbackJobRequest]) -> None:
+    """Register what the file says, as soon as the database answers."""
+    for name, body in jobs.items():
+        while True:
+            try:
+                known = await live_names(services)
+                await services.database.transact(register, name, body, in_process=known)
+            except DatabaseUnavailable:
+                await asyncio.sleep(TRY_AGAIN_S)
+            except Problem as problem:
+                log.warning(Event.REQUEST_FAILED, job=name, error_message=problem.detail)
+                break
+            else:
+                break

@@ -1,0 +1,128 @@
+"""Callbacks over HTTP: endpoints complete, fail and prolong steps by a token, without a key."""
+
+import random
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Path, Response
+
+from program_service.api.bodies import StrictRoute
+from program_service.api.problems import Problem
+from program_service.api.responses import json_response, problems
+from program_service.api.schemas import CompleteRequest, FailRequest, HeartbeatRequest, JsonObject
+from program_service.api.services import Services, Serving
+from program_service.bookkeeping.errors import JobNotFound
+from program_service.bookkeeping.ledger.callbacks import (
+    Report,
+    Ticket,
+    merge_callback_data,
+    prolong,
+    settle_callback,
+)
+from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.registry import DEFAULT_TIMEOUT_S, Job, find_job
+from program_service.bookkeeping.ledger.waking import Due
+from program_service.bookkeeping.lifecycle import Done, Fail, RetryLater, Status
+from program_service.bookkeeping.retry import Retry
+from program_service.bookkeeping.storable import storable_object
+from program_service.telemetry import Event
+from program_service.webhooks.answers import done, outcome_of_error
+from program_service.webhooks.tokens import BadToken, read_token
+
+log = structlog.get_logger()
+
+router = APIRouter(prefix="/callbacks/{token}", tags=["callbacks"], route_class=StrictRoute)
+
+Token = Annotated[str, Path(max_length=2_000, description="From the links of a call.")]
+
+REFUSALS = problems(400, 404, 409, 413, 415)
+
+
+@router.post("/complete", summary="Complete a step", responses=REFUSALS)
+async def complete(
+    token: Token, services: Serving, body: CompleteRequest | None = None
+) -> Response:
+    """Say that the step is done; a completion of any of its tries counts."""
+    job, ticket = await _verified(services, token)
+    outcome = done(body.model_dump(exclude_none=True) if body else {})
+    return await _settle(services, job, ticket, outcome)
+
+
+@router.post("/fail", summary="Fail a step", responses=REFUSALS)
+async def fail(token: Token, services: Serving, body: FailRequest) -> Response:
+    """Say that this try failed, and whether another may succeed."""
+    job, ticket = await _verified(services, token)
+    outcome = outcome_of_error(body.error.model_dump(exclude_none=True))
+    return await _settle(services, job, ticket, outcome)
+
+
+@router.post("/heartbeat", summary="Ask for more time", responses=REFUSALS)
+async def heartbeat(
+    token: Token, services: Serving, body: HeartbeatRequest | None = None
+) -> Response:
+    """Move the deadline of an accepted step: the job's time limit counts anew from now."""
+    del body
+    job, ticket = await _verified(services, token)
+    await services.database.transact(prolong, ticket, within_s=job.timeout_s or DEFAULT_TIMEOUT_S)
+    program = await services.database.read(find, ticket.run_id)
+    return json_response({"deadline": program.due_at})
+
+
+@router.patch("/job-data", summary="Merge into the step's job data", responses=REFUSALS)
+async def patch_job_data(token: Token, services: Serving, body: JsonObject) -> Response:
+    """Merge into the job data of this step, shallowly, and return them."""
+    _, ticket = await _verified(services, token)
+    patch = storable_object(body, what="job data")
+    merged = await services.database.transact(merge_callback_data, ticket, patch)
+    return json_response({"job_data": merged})
+
+
+async def _verified(services: Services, token: str) -> tuple[Job, Ticket]:
+    """Return what a token is for.
+
+    Raises:
+        Problem: it is not one of ours.
+    """
+    try:
+        signed = read_token(token)
+        job = await services.database.read(find_job, signed.job)
+        if job.endpoint is not None and signed.is_of(job.endpoint.token_key):
+            return job, signed.ticket
+    except (BadToken, JobNotFound):
+        pass
+    detail = "This is no token of this service; use the links of a call as they are."
+    raise Problem(404, "bad_token", detail)
+
+
+async def _settle(
+    services: Services, job: Job, ticket: Ticket, outcome: Done | RetryLater | Fail
+) -> Response:
+    before = await services.database.read(find, ticket.run_id)
+    queues = await services.directory.queues(before.jobs)
+    draw = random.random()  # noqa: S311 - jitter
+    report = Report(ticket, outcome, Retry(**job.policy), draw)
+    program = await services.database.transact(settle_callback, report, queues=queues)
+    _tell(services, job, program, outcome)
+    if not program.status.is_final and program.due_at is not None and isinstance(outcome, Done):
+        row = Due(program.id, program.run_id, program.queue, program.due_at, is_suspect=False)
+        services.relay.wake_soon([row], committed_at=program.due_at)
+    return json_response({"run_id": program.run_id, "status": program.status})
+
+
+def _tell(
+    services: Services, job: Job, program: Program, outcome: Done | RetryLater | Fail
+) -> None:
+    words = {Done: "done", RetryLater: "retry", Fail: "failed"}
+    services.metrics.attempts.labels(job.name, "callback", words[type(outcome)]).inc()
+    if program.status.is_final:
+        services.metrics.finished.labels(program.status).inc()
+    if program.status is Status.ERRORED:
+        names = {"run_id": program.run_id, "job": job.name, "step": program.step}
+        log.error(
+            Event.PROGRAM_ERROR,
+            name="program-executor",
+            action="Consumer error finish",
+            content=names,
+            error_message=program.error_message,
+            **names,
+        )

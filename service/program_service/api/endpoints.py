@@ -1,0 +1,181 @@
+"""Endpoints over HTTP: register, change, rotate the secret of, and delete callback jobs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from program_service.api.auth import Caller, Scope, requires
+from program_service.api.bodies import StrictRoute
+from program_service.api.problems import Problem
+from program_service.api.responses import json_response, problems
+from program_service.api.schemas import CallbackJobRequest, RotationRequest
+from program_service.api.services import Services, Serving
+from program_service.api.views import JobModel
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.errors import JobNotFound
+from program_service.bookkeeping.ledger.registry import (
+    CALLBACK,
+    Endpoint,
+    Job,
+    Secret,
+    delete_job,
+    find_job,
+    list_workers,
+    put_endpoint,
+)
+from program_service.webhooks.errors import Forbidden
+from program_service.webhooks.signing import new_secret
+from program_service.webhooks.tokens import new_token_key
+
+router = APIRouter(tags=["jobs and workers"], route_class=StrictRoute)
+
+JobName = Annotated[
+    str,
+    Path(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$", description="The job's name."),
+]
+Admin = Annotated[Caller, Depends(requires(Scope.ADMIN))]
+
+OVERLAP = timedelta(days=1)
+"""How long an old secret is still good after another one was put in its place."""
+
+
+@router.post(
+    "/jobs/{name:path}/rotate-secret",
+    summary="Rotate the secret of a callback job",
+    responses={200: {"model": JobModel}, **problems(400, 404, 413, 415)},
+)
+async def rotate_secret(
+    name: JobName, services: Serving, caller: Admin, body: RotationRequest | None = None
+) -> Response:
+    """Sign with a new secret, and for a while with the old one too; the new one is shown once."""
+    del caller
+    wanted = body or RotationRequest()
+
+    async def rotate(books: Books) -> tuple[Job, str]:
+        job = await find_job(books, name)
+        if job.endpoint is None:
+            msg = f"The job {name!r} runs in workers; it has no secret."
+            raise JobNotFound(msg)
+        secret = wanted.secret or new_secret()
+        secrets = _with(job.endpoint.secrets, secret, timedelta(seconds=wanted.overlap_s))
+        changed = replace(job, endpoint=replace(job.endpoint, secrets=secrets))
+        await put_endpoint(books, changed)
+        return await find_job(books, name), secret
+
+    job, secret = await services.database.transact(rotate)
+    return await _shown(services, job, secret)
+
+
+@router.put(
+    "/jobs/{name:path}",
+    summary="Register or change a callback job",
+    responses={
+        200: {"model": JobModel, "description": "It was changed, and enabled."},
+        201: {"model": JobModel, "description": "It is registered."},
+        **problems(400, 409, 413, 415),
+    },
+)
+async def put_job(
+    name: JobName, body: CallbackJobRequest, services: Serving, caller: Admin
+) -> Response:
+    """Have an HTTP endpoint called as a job; a secret that we make is shown once."""
+    del caller
+    _require_allowed(services, body)
+    known = await live_names(services)
+    job, secret, is_new = await services.database.transact(register, name, body, in_process=known)
+    status = 201 if is_new else 200
+    return await _shown(services, job, secret, status=status)
+
+
+@router.delete(
+    "/jobs/{name:path}",
+    status_code=204,
+    summary="Delete a job",
+    responses=problems(404, 409),
+)
+async def remove_job(name: JobName, services: Serving, caller: Admin) -> Response:
+    """Forget a job that no unfinished program needs."""
+    del caller
+    await services.database.transact(delete_job, name)
+    return Response(status_code=204)
+
+
+async def register(
+    books: Books, name: str, body: CallbackJobRequest, *, in_process: set[str]
+) -> tuple[Job, str | None, bool]:
+    """Write a callback job down; return it, the secret if we made one, and whether it is new.
+
+    Raises:
+        Problem: live workers run a function of this name.
+    """
+    try:
+        old: Job | None = await find_job(books, name)
+    except JobNotFound:
+        old = None
+    if old is not None and old.kind != CALLBACK and name in in_process:
+        detail = f"Live workers run a function named {name!r}; give the endpoint another name."
+        raise Problem(409, "job_in_process", detail)
+    endpoint = old.endpoint if old is not None else None
+    made = new_secret() if endpoint is None and body.secret is None else None
+    secret = body.secret or made
+    before = endpoint.secrets if endpoint is not None else ()
+    new = Job(
+        name=name,
+        kind=CALLBACK,
+        queue=body.queue,
+        timeout_s=body.timeout_s,
+        policy=asdict(body.retry.as_policy()),
+        endpoint=Endpoint(
+            url=body.url,
+            secrets=before if secret is None else _with(before, secret, OVERLAP),
+            token_key=endpoint.token_key if endpoint is not None else new_token_key(),
+            max_concurrency=body.max_concurrency,
+            cancel_url=body.cancel_url,
+        ),
+    )
+    await put_endpoint(books, new)
+    return await find_job(books, name), made, old is None
+
+
+async def live_names(services: Services) -> set[str]:
+    """Return the names of all jobs that live workers know."""
+    beat_s = services.settings.worker_beat_s
+    workers = await services.database.read(list_workers, beat_s=beat_s)
+    return {job for worker in workers for job in worker.jobs}
+
+
+def _with(before: Sequence[Secret], secret: str, overlap: timedelta) -> list[Secret]:
+    """Put a secret first; the one before it is good for a while longer, older ones are dropped."""
+    if before and before[0].secret == secret:
+        return list(before)
+    until = datetime.now(UTC) + overlap
+    kept = [Secret(each.secret, until) for each in before[:1] if overlap]
+    return [Secret(secret), *kept]
+
+
+def _require_allowed(services: Services, body: CallbackJobRequest) -> None:
+    for field in ("url", "cancel_url"):
+        url = getattr(body, field)
+        try:
+            if url is not None:
+                services.guard.check_url(url)
+        except Forbidden as error:
+            item = {
+                "field": field,
+                "in": "body",
+                "code": "forbidden_address",
+                "message": str(error),
+            }
+            raise Problem(422, "forbidden_address", str(error), fields=[item]) from error
+
+
+async def _shown(
+    services: Services, job: Job, secret: str | None, *, status: int = 200
+) -> Response:
+    beat_s = services.settings.worker_beat_s
+    workers = await services.database.read(list_workers, beat_s=beat_s)
+    shown = JobModel.of(job, workers).model_dump(mode="json")
+    return json_response(shown | ({"secret": secret} if secret else {}), status=status)

@@ -1,0 +1,1 @@
+"""Webhooks: signed calls to addresses that users name, and only to those that may be called."""

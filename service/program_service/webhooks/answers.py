@@ -1,0 +1,112 @@
+"""Answers: what an endpoint's answer means; the table of the protocol, row by row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from program_service.bookkeeping.lifecycle import (
+    Accepted,
+    Done,
+    Fail,
+    Failure,
+    Json,
+    Outcome,
+    RetryLater,
+)
+from program_service.bookkeeping.retry import LONGEST_S
+from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
+from program_service.webhooks.caller import Answer
+
+RETRYABLE = {408, 409, 423, 425, 429}
+MAX_SHOWN = 500
+"""Characters of an answer that is no JSON, in an error message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer means; `is_gone`: the endpoint asked never to be called again."""
+
+    outcome: Outcome
+    is_gone: bool = False
+
+
+def read_answer(answer: Answer, *, within_s: float) -> Reading:
+    """Read an answer; an accepted step must be completed within so many seconds."""
+    body = _object(answer.body)
+    if body is not None and body.get("error") is not None:
+        return Reading(outcome_of_error(body["error"], status=answer.status))
+    status = answer.status
+    if status == HTTPStatus.ACCEPTED:
+        return Reading(Accepted(within_s))
+    if HTTPStatus(200) <= status < HTTPStatus(300):
+        return Reading(done(body or {}))
+    failure = _failure(answer, body)
+    if status in RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
+        return Reading(RetryLater(failure, _retry_after(answer.headers)))
+    return Reading(Fail(failure), is_gone=status == HTTPStatus.GONE)
+
+
+def done(body: Json) -> Done | Fail:
+    """Read the body of a completion."""
+    if "program_data" in body:
+        message = "the endpoint sent program_data, which jobs cannot change; send job_data"
+        return Fail(Failure(message, type="EndpointError", code="bad_answer"))
+    try:
+        job_data = storable_object(body.get("job_data") or {}, what="the endpoint's job_data")
+    except NotStorable as error:
+        return Fail(Failure(str(error), type="EndpointError", code="bad_answer"))
+    return Done(job_data)
+
+
+def outcome_of_error(error: Any, *, status: int | None = None) -> RetryLater | Fail:
+    """Read `{"message", "retryable", "ignorable", "code"}`; a text alone is a message."""
+    fields = error if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    code = fields.get("code")
+    failure = Failure(
+        message=storable_text(str(message or "the endpoint said that it failed, and not why")),
+        type="EndpointError",
+        code=storable_text(str(code))[:255] if code else f"http_{status}" if status else None,
+    )
+    if fields.get("retryable") is True:
+        return RetryLater(failure)
+    return Fail(failure, is_ignorable=fields.get("ignorable") is True)
+
+
+def _object(body: bytes) -> Json | None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _failure(answer: Answer, body: Json | None) -> Failure:
+    """Say what an answer says: a problem's detail or title, else the text itself."""
+    said = (body or {}).get("detail") or (body or {}).get("title")
+    if not said:
+        said = answer.body[: MAX_SHOWN * 4].decode("utf-8", "replace")[:MAX_SHOWN].strip()
+    if HTTPStatus(300) <= answer.status < HTTPStatus(400):
+        said = f"redirects are not followed (to {answer.headers.get('location', 'nowhere')!r})"
+    message = f"the endpoint answered {answer.status}" + (f": {said}" if said else "")
+    return Failure(storable_text(message), type="EndpointError", code=f"http_{answer.status}")
+
+
+def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Read Retry-After: seconds, or a date."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal() and text.isascii():
+        seconds = float(text[:12])
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (aware - datetime.now(UTC)).total_seconds()
+    return timedelta(seconds=min(max(seconds, 0.0), LONGEST_S - 1))

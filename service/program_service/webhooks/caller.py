@@ -1,0 +1,208 @@
+"""Caller: one call, within one deadline, to an address that was checked.
+
+httpcore knows no redirects, no proxies of the environment and no compression; its network backend
+is ours, so no name is resolved out of the guard's sight (docs/adr/0011).
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import httpcore
+
+from program_service.telemetry import VERSION
+from program_service.webhooks.errors import BrokenAnswer, CallError, NoConnection, TookTooLong
+from program_service.webhooks.guard import Address, Guard, Target
+
+LIMIT_BYTES = 1_048_576
+MAX_CONNECTIONS, MAX_IDLE, IDLE_S = 1_000, 100, 15.0
+
+Resolver: TypeAlias = Callable[[str, int], Awaitable[list[Address]]]
+
+BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, OSError)
+NONSENSE = (httpcore.ProtocolError, httpcore.UnsupportedProtocol, UnicodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer; the names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """Return every address of a name.
+
+    Raises:
+        OSError: it has none.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(entry[4][0]) for entry in found]
+
+
+_target: ContextVar[Target] = ContextVar("target")
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, guard: Guard, resolver: Resolver) -> None:
+        """Take the rules, and who resolves names."""
+        self._guard = guard
+        self._resolver = resolver
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of a host that lets us, if all of them may be called.
+
+        Raises:
+            Forbidden: one of them may not.
+            NoConnection: none of them answers.
+        """
+        target = _target.get()
+        addresses = await self._addresses(target, port)
+        for address in addresses:
+            self._guard.check_address(address, target)
+        problem: Exception = OSError("it has no address")
+        for address in addresses:
+            try:
+                stream = await self._plain.connect_tcp(
+                    str(address), port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                problem = error
+                continue
+            await self._check_peer(stream, target)
+            return stream
+        msg = f"{host} does not let us connect: {_words(problem)}"
+        raise NoConnection(msg) from problem
+
+    async def _addresses(self, target: Target, port: int) -> list[Address]:
+        if target.address is not None:
+            return [target.address]
+        try:
+            return list(dict.fromkeys(await self._resolver(target.host, port)))
+        except OSError as error:
+            msg = f"{target.host} has no address: {error}"
+            raise NoConnection(msg) from error
+
+    async def _check_peer(self, stream: httpcore.AsyncNetworkStream, target: Target) -> None:
+        peer = stream.get_extra_info("server_addr")
+        try:
+            self._guard.check_address(ipaddress.ip_address(str(peer[0])), target)
+        except BaseException:
+            await stream.aclose()
+            raise
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Refuse: nothing is called by a path.
+
+        Raises:
+            NoConnection: always.
+        """
+        del path, timeout, socket_options
+        msg = "files are not called"
+        raise NoConnection(msg)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        await asyncio.sleep(seconds)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+class Caller:
+    """Makes calls over connections that are kept for the next one."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        limit_bytes: int = LIMIT_BYTES,
+        resolver: Resolver = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Take the rules, and how long an answer may be."""
+        self._guard = guard
+        self._limit_bytes = limit_bytes
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE,
+            keepalive_expiry=IDLE_S,
+            network_backend=GuardedBackend(guard, resolver),
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def post(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, within_s: float
+    ) -> Answer:
+        """Post a JSON body and return the whole answer.
+
+        Raises:
+            CallError: no answer came that could be taken, within that time.
+        """
+        _target.set(self._guard.check_url(url))
+        sent = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": f"program-executor/{VERSION}",
+            **headers,
+        }
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._exchange(url, sent, body)
+        except CallError:
+            raise
+        except TimeoutError as error:
+            msg = f"no whole answer came within {within_s} s"
+            raise TookTooLong(msg) from error
+        except NONSENSE as error:
+            msg = f"what came is no HTTP answer: {_words(error)}"
+            raise BrokenAnswer(msg) from error
+        except BROKEN as error:
+            msg = f"the connection broke: {_words(error)}"
+            raise NoConnection(msg) from error
+
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        async with self._pool.stream("POST", url, headers=encoded, content=body) as response:
+            found = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in response.headers
+            }
+            if found.get("content-encoding", "identity").lower() != "identity":
+                msg = f"the answer is compressed ({found['content-encoding']}); send it as it is"
+                raise BrokenAnswer(msg)
+            received = bytearray()
+            async for part in response.aiter_stream():
+                received += part
+                if len(received) > self._limit_bytes:
+                    msg = f"the answer is longer than {self._limit_bytes} bytes"
+                    raise BrokenAnswer(msg)
+            return Answer(response.status, found, bytes(received))

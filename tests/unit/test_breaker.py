@@ -1,0 +1,71 @@
+"""Breaker: a host that fails again and again is left alone, and probed."""
+
+from dataclasses import dataclass
+
+from program_workers.callbacks.breaker import FAILURES_TO_OPEN, Breakers
+
+
+@dataclass
+class Clock:
+    """A clock that stands still."""
+
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def opened(clock: Clock) -> Breakers:
+    """Return breakers whose circuit to `shop` has just opened."""
+    breakers = Breakers(clock)
+    for _ in range(FAILURES_TO_OPEN):
+        assert breakers.wait_s("shop") == 0
+        breakers.failed("shop")
+    return breakers
+
+
+def test_circuit_opens_after_failures_in_a_row() -> None:
+    breakers = opened(Clock())
+    assert breakers.wait_s("shop") == 1.0
+    assert breakers.wait_s("other") == 0
+    assert breakers.report() == {"shop": {"failures": FAILURES_TO_OPEN, "probed_in_s": 1.0}}
+
+
+def test_success_in_between_starts_the_count_anew() -> None:
+    breakers = Breakers(Clock())
+    for _ in range(10):
+        for _ in range(FAILURES_TO_OPEN - 1):
+            breakers.failed("shop")
+        breakers.succeeded("shop")
+    assert breakers.wait_s("shop") == 0
+    assert breakers.report() == {}
+
+
+def test_one_probe_at_a_time_after_the_pause() -> None:
+    clock = Clock()
+    breakers = opened(clock)
+    clock.now += 1.0
+    assert breakers.wait_s("shop") == 0
+    assert breakers.wait_s("shop") > 0
+
+
+def test_pauses_grow_to_a_minute() -> None:
+    clock = Clock()
+    breakers, pauses = opened(clock), []
+    for _ in range(10):
+        clock.now += 1_000
+        assert breakers.wait_s("shop") == 0
+        breakers.failed("shop")
+        pauses.append(breakers.wait_s("shop"))
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
+
+
+def test_successful_probe_closes_the_circuit() -> None:
+    clock = Clock()
+    breakers = opened(clock)
+    clock.now += 1.0
+    assert breakers.wait_s("shop") == 0
+    breakers.succeeded("shop")
+    assert breakers.wait_s("shop") == 0
+    assert breakers.wait_s("shop") == 0

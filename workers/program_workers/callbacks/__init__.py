@@ -1,0 +1,1 @@
+"""Callback jobs: HTTP endpoints, in any language, that are called as jobs."""

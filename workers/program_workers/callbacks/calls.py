@@ -1,0 +1,187 @@
+"""Calls: run a callback job by calling its endpoint, within its time, signed."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+
+from program_service.bookkeeping.ledger.callbacks import Ticket
+from program_service.bookkeeping.ledger.registry import DEFAULT_TIMEOUT_S, Endpoint, Job
+from program_service.bookkeeping.lifecycle import (
+    TIMED_OUT,
+    Claimed,
+    Fail,
+    Failure,
+    Json,
+    LetGo,
+    Outcome,
+    Released,
+    RetryLater,
+)
+from program_service.bookkeeping.retry import Retry
+from program_service.telemetry import Event
+from program_service.webhooks.answers import read_answer
+from program_service.webhooks.caller import Caller
+from program_service.webhooks.errors import CallError, TookTooLong
+from program_service.webhooks.signing import signature_headers
+from program_service.webhooks.tokens import write_token
+from program_workers.callbacks.breaker import Breakers
+from program_workers.context import Step
+from program_workers.judgement import is_for_the_worker
+from program_workers.lease import StopReason
+
+log = structlog.get_logger()
+
+FULL_PAUSE_S = 1.0
+"""How late a program comes again that found its job's `max_concurrency` used up."""
+
+SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackJob:
+    """A registered endpoint, as the worker calls it."""
+
+    name: str
+    endpoint: Endpoint
+    queue: str
+    timeout_s: float
+    retry: Retry = field(default_factory=Retry)
+
+    @classmethod
+    def of(cls, job: Job) -> "CallbackJob":
+        """Take what the registry says."""
+        assert job.endpoint is not None
+        return cls(
+            name=job.name,
+            endpoint=job.endpoint,
+            queue=job.queue,
+            timeout_s=job.timeout_s or DEFAULT_TIMEOUT_S,
+            retry=Retry(**job.policy),
+        )
+
+
+class CallbackJobs:
+    """Call endpoints; limits and circuits are this process's own."""
+
+    def __init__(
+        self, caller: Caller, *, public_url: str, disable: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """Take who calls, where the service is reached, and how a job is disabled."""
+        self._caller = caller
+        self._public_url = public_url.rstrip("/")
+        self._disable = disable
+        self._running: Counter[str] = Counter()
+        self.breakers = Breakers()
+
+    def report(self) -> Json:
+        """Return what people should see of the calls."""
+        return {"breakers": self.breakers.report(), "running": dict(+self._running)}
+
+    async def run(self, job: CallbackJob, step: Step) -> Outcome:
+        """Call the endpoint and say what became of the step."""
+        host = urlsplit(job.endpoint.url).netloc
+        limit = job.endpoint.max_concurrency
+        if limit is not None and self._running[job.name] >= limit:
+            return Released(FULL_PAUSE_S * (1 + random.random()))  # noqa: S311 - jitter
+        wait_s = self.breakers.wait_s(host)
+        if wait_s > 0:
+            return Released(wait_s + random.random())  # noqa: S311 - jitter
+        self._running[job.name] += 1
+        try:
+            return await self._call_stoppable(job, step, host)
+        finally:
+            self._running[job.name] -= 1
+
+    async def _call_stoppable(self, job: CallbackJob, step: Step, host: str) -> Outcome:
+        scope = asyncio.timeout(None)
+        try:
+            with step.held.stopping(scope):
+                async with scope:
+                    return await self._call(job, step, host)
+        except BaseException as error:
+            if is_for_the_worker(error) or not scope.expired():
+                raise
+        is_cancelled = step.held.stop_reason is StopReason.CANCELLED
+        return LetGo() if is_cancelled else Released()
+
+    async def _call(self, job: CallbackJob, step: Step, host: str) -> Outcome:
+        began = datetime.now(UTC)
+        body = self._body(job, step.program, deadline=began + timedelta(seconds=job.timeout_s))
+        try:
+            answer = await self._caller.post(
+                job.endpoint.url,
+                headers=_headers(job, step.program, body, began),
+                body=body,
+                within_s=job.timeout_s,
+            )
+        except CallError as error:
+            return self._broken(job, host, error)
+        if answer.status >= SERVER_ERROR:
+            self.breakers.failed(host)
+        else:
+            self.breakers.succeeded(host)
+        reading = read_answer(answer, within_s=job.timeout_s)
+        if reading.is_gone:
+            log.warning(Event.JOB_DISABLED, job=job.name)
+            await self._disable(job.name)
+        return reading.outcome
+
+    def _broken(self, job: CallbackJob, host: str, error: CallError) -> Outcome:
+        if error.is_final:
+            return Fail(Failure(str(error), type=type(error).__name__, code="forbidden_address"))
+        self.breakers.failed(host)
+        if isinstance(error, TookTooLong):
+            message = (
+                f"{TIMED_OUT}: the endpoint of {job.name!r} took longer than {job.timeout_s} s"
+            )
+            return RetryLater(Failure(message, type=TIMED_OUT, code=TIMED_OUT))
+        return RetryLater(Failure(str(error), type=type(error).__name__, code="no_answer"))
+
+    def _body(self, job: CallbackJob, program: Claimed, *, deadline: datetime) -> bytes:
+        ticket = Ticket(program.run_id, program.step, program.resumes, program.attempt)
+        token = write_token(ticket, job.name, token_key=job.endpoint.token_key)
+        base = f"{self._public_url}/callbacks/{token}"
+        return orjson.dumps(
+            {
+                "type": "job.execute",
+                "run_id": program.run_id,
+                "job": job.name,
+                "step": program.step,
+                "attempt": program.attempt,
+                "jobs": list(program.jobs),
+                "program_data": program.program_data,
+                "job_data": program.job_data.get(job.name, {}),
+                "deadline": deadline.isoformat(),
+                "links": {
+                    "job_data": f"{base}/job-data",
+                    "heartbeat": f"{base}/heartbeat",
+                    "complete": f"{base}/complete",
+                    "fail": f"{base}/fail",
+                },
+            }
+        )
+
+
+def _headers(job: CallbackJob, program: Claimed, body: bytes, now: datetime) -> dict[str, str]:
+    message_id = f"{program.run_id}-{program.step}"
+    headers = signature_headers(
+        job.endpoint.valid_secrets(now),
+        message_id=message_id,
+        timestamp=int(time.time()),
+        body=body,
+    )
+    deadline = now + timedelta(seconds=job.timeout_s)
+    headers |= {
+        "idempotency-key": message_id,
+        "x-program-attempt": str(program.attempt),
+        "x-program-deadline": deadline.isoformat(),
+    }
+    return headers | ({"traceparent": program.traceparent} if program.traceparent else {})

@@ -1,0 +1,55 @@
+"""Catalogue: every job that a worker can run: its library's, and the registered endpoints."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeAlias
+
+from program_service.bookkeeping.ledger import registry
+from program_workers.callbacks.calls import CallbackJob
+from program_workers.library import Job, JobLibrary
+
+Runnable: TypeAlias = Job | CallbackJob
+
+
+class Catalogue(Collection[str]):
+    """The names of all jobs that can be run now; functions come before endpoints of their name."""
+
+    def __init__(self, library: JobLibrary) -> None:
+        """Begin with the functions; endpoints are looked up again and again."""
+        self._library = library
+        self._endpoints: dict[str, CallbackJob] = {}
+        self._enabled: frozenset[str] = frozenset()
+
+    def update(self, endpoints: Sequence[registry.Job]) -> dict[str, str]:
+        """Take what is registered now; return {job: queue} of those that are new or changed."""
+        jobs = {job.name: CallbackJob.of(job) for job in endpoints if job.endpoint is not None}
+        enabled = {job.name for job in endpoints if job.disabled_at is None and job.name in jobs}
+        changed = {
+            name: jobs[name].queue
+            for name in enabled - set(self._library)
+            if name not in self._enabled or jobs[name].queue != self._endpoints[name].queue
+        }
+        # what was deleted or disabled may still be running here: its terms are kept
+        self._endpoints |= jobs
+        self._enabled = frozenset(enabled)
+        return changed
+
+    def of(self, name: str) -> Runnable:
+        """Return a job that is known, or was when its program was claimed."""
+        return self._library[name] if name in self._library else self._endpoints[name]
+
+    def kind(self, name: str) -> str:
+        """Say whether a job is a function or an endpoint."""
+        return registry.IN_PROCESS if name in self._library else registry.CALLBACK
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a job can be run now."""
+        return name in self._library or name in self._enabled
+
+    def __iter__(self) -> Iterator[str]:
+        """Walk through the names."""
+        yield from self._library
+        yield from self._enabled - set(self._library)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(set(self._library) | self._enabled)
