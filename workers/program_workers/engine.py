@@ -5,9 +5,6 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from program_service.webhooks.caller import Caller
-from program_service.webhooks.guard import Guard
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger import registry
@@ -17,6 +14,8 @@ from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker, Cancelled
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
+from program_service.webhooks.caller import Caller
+from program_service.webhooks.guard import Guard
 from program_workers.callbacks.calls import CallbackJobs
 from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
