@@ -72,6 +72,8 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
     library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)
     listener = listen(settings.host, settings.port)
+    if not settings.service_url:  # the port may be one that was free just now
+        settings = settings.model_copy(update={"service_url": address(listener)})
     database = connect_database(settings)
     broker, metrics = MemoryBroker(), Metrics()
     app = create_app(settings, database=database, broker=broker, metrics=metrics)

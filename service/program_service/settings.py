@@ -138,9 +138,12 @@ class Settings(BaseSettings):
     )
     worker_port: int = Field(8081, ge=0, le=65535, description="The port of the same.")
     service_url: str = Field(
-        "http://127.0.0.1:8080",
-        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
-        description="Where endpoints reach the service: the links in their calls begin with it.",
+        "",
+        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
+        description=(
+            "Where endpoints reach the service: the links in their calls begin with it; by default"
+            " `http://127.0.0.1:PORT`."
+        ),
     )
     callback_allow: str = Field(
         "",

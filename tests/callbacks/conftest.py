@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from calling import ALLOW
 from program_service.bookkeeping.database import Database
 from serving import Service, serving
 
-ALLOW = "127.0.0.0/8"
 NOTIFY_SECRET = "whsec_" + "bm90aWZ5" * 4
 
 

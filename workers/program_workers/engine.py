@@ -56,7 +56,9 @@ class Engine:
             await database.transact(registry.disable_job, job)
 
         self.endpoints = CallbackJobs(
-            self._caller, public_url=settings.service_url, disable=disable
+            self._caller,
+            public_url=settings.service_url or f"http://127.0.0.1:{settings.port}",
+            disable=disable,
         )
         self.execution = Execution(
             Tools(

@@ -7,13 +7,20 @@ from program_executor.exchange import ProblemError
 from program_executor.processes import UsageError
 from program_service.bookkeeping.errors import DatabaseUnavailable, NotAdoptable
 from program_service.settings import PREFIX
+from program_service.webhooks.errors import BadWebhookSetting
 from program_workers.errors import LibraryError
 
 
 def explain(error: Exception) -> str | None:  # noqa: PLR0911 - a table of errors
     """Say what the user can repair; None for a bug of ours."""
     match error:
-        case UsageError() | LibraryError() | NotAdoptable() | FileNotFoundError():
+        case (
+            UsageError()
+            | LibraryError()
+            | NotAdoptable()
+            | BadWebhookSetting()
+            | FileNotFoundError()
+        ):
             return str(error)
         case ProblemError():
             hints = [item["hint"] for item in error.problem.get("errors", ()) if "hint" in item]

@@ -19,13 +19,14 @@ from program_service.api.schemas import CallbackJobRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.telemetry import Event
+from program_service.webhooks.errors import BadWebhookSetting
 
 log = structlog.get_logger()
 
 TRY_AGAIN_S = 2.0
 
 
-class BadCallbackFile(ValueError):
+class BadCallbackFile(BadWebhookSetting):
     """The file of callback jobs cannot be used."""
 
 

@@ -8,6 +8,10 @@ CallError
 """
 
 
+class BadWebhookSetting(ValueError):
+    """A setting about calls cannot be used; the message names it."""
+
+
 class CallError(Exception):
     """A call did not bring an answer."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self, TypeAlias
 from urllib.parse import urlsplit
 
-from program_service.webhooks.errors import Forbidden
+from program_service.webhooks.errors import BadWebhookSetting, Forbidden
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -74,7 +74,7 @@ class Guard:
         """Read hosts (`billing`, `*.internal.example`) and networks, by commas or spaces.
 
         Raises:
-            ValueError: an entry is neither.
+            BadWebhookSetting: an entry is neither.
         """
         hosts, networks = [], []
         for entry in re.split(r"[\s,]+", text.strip().lower()):
@@ -90,7 +90,7 @@ class Guard:
                         f"{SETTING} has {entry!r}, which is neither a host such as billing or"
                         f" *.internal.example nor a network such as 10.0.0.0/8: {error}"
                     )
-                    raise ValueError(msg) from error
+                    raise BadWebhookSetting(msg) from error
             hosts.append(entry)
         return cls(tuple(hosts), tuple(networks))
 

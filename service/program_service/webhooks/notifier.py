@@ -22,7 +22,7 @@ from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
 from program_service.telemetry import Event
 from program_service.webhooks.caller import Caller
-from program_service.webhooks.errors import CallError, Forbidden
+from program_service.webhooks.errors import BadWebhookSetting, CallError, Forbidden
 from program_service.webhooks.guard import Guard
 from program_service.webhooks.signing import require_secret, signature_headers
 
@@ -52,12 +52,12 @@ class Notifier:
         """Take who calls, what signs, and how a program is shown.
 
         Raises:
-            ValueError: the secret is none.
+            BadWebhookSetting: the secret is none.
         """
         self._database = database
         self._caller = caller
         self._guard = guard
-        self._secret = require_secret(secret.get_secret_value()) if secret else None
+        self._secret = _checked(secret.get_secret_value()) if secret else None
         self._describe = describe
         self._telling: set[asyncio.Task[None]] = set()
         self._is_ending = asyncio.Event()
@@ -167,3 +167,11 @@ class Notifier:
             return str(error)
         is_fine = 200 <= answer.status < 300  # noqa: PLR2004 - as HTTP says
         return None if is_fine else f"it answered {answer.status}"
+
+
+def _checked(secret: str) -> str:
+    try:
+        return require_secret(secret)
+    except ValueError as error:
+        msg = f"PROGRAM_EXECUTOR_NOTIFY_SECRET: {error}"
+        raise BadWebhookSetting(msg) from error
