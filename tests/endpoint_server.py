@@ -96,14 +96,17 @@ class EndpointServer:
 async def _read(reader: asyncio.StreamReader) -> Call | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    except asyncio.IncompleteReadError:
+    except (asyncio.IncompleteReadError, ConnectionError):
         return None
     first, *lines = head.strip().split("\r\n")
     headers = {
         name.strip().lower(): value.strip()
         for name, _, value in (line.partition(":") for line in lines)
     }
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    try:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    except asyncio.IncompleteReadError:  # its caller died
+        return None
     return Call(first.split(" ")[1], headers, body)
 
 

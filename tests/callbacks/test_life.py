@@ -240,7 +240,8 @@ async def test_endpoint_that_is_gone_is_called_no_more_until_it_is_put_again(
 
         async def nobody_knows_it() -> bool:
             workers = json_of(await service.client.get("/workers"))["workers"]
-            return all("charge" not in worker["jobs"] for worker in workers)
+            listed = [worker["jobs"] for worker in workers]
+            return listed == [[]]
 
         await eventually(nobody_knows_it)
         waiting = (await service.submit("charge"))["run_id"]
@@ -287,6 +288,12 @@ async def test_open_breaker_spends_no_attempts_and_is_shown(service: Service) ->
             return bool(worker["endpoints"].get("breakers"))
 
         await eventually(is_shown)
+
+        async def is_explained() -> bool:
+            reasons = [(await service.explain(run_id))["reason"] for run_id in ids]
+            return "breaker_open" in reasons
+
+        await eventually(is_explained)
         is_well = True
         for run_id in ids:
             program = await service.ended(run_id)

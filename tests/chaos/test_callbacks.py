@@ -44,6 +44,11 @@ class Later:
             await asyncio.sleep(0.2)  # the completion comes first
         return Reply(202)
 
+    async def close(self) -> None:
+        """Wait for what is being completed, and hang up."""
+        await asyncio.gather(*self.tasks.values())
+        await self.client.aclose()
+
     async def _complete(self, key: str) -> None:
         if self.way != "early":
             await asyncio.sleep(random.uniform(0.1, 2.0))
@@ -104,6 +109,7 @@ async def test_accepted_steps_are_completed_once_while_everybody_dies(
             service = await deployment.serve_at(service.port)
             workers.append(await deployment.work())
         await all_ended(deployment, within_s=300)
+        await asyncio.gather(*(way.close() for way in ways))
     outcomes = defaultdict(list)
     for each in await attempts(deployment):
         outcomes[each["run_id"], each["step"]].append(each["outcome"])

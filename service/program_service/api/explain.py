@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
@@ -12,7 +13,7 @@ from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import Worker, find_job, list_workers
+from program_service.bookkeeping.ledger.registry import Job, Worker, find_job, list_workers
 from program_service.bookkeeping.lifecycle import Status
 
 router = APIRouter(prefix="/programs", tags=["programs"])
@@ -25,8 +26,17 @@ class Surroundings:
     workers: list[Worker]
     depth: int | None
     """Wake-ups that wait in the program's queue; None when the broker does not answer."""
-    disabled_at: datetime | None = None
-    """When the endpoint of the current job was disabled, if it is."""
+    job: Job | None = None
+    """The current job as it is registered."""
+
+    @property
+    def breakers(self) -> dict[str, Any]:
+        """The open breakers to the current job's host, as {worker: what it says of it}."""
+        if self.job is None or self.job.endpoint is None:
+            return {}
+        host = urlsplit(self.job.endpoint.url).netloc
+        said = {worker.name: worker.endpoints.get("breakers", {}) for worker in self.workers}
+        return {name: breakers[host] for name, breakers in said.items() if host in breakers}
 
 
 @router.get("/{run_id}/explain", summary="Explain a program", responses=problems(404))
@@ -38,7 +48,7 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
     around = Surroundings(
         workers=await services.database.read(list_workers, beat_s=beat_s),
         depth=await services.broker.depth(program.queue),
-        disabled_at=await _disabled_at(services, program.job),
+        job=await _registered(services, program.job),
     )
     reason, text = explain(program, around, now=datetime.now(UTC))
     return ExplanationModel(
@@ -51,9 +61,9 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
     )
 
 
-async def _disabled_at(services: Services, job: str) -> datetime | None:
+async def _registered(services: Services, job: str) -> Job | None:
     try:
-        return (await services.database.read(find_job, job)).disabled_at
+        return await services.database.read(find_job, job)
     except JobNotFound:
         return None
 
@@ -67,6 +77,17 @@ def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[s
         return _explain_running(program, around, now)
     if program.status is Status.WAITING:
         return "awaiting_completion", f"The endpoint of {program.job!r} has yet to complete it."
+    if around.breakers:
+        names = ", ".join(around.breakers)
+        text = (
+            f"The host of {program.job!r} failed again and again; {names} leave it alone and probe"
+            " it from time to time. That spends no attempts of the program."
+        )
+        return "breaker_open", text
+    return _explain_not_due(program) or _explain_pending(program, around)
+
+
+def _explain_not_due(program: Program) -> tuple[str, str] | None:
     if program.status is Status.RETRYING:
         text = (
             f"Step {program.step} ({program.job!r}) failed and is tried again at"
@@ -75,7 +96,7 @@ def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[s
         return "backing_off", text
     if program.status is Status.SCHEDULED:
         return "not_due", f"It is not due before {_at(program.due_at)}."
-    return _explain_pending(program, around)
+    return None
 
 
 def _explain_final(program: Program) -> tuple[str, str] | None:
@@ -111,9 +132,10 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
 
 
 def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
-    if around.disabled_at is not None:
+    disabled_at = around.job.disabled_at if around.job is not None else None
+    if disabled_at is not None:
         text = (
-            f"The endpoint of {program.job!r} answered 410 at {_at(around.disabled_at)} and is"
+            f"The endpoint of {program.job!r} answered 410 at {_at(disabled_at)} and is"
             f" called no more; `PUT /jobs/{program.job}` enables it again."
         )
         return "endpoint_disabled", text

@@ -1,0 +1,87 @@
+"""Starting: the examples as real processes, their packages installed into a copy."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from endpoints.playing import SECRET
+from patience import LOOK_EVERY_S, PATIENCE_S
+from private_postgres import free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NETWORK_ERRORS = (
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ETIMEDOUT",
+    "ENETUNREACH",
+)
+BUILD_WITHIN_S = 110
+
+
+def tool(name: str) -> str:
+    """Return where a command is, or skip."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name}")
+    return found
+
+
+def installed(example: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy an example and install its packages, or skip when there is no network."""
+    npm = tool("npm")
+    folder = tmp_path_factory.mktemp("npm") / "example"
+    ignore = shutil.ignore_patterns("node_modules")
+    shutil.copytree(EXAMPLES / example, folder, ignore=ignore)
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1"]
+    ran = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=BUILD_WITHIN_S
+    )
+    if any(error in ran.stderr for error in NETWORK_ERRORS):
+        pytest.skip("no network: npm ci found no registry")
+    assert ran.returncode == 0, ran.stderr
+    return folder
+
+
+@contextmanager
+def running(command: list[str], *, folder: Path, port: int = 0, **variables: str) -> Iterator[str]:
+    """Run an endpoint until the end of the block; yield where it answers."""
+    port = port or free_port()
+    environment = os.environ | {"SECRET": SECRET, "PORT": str(port)} | variables
+    log = folder / "endpoint.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,  # Ctrl-C is for the tests, which stop it when they end
+        )
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while not _listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, f"it does not listen: {log.read_text()}"
+            time.sleep(LOOK_EVERY_S)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
