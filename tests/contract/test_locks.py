@@ -36,6 +36,8 @@ async def _meanwhile(connect: Connect, change: Change, waiter: Callable[[], Awai
     holder, observer = connect(), connect()
 
     async def somebody_waits() -> bool:
+        # MariaDB tells of locks from a cache that is renewed after 0.1 s in which nobody asked
+        await asyncio.sleep(0.2)
         async with observer.engine.connect() as connection:
             return bool(await connection.scalar(WAITING[connection.dialect.name]))
 
