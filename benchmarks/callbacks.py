@@ -106,7 +106,11 @@ async def drain_rate(arguments: argparse.Namespace) -> float:
             for _ in range(arguments.programs // BATCH):
                 batch = {"programs": [program] * BATCH}
                 (await client.post("/programs/batch", json=batch)).raise_for_status()
-            worker = subprocess.Popen([COMMAND, "work"], env=environment, stdout=subprocess.DEVNULL)
+            worker = subprocess.Popen(
+                [COMMAND, "work", "program_executor.demo.jobs"],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+            )
             try:
                 return await _drained(client, arguments.programs)
             finally:

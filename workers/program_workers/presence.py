@@ -68,11 +68,12 @@ class Presence:
     async def _register(self, books: Books) -> None:
         jobs = registered(self._library)
         await registry.register_jobs(books, jobs)
+        # before the first beat, which names all jobs
+        endpoints = self._engine.catalogue.update(await registry.list_endpoints(books))
         others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
         await registry.leave(books, self._name)  # whoever had our name before us
         await registry.beat(books, self._description())
-        endpoints = self._engine.catalogue.update(await registry.list_endpoints(books))
         queues = {job.name: job.queue for job in jobs} | endpoints
         await welcome_jobs(books, queues, new=queues.keys() - covered)
 

@@ -8,7 +8,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,7 +22,8 @@ from program_service.webhooks.errors import BrokenAnswer, CallError, NoConnectio
 from program_service.webhooks.guard import Address, Guard, Target
 
 LIMIT_BYTES = 1_048_576
-MAX_CONNECTIONS, MAX_IDLE, IDLE_S = 1_000, 100, 15.0
+MAX_IDLE, IDLE_S = 100, 15.0
+"""Connections to one host that are kept for the next call, and for how long."""
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[Address]]]
 
@@ -147,17 +150,16 @@ class Caller:
         """Take the rules, and how long an answer may be."""
         self._guard = guard
         self._limit_bytes = limit_bytes
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE,
-            keepalive_expiry=IDLE_S,
-            network_backend=GuardedBackend(guard, resolver),
-        )
+        self._ssl_context = ssl_context or ssl.create_default_context()
+        self._backend = GuardedBackend(guard, resolver)
+        self._idle: defaultdict[bytes, list[httpcore.AsyncHTTPConnection]] = defaultdict(list)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._pool.aclose()
+        """Close all connections that are kept."""
+        while self._idle:
+            _, connections = self._idle.popitem()
+            for connection in connections:
+                await connection.aclose()
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, within_s: float
@@ -189,9 +191,41 @@ class Caller:
             msg = f"the connection broke: {_words(error)}"
             raise NoConnection(msg) from error
 
+    @asynccontextmanager
+    async def _connection(
+        self, origin: httpcore.Origin
+    ) -> AsyncGenerator[httpcore.AsyncHTTPConnection]:
+        """Lend the connection that was used last, or a new one.
+
+        Not httpcore's own pool: with 100 calls in flight it looks at all of them for each call.
+        """
+        idle = self._idle[b"%s %s %d" % (origin.scheme, origin.host, origin.port)]
+        connection = None
+        while idle and connection is None:
+            connection = idle.pop()
+            if connection.has_expired() or not connection.is_available():
+                await connection.aclose()
+                connection = None
+        connection = connection or httpcore.AsyncHTTPConnection(
+            origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=IDLE_S,
+            network_backend=self._backend,
+        )
+        try:
+            yield connection
+        finally:
+            if connection.is_idle() and len(idle) < MAX_IDLE:
+                idle.append(connection)
+            else:
+                await connection.aclose()
+
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        async with self._pool.stream("POST", url, headers=encoded, content=body) as response:
+        async with (
+            self._connection(httpcore.URL(url).origin) as connection,
+            connection.stream("POST", url, headers=encoded, content=body) as response,
+        ):
             found = {
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in response.headers
