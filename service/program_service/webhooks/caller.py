@@ -107,6 +107,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     async def _check_peer(self, stream: httpcore.AsyncNetworkStream, target: Target) -> None:
         peer = stream.get_extra_info("server_addr")
         try:
+            if peer is None:  # it hung up at once
+                msg = f"{target.host} broke the connection as soon as it stood"
+                raise NoConnection(msg)  # noqa: TRY301 - the stream is closed below
             self._guard.check_address(ipaddress.ip_address(str(peer[0])), target)
         except BaseException:
             await stream.aclose()
