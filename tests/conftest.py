@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +13,7 @@ from private_postgres import NoPostgresError
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.migrations import migrate
 from servers import Connect, Place, own_database, own_mariadb, place_of
+from skips import or_skip
 from skips import pytest_sessionfinish as pytest_sessionfinish
 from skips import pytest_terminal_summary as pytest_terminal_summary
 
@@ -24,11 +24,7 @@ hypothesis.settings.load_profile("tests")
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """Return the URL of a PostgreSQL database of the run's own, for whole processes."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(own_database())
-        except NoPostgresError as missing:
-            pytest.skip(f"PostgreSQL: {missing}")
+    with or_skip("PostgreSQL", own_database(), NoPostgresError) as url:
         yield url
 
 
@@ -51,11 +47,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mariadb_url() -> Iterator[str]:
     """Return the URL of a MariaDB database of the run's own, for whole processes."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(own_mariadb())
-        except NoMariaDbError as missing:
-            pytest.skip(f"MariaDB: {missing}")
+    with or_skip("MariaDB", own_mariadb(), NoMariaDbError) as url:
         yield url
 
 

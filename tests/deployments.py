@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,13 @@ import pytest
 from brokers import Console, a_console, some_rabbitmq
 from private_rabbitmq import NoRabbitError, PrivateRabbit, private_rabbitmq
 from processes import Deployment
+from skips import or_skip
 
 
 @pytest.fixture(scope="session")
 def shared_rabbitmq() -> Iterator[str]:
     """Return the URL of a RabbitMQ that may be shared with others."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(some_rabbitmq())
-        except NoRabbitError as missing:
-            pytest.skip(f"RabbitMQ: {missing}")
+    with or_skip("RabbitMQ", some_rabbitmq(), NoRabbitError) as url:
         yield url
 
 
@@ -63,9 +60,5 @@ async def deployed(
 @contextmanager
 def node_or_skip(**settings: int) -> Iterator[PrivateRabbit]:
     """Start a RabbitMQ that nobody else uses; without one the test is skipped by name."""
-    with ExitStack() as stack:
-        try:
-            node = stack.enter_context(private_rabbitmq(**settings))
-        except NoRabbitError as missing:
-            pytest.skip(f"RabbitMQ: {missing}")
+    with or_skip("RabbitMQ", private_rabbitmq(**settings), NoRabbitError) as node:
         yield node

@@ -5,11 +5,28 @@ variable CI is set) any other skip fails the run, because a skipped check proves
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 ALLOWED = Path(__file__).parent / "allowed_skips.txt"
+
+
+T = TypeVar("T")
+
+
+@contextmanager
+def or_skip(what: str, server: AbstractContextManager[T], missing: type[Exception]) -> Iterator[T]:
+    """Have a server; when there is none, which it says by `missing`, skip by name."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except missing as error:
+            pytest.skip(f"{what}: {error}")
+        yield running
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

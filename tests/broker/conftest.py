@@ -1,7 +1,6 @@
 """What the tests of the brokers share: both drivers, and a RabbitMQ."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -11,27 +10,20 @@ from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.memory import MemoryBroker
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
+from skips import or_skip
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> Iterator[str]:
     """Return the URL of a RabbitMQ that may be shared with others."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(some_rabbitmq())
-        except NoRabbitError as missing:
-            pytest.skip(f"RabbitMQ: {missing}")
+    with or_skip("RabbitMQ", some_rabbitmq(), NoRabbitError) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def private_node() -> Iterator[PrivateRabbit]:
     """Start a RabbitMQ that nobody else uses."""
-    with ExitStack() as stack:
-        try:
-            node = stack.enter_context(private_rabbitmq())
-        except NoRabbitError as missing:
-            pytest.skip(f"RabbitMQ: {missing}")
+    with or_skip("RabbitMQ", private_rabbitmq(), NoRabbitError) as node:
         yield node
 
 

@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from calling import ALLOW
+from calling import ALLOW, NOTIFY_SECRET
 from program_service.bookkeeping.database import Database
 from serving import Service, serving
-
-NOTIFY_SECRET = "whsec_" + "bm90aWZ5" * 4
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from calling import ALLOW, hire, put, with_links
+from calling import ALLOW, NOTIFY_SECRET, hire, put, with_links
 from endpoint_server import Answer, Call, Reply, endpoint
 from patience import eventually
 from program_executor import JobContext, job
@@ -334,8 +334,7 @@ async def test_end_is_told_to_the_address_that_was_named(service: Service, end: 
 
         await eventually(is_told_twice)
         first, second = server.calls
-    secret = "whsec_" + "bm90aWZ5" * 4
-    message = Webhook(secret).verify(second.body, second.headers)
+    message = Webhook(NOTIFY_SECRET).verify(second.body, second.headers)
     assert message["type"] == "program.ended"
     assert (message["program"]["run_id"], message["program"]["status"]) == (run_id, end)
     assert first.headers["webhook-id"] == second.headers["webhook-id"] == f"{run_id}-ended-0"

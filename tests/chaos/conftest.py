@@ -1,7 +1,6 @@
 """What the chaos shares: servers that nobody else uses, and a deployment on them."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from deployments import deployed, node_or_skip
 from private_postgres import NoPostgresError, PrivatePostgres, private_postgres
 from private_rabbitmq import PrivateRabbit
 from processes import Deployment
+from skips import or_skip
 
 HERE = Path(__file__).parent
 
@@ -25,11 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """Start a PostgreSQL that nobody else uses."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(private_postgres())
-        except NoPostgresError as missing:
-            pytest.skip(f"PostgreSQL: {missing}")
+    with or_skip("PostgreSQL", private_postgres(), NoPostgresError) as server:
         yield server
 
 

@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from builders import JOBS, a_program, row_of, submitted, submitted_all
-from private_postgres import free_port
+from builders import JOBS, a_program, submitted
 from program_service.bookkeeping.database import Books, Database
 from program_service.bookkeeping.dialects import Script
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger import waking
 from program_service.bookkeeping.ledger.reading import find
-from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import NewProgram, SubmitResult, submit
 from servers import Connect, on_mariadb
 
@@ -43,30 +41,6 @@ async def test_names_are_compared_byte_by_byte(database: Database) -> None:
         await submitted(database, run_id)
     for run_id in ("mail", "Mail", "mail ", "máil"):
         assert (await database.read(find, run_id)).run_id == run_id
-
-
-@on_mariadb
-async def test_deadlock_is_tried_again_whole(connect: Connect) -> None:
-    """Rules R4 and R15."""
-    database = connect()
-    await submitted_all(database, [a_program("a"), a_program("b")])
-    both_hold_one = asyncio.Barrier(2)
-    tries = {"ab": 0, "ba": 0}
-
-    async def count_up(books: Books, order: str) -> None:
-        tries[order] += 1
-        programs = books.tables.programs
-        for run_id in order:
-            update = programs.update().where(programs.c.run_id == run_id)
-            retries = programs.c.step_retry_count + 1
-            await books.connection.execute(update.values(step_retry_count=retries))
-            if tries[order] == 1 and run_id == order[0]:
-                await both_hold_one.wait()
-
-    await asyncio.gather(*(database.transact(count_up, order) for order in tries))
-    assert sorted(tries.values()) == [1, 2]
-    for run_id in "ab":
-        assert (await row_of(database, run_id))["step_retry_count"] == 2
 
 
 async def _tries(database: Database, number: int) -> int:
@@ -148,37 +122,6 @@ async def test_batch_that_is_too_long_for_a_packet_is_split(database: Database) 
         committing.cancel()
     for name in names[:3]:
         assert (await database.read(find, name)).program_data == {"n": name}
-
-
-@on_mariadb
-async def test_connection_that_the_server_cut_is_replaced(connect: Connect) -> None:
-    """Rule R4: also in the middle of a transaction."""
-    database, administrator = connect(), connect()
-    await submitted(database, "run-1")
-    begun = 0
-
-    async def cut_first(books: Books) -> None:
-        nonlocal begun
-        begun += 1
-        await cancel(books, "run-1")
-        if begun == 1:
-            number = await books.connection.scalar(sa.text("SELECT CONNECTION_ID()"))
-            async with administrator.engine.begin() as connection:
-                await connection.exec_driver_sql(f"KILL {number}")
-            await books.run(lambda sql: f"UPDATE {sql.programs} SET step = 9")
-
-    await database.transact(cut_first)
-    assert begun == 2
-    assert (await row_of(database, "run-1"))["step"] == 0
-
-
-async def test_server_that_is_not_there_is_unavailable() -> None:
-    database = Database.connect(f"mysql://root@127.0.0.1:{free_port()}/nothing")
-    with pytest.raises(DatabaseUnavailable):
-        await database.transact_within(0.2, submit, [a_program()])
-    with pytest.raises(DatabaseUnavailable):
-        await database.read(find, "run-1")
-    await database.close()
 
 
 @on_mariadb

@@ -23,9 +23,10 @@ class Catalogue(Collection[str]):
         """Take what is registered now; return {job: queue} of those that are new or changed."""
         jobs = {job.name: CallbackJob.of(job) for job in endpoints if job.endpoint is not None}
         enabled = {job.name for job in endpoints if job.disabled_at is None and job.name in jobs}
+        enabled -= self._library.keys()
         changed = {
             name: jobs[name].queue
-            for name in enabled - set(self._library)
+            for name in enabled
             if name not in self._enabled or jobs[name].queue != self._endpoints[name].queue
         }
         # what was deleted or disabled may still be running here: its terms are kept
@@ -48,8 +49,8 @@ class Catalogue(Collection[str]):
     def __iter__(self) -> Iterator[str]:
         """Walk through the names."""
         yield from self._library
-        yield from self._enabled - set(self._library)
+        yield from self._enabled
 
     def __len__(self) -> int:
         """Count the names."""
-        return len(set(self._library) | self._enabled)
+        return len(self._library) + len(self._enabled)

@@ -16,8 +16,6 @@ from program_workers.library import Hook
 
 log = structlog.get_logger()
 
-KIND = "in_process"
-
 HOOK_TIMEOUT_S = 30.0
 """How long a hook may take: its program's slot is held meanwhile."""
 

@@ -12,12 +12,12 @@ from program_service.bookkeeping.database import Books, Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.waking import welcome_jobs
+from program_service.pacing import is_set_within
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event
 from program_workers.engine import Engine
 from program_workers.intake import Intake
 from program_workers.library import JobLibrary
-from program_workers.observer import KIND
 
 log = structlog.get_logger()
 
@@ -66,26 +66,27 @@ class Presence:
                 return
 
     async def _register(self, books: Books) -> None:
-        jobs = registered(self._library)
-        await registry.register_jobs(books, jobs)
+        await registry.register_jobs(books, registered(self._library))
         # before the first beat, which names all jobs
-        endpoints = self._engine.catalogue.update(await registry.list_endpoints(books))
+        catalogue = self._engine.catalogue
+        catalogue.update(await registry.list_endpoints(books))
         others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
         await registry.leave(books, self._name)  # whoever had our name before us
         await registry.beat(books, self._description())
-        queues = {job.name: job.queue for job in jobs} | endpoints
+        queues = {name: catalogue.of(name).queue for name in catalogue}
         await welcome_jobs(books, queues, new=queues.keys() - covered)
 
     async def run(self) -> None:
         """Say that the worker lives, until its end."""
-        while not await self._ends_within(self._settings.worker_beat_s):
+        while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
             await self._tell("beat", registry.beat, self._description())
 
     async def follow_endpoints(self) -> None:
         """Look for endpoints that were registered, changed or disabled, until the end."""
         known = sorted(self._engine.catalogue)
-        while not await self._ends_within(min(LOOK_EVERY_S, self._settings.worker_beat_s)):
+        pause_s = min(LOOK_EVERY_S, self._settings.worker_beat_s)
+        while not await is_set_within(self._is_ending, pause_s):
             try:
                 endpoints = await self._database.read(registry.list_endpoints)
                 changed = self._engine.catalogue.update(endpoints)
@@ -102,13 +103,6 @@ class Presence:
     def end(self) -> None:
         """End the loops after what they are doing: a transaction is not cut off."""
         self._is_ending.set()
-
-    async def _ends_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._is_ending.wait()
-        except TimeoutError:
-            return False
 
     async def leave(self) -> None:
         """Take the worker's row away."""
@@ -137,6 +131,6 @@ class Presence:
 def registered(library: JobLibrary) -> list[registry.Job]:
     """Return the jobs of a library as they are registered."""
     return [
-        registry.Job(job.name, KIND, job.queue, job.timeout_s, asdict(job.retry))
+        registry.Job(job.name, registry.IN_PROCESS, job.queue, job.timeout_s, asdict(job.retry))
         for job in library.values()
     ]

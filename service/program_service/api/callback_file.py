@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from program_service.api.endpoints import live_names, register
+from program_service.api.endpoints import register
 from program_service.api.problems import Problem
 from program_service.api.schemas import CallbackJobRequest
 from program_service.api.services import Services
@@ -65,8 +65,8 @@ async def register_file(services: Services, jobs: dict[str, CallbackJobRequest])
     for name, body in jobs.items():
         while True:
             try:
-                known = await live_names(services)
-                await services.database.transact(register, name, body, in_process=known)
+                workers = await services.live_workers()
+                await services.database.transact(register, name, body, workers=workers)
             except DatabaseUnavailable:
                 await asyncio.sleep(TRY_AGAIN_S)
             except Problem as problem:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from program_service.api.auth import Caller, Scope, requires
 from program_service.api.bodies import StrictRoute
-from program_service.api.problems import Problem
+from program_service.api.problems import Problem, forbidden_address
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CallbackJobRequest, RotationRequest
 from program_service.api.services import Services, Serving
@@ -21,9 +21,9 @@ from program_service.bookkeeping.ledger.registry import (
     Endpoint,
     Job,
     Secret,
+    Worker,
     delete_job,
     find_job,
-    list_workers,
     put_endpoint,
 )
 from program_service.webhooks.errors import Forbidden
@@ -66,7 +66,7 @@ async def rotate_secret(
         return await find_job(books, name), secret
 
     job, secret = await services.database.transact(rotate)
-    return await _shown(services, job, secret)
+    return _shown(job, await services.live_workers(), secret)
 
 
 @router.put(
@@ -84,10 +84,9 @@ async def put_job(
     """Have an HTTP endpoint called as a job; a secret that we make is shown once."""
     del caller
     _require_allowed(services, body)
-    known = await live_names(services)
-    job, secret, is_new = await services.database.transact(register, name, body, in_process=known)
-    status = 201 if is_new else 200
-    return await _shown(services, job, secret, status=status)
+    workers = await services.live_workers()
+    job, secret, is_new = await services.database.transact(register, name, body, workers=workers)
+    return _shown(job, workers, secret, status=201 if is_new else 200)
 
 
 @router.delete(
@@ -104,7 +103,7 @@ async def remove_job(name: JobName, services: Serving, caller: Admin) -> Respons
 
 
 async def register(
-    books: Books, name: str, body: CallbackJobRequest, *, in_process: set[str]
+    books: Books, name: str, body: CallbackJobRequest, *, workers: Sequence[Worker]
 ) -> tuple[Job, str | None, bool]:
     """Write a callback job down; return it, the secret if we made one, and whether it is new.
 
@@ -115,7 +114,8 @@ async def register(
         old: Job | None = await find_job(books, name)
     except JobNotFound:
         old = None
-    if old is not None and old.kind != CALLBACK and name in in_process:
+    is_known = any(name in worker.jobs for worker in workers)
+    if old is not None and old.kind != CALLBACK and is_known:
         detail = f"Live workers run a function named {name!r}; give the endpoint another name."
         raise Problem(409, "job_in_process", detail)
     endpoint = old.endpoint if old is not None else None
@@ -140,13 +140,6 @@ async def register(
     return await find_job(books, name), made, old is None
 
 
-async def live_names(services: Services) -> set[str]:
-    """Return the names of all jobs that live workers know."""
-    beat_s = services.settings.worker_beat_s
-    workers = await services.database.read(list_workers, beat_s=beat_s)
-    return {job for worker in workers for job in worker.jobs}
-
-
 def _with(before: Sequence[Secret], secret: str, overlap: timedelta) -> list[Secret]:
     """Put a secret first; the one before it is good for a while longer, older ones are dropped."""
     if before and before[0].secret == secret:
@@ -163,19 +156,9 @@ def _require_allowed(services: Services, body: CallbackJobRequest) -> None:
             if url is not None:
                 services.guard.check_url(url)
         except Forbidden as error:
-            item = {
-                "field": field,
-                "in": "body",
-                "code": "forbidden_address",
-                "message": str(error),
-            }
-            raise Problem(422, "forbidden_address", str(error), fields=[item]) from error
+            raise forbidden_address(field, error) from error
 
 
-async def _shown(
-    services: Services, job: Job, secret: str | None, *, status: int = 200
-) -> Response:
-    beat_s = services.settings.worker_beat_s
-    workers = await services.database.read(list_workers, beat_s=beat_s)
+def _shown(job: Job, workers: list[Worker], secret: str | None, *, status: int = 200) -> Response:
     shown = JobModel.of(job, workers).model_dump(mode="json")
     return json_response(shown | ({"secret": secret} if secret else {}), status=status)

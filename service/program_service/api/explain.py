@@ -13,7 +13,7 @@ from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import Job, Worker, find_job, list_workers
+from program_service.bookkeeping.ledger.registry import Job, Worker, find_job
 from program_service.bookkeeping.lifecycle import Status
 
 router = APIRouter(prefix="/programs", tags=["programs"])
@@ -44,9 +44,8 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
     """Say why a program is not moving and when it will."""
     del caller
     program = await services.database.read(find, run_id)
-    beat_s = services.settings.worker_beat_s
     around = Surroundings(
-        workers=await services.database.read(list_workers, beat_s=beat_s),
+        workers=await services.live_workers(),
         depth=await services.broker.depth(program.queue),
         job=await _registered(services, program.job),
     )

@@ -9,7 +9,7 @@ import orjson
 import uuid_utils
 
 from program_service.api.auth import Caller
-from program_service.api.problems import Problem, suggest
+from program_service.api.problems import Problem, forbidden_address, suggest
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
@@ -71,9 +71,7 @@ def _require_tellable(services: Services, requests: Sequence[ProgramRequest], pl
             services.notifier.require_tellable(each.notify)
         except Forbidden as error:
             field = f"{place.format(index)}notify"
-            item = {"field": field, "in": "body", "code": "forbidden_address"}
-            fields = [item | {"message": str(error)}]
-            raise Problem(422, "forbidden_address", str(error), fields=fields) from error
+            raise forbidden_address(field, error) from error
 
 
 def _refuse_unknown_jobs(

@@ -71,6 +71,13 @@ class Problem(HTTPException):
         self.fields = fields
 
 
+def forbidden_address(field: str, error: Exception) -> Problem:
+    """Say of a field of a body that its address may not be called."""
+    code, words = "forbidden_address", str(error)
+    item = {"field": field, "in": "body", "code": code, "message": words}
+    return Problem(422, code, words, fields=[item])
+
+
 def answer(  # noqa: PLR0913 - the members of RFC 9457
     request: Request,
     *,

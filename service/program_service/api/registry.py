@@ -6,9 +6,9 @@ from fastapi import APIRouter, Path
 
 from program_service.api.programs import Reader
 from program_service.api.responses import problems
-from program_service.api.services import Services, Serving
+from program_service.api.services import Serving
 from program_service.api.views import JobListModel, JobModel, WorkerListModel, WorkerModel
-from program_service.bookkeeping.ledger.registry import Worker, find_job, list_jobs, list_workers
+from program_service.bookkeeping.ledger.registry import find_job, list_jobs
 
 router = APIRouter(tags=["jobs and workers"])
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["jobs and workers"])
 async def get_jobs(services: Serving, caller: Reader) -> JobListModel:
     """Return every job that a worker ever registered."""
     del caller
-    workers = await _workers(services)
+    workers = await services.live_workers()
     jobs = await services.database.read(list_jobs)
     return JobListModel(jobs=[JobModel.of(job, workers) for job in jobs])
 
@@ -31,17 +31,12 @@ async def get_job(
     """Return one job."""
     del caller
     job = await services.database.read(find_job, name)
-    return JobModel.of(job, await _workers(services))
+    return JobModel.of(job, await services.live_workers())
 
 
 @router.get("/workers", summary="List workers", responses=problems())
 async def get_workers(services: Serving, caller: Reader) -> WorkerListModel:
     """Return the workers that live."""
     del caller
-    workers = [WorkerModel.model_validate(worker) for worker in await _workers(services)]
+    workers = [WorkerModel.model_validate(worker) for worker in await services.live_workers()]
     return WorkerListModel(workers=workers)
-
-
-async def _workers(services: Services) -> list[Worker]:
-    beat_s = services.settings.worker_beat_s
-    return await services.database.read(list_workers, beat_s=beat_s)

@@ -9,6 +9,7 @@ from program_service.api.auth import Keyring
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker
@@ -33,6 +34,11 @@ class Services:
     metrics: Metrics
     guard: Guard
     notifier: Notifier
+
+    async def live_workers(self) -> list[Worker]:
+        """Return the workers whose beats were not missed."""
+        beat_s = self.settings.worker_beat_s
+        return await self.database.read(list_workers, beat_s=beat_s)
 
 
 def services_of(request: Request) -> Services:

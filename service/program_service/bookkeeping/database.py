@@ -57,26 +57,6 @@ class Books:
 
     async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
         """Run a statement and return its rows; lists and dicts are passed as JSON."""
-        return await self._execute(statement, parameters)
-
-    async def run(self, statement: Statement, **parameters: Any) -> None:
-        """Run a statement that returns nothing."""
-        await self._execute(statement, parameters)
-
-    async def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
-        """Run a query whose shape depends on what was asked for."""
-        return (await self.connection.execute(query)).all()
-
-    @property
-    def clock(self) -> sa.ColumnElement[datetime]:
-        """The database's clock, for queries."""
-        if self._database.clock is None:
-            return sa.literal_column(self._database.sql.clock, UtcDateTime())
-        return sa.literal(self._database.clock(), UtcDateTime())
-
-    async def _execute(
-        self, statement: Statement, parameters: dict[str, Any]
-    ) -> Sequence[sa.Row[Any]]:
         pack = self._database.sql.dialect.pack
         packed = {
             name: pack(value) if isinstance(value, list | dict) else value
@@ -91,6 +71,21 @@ class Books:
                 return ()
         answer = await self._run(prepared.change, packed)
         return answer if prepared.read is None else await self._run(prepared.read, packed)
+
+    async def run(self, statement: Statement, **parameters: Any) -> None:
+        """Run a statement that returns nothing."""
+        await self.fetch(statement, **parameters)
+
+    async def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
+        """Run a query whose shape depends on what was asked for."""
+        return (await self.connection.execute(query)).all()
+
+    @property
+    def clock(self) -> sa.ColumnElement[datetime]:
+        """The database's clock, for queries."""
+        if self._database.clock is None:
+            return sa.literal_column(self._database.sql.clock, UtcDateTime())
+        return sa.literal(self._database.clock(), UtcDateTime())
 
     async def _run(self, text: sa.TextClause, packed: dict[str, Any]) -> Sequence[sa.Row[Any]]:
         cursor = await self.connection.execute(text, packed)

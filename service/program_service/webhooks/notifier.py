@@ -16,10 +16,11 @@ import structlog
 from pydantic import SecretStr
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BookkeepingError, JobNotFound
+from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.notifying import Told, Untold, find_untold, mark_told
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
+from program_service.pacing import is_set_within
 from program_service.telemetry import Event
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import BadWebhookSetting, CallError, Forbidden
@@ -86,7 +87,7 @@ class Notifier:
                 task.cancel()
 
     async def _run(self) -> None:
-        while not await self._ends_within(LOOK_EVERY_S):
+        while not await is_set_within(self._is_ending, LOOK_EVERY_S):
             if self._secret is None:
                 continue
             try:
@@ -95,13 +96,6 @@ class Notifier:
                         pass
             except (BookkeepingError, OSError) as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="notify", error_message=str(error))
-
-    async def _ends_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._is_ending.wait()
-        except TimeoutError:
-            return False
 
     async def _tell_page(self, secret: str) -> bool:
         """Tell whom to tell now; say whether there may be more."""
@@ -134,7 +128,7 @@ class Notifier:
     async def _tell_cancelled(self, program: Program) -> None:
         try:
             job = await self._database.read(find_job, program.job)
-        except (JobNotFound, BookkeepingError):
+        except BookkeepingError:
             return
         if job.endpoint is None or job.endpoint.cancel_url is None:
             return

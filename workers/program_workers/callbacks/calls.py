@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -114,11 +114,12 @@ class CallbackJobs:
 
     async def _call(self, job: CallbackJob, step: Step, host: str) -> Outcome:
         began = datetime.now(UTC)
-        body = self._body(job, step.program, deadline=began + timedelta(seconds=job.timeout_s))
+        deadline = (began + timedelta(seconds=job.timeout_s)).isoformat()
+        body = self._body(job, step.program, deadline)
         try:
             answer = await self._caller.post(
                 job.endpoint.url,
-                headers=_headers(job, step.program, body, began),
+                headers=_headers(step.program, body, deadline, job.endpoint.valid_secrets(began)),
                 body=body,
                 within_s=job.timeout_s,
             )
@@ -145,7 +146,7 @@ class CallbackJobs:
             return RetryLater(Failure(message, type=TIMED_OUT, code=TIMED_OUT))
         return RetryLater(Failure(str(error), type=type(error).__name__, code="no_answer"))
 
-    def _body(self, job: CallbackJob, program: Claimed, *, deadline: datetime) -> bytes:
+    def _body(self, job: CallbackJob, program: Claimed, deadline: str) -> bytes:
         ticket = Ticket(program.run_id, program.step, program.resumes, program.attempt)
         token = write_token(ticket, job.name, token_key=job.endpoint.token_key)
         base = f"{self._public_url}/callbacks/{token}"
@@ -159,7 +160,7 @@ class CallbackJobs:
                 "jobs": list(program.jobs),
                 "program_data": program.program_data,
                 "job_data": program.job_data.get(job.name, {}),
-                "deadline": deadline.isoformat(),
+                "deadline": deadline,
                 "links": {
                     "job_data": f"{base}/job-data",
                     "heartbeat": f"{base}/heartbeat",
@@ -170,18 +171,16 @@ class CallbackJobs:
         )
 
 
-def _headers(job: CallbackJob, program: Claimed, body: bytes, now: datetime) -> dict[str, str]:
+def _headers(
+    program: Claimed, body: bytes, deadline: str, secrets: Sequence[str]
+) -> dict[str, str]:
     message_id = f"{program.run_id}-{program.step}"
     headers = signature_headers(
-        job.endpoint.valid_secrets(now),
-        message_id=message_id,
-        timestamp=int(time.time()),
-        body=body,
+        secrets, message_id=message_id, timestamp=int(time.time()), body=body
     )
-    deadline = now + timedelta(seconds=job.timeout_s)
     headers |= {
         "idempotency-key": message_id,
         "x-program-attempt": str(program.attempt),
-        "x-program-deadline": deadline.isoformat(),
+        "x-program-deadline": deadline,
     }
     return headers | ({"traceparent": program.traceparent} if program.traceparent else {})

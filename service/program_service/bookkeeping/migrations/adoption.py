@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import NotAdoptable
+from program_service.bookkeeping.ledger.waking import OPEN
 from program_service.bookkeeping.migrations import upgrade
-from program_service.bookkeeping.migrations.alteration import OPEN, plain, type_of
+from program_service.bookkeeping.migrations.alteration import plain, type_of
 from program_service.bookkeeping.tables import Tables, read_json
 
 THEIRS = {

@@ -8,9 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from program_service.bookkeeping.dialects import DIALECTS
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
-
-OPEN = "finished_at IS NULL AND errored_at IS NULL"
 
 
 def alter_statements(
@@ -18,7 +17,7 @@ def alter_statements(
 ) -> list[str]:
     """Return what makes their table one with these columns: alter, fill, alter."""
     inspector = sa.inspect(connection)
-    theirs = {each["name"]: each for each in inspector.get_columns(name)}
+    theirs = {each["name"]: each["type"] for each in inspector.get_columns(name)}
     their_index = next(
         (
             index["name"]
@@ -32,8 +31,9 @@ def alter_statements(
         if connection.dialect.name == "mysql"
         else _PostgreSQL(connection, name)
     )
-    first = [say.add(each) for each in columns if each.name not in theirs]
-    first += [say.widen(each) for each in columns if each.name in theirs]
+    new = [each for each in columns if each.name not in theirs]
+    first = [f"ADD COLUMN {_specification(connection, each)}" for each in new]
+    first += [say.widen(each, theirs[each.name]) for each in columns if each.name in theirs]
     second = [
         clause for each in columns for clause in say.finish(each, is_theirs=each.name in theirs)
     ]
@@ -62,21 +62,12 @@ class _PostgreSQL:
     def first(self) -> list[str]:
         return []
 
-    def add(self, column: sa.Column[Any]) -> str:
-        return f"ADD COLUMN {_specification(self._connection, column)}"
-
-    def widen(self, column: sa.Column[Any]) -> str:
+    def widen(self, column: sa.Column[Any], theirs: Any) -> str:
         kind = type_of(self._connection, column)
         # a moment without a zone was written in UTC
-        how = f"{column.name} AT TIME ZONE 'UTC'" if self._is_naive(column) else column.name
+        is_naive = isinstance(theirs, sa.DateTime) and not theirs.timezone
+        how = f"{column.name} AT TIME ZONE 'UTC'" if is_naive else column.name
         return f"ALTER COLUMN {column.name} TYPE {kind} USING CAST({how} AS {kind})"
-
-    def _is_naive(self, column: sa.Column[Any]) -> bool:
-        theirs = {
-            each["name"]: each for each in sa.inspect(self._connection).get_columns(self._name)
-        }
-        kind: Any = theirs[column.name]["type"]
-        return isinstance(kind, sa.DateTime) and not kind.timezone
 
     def finish(self, column: sa.Column[Any], *, is_theirs: bool) -> list[str]:
         clauses = []
@@ -91,7 +82,7 @@ class _PostgreSQL:
     def fill(self) -> str:
         at = "LEAST(COALESCE(step, 0), json_array_length(jobs) - 1)"
         job = f"CASE WHEN json_typeof(jobs) = 'array' THEN jobs ->> {at} END"
-        return _fill(self._name, job=job, clock="statement_timestamp()")
+        return _fill(self._name, job=job, clock=DIALECTS["postgresql"].clock)
 
     def drop_index(self, index: str) -> str:
         return f'DROP INDEX "{index}"'
@@ -108,14 +99,11 @@ class _MySQL:
         return []
 
     def first(self) -> list[str]:
-        is_mariadb = getattr(self._connection.dialect, "is_mariadb", False)
-        collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+        collation = bytewise_collation(self._connection)
         return [f"CONVERT TO CHARACTER SET utf8mb4 COLLATE {collation}"]
 
-    def add(self, column: sa.Column[Any]) -> str:
-        return f"ADD COLUMN {_specification(self._connection, column)}"
-
-    def widen(self, column: sa.Column[Any]) -> str:
+    def widen(self, column: sa.Column[Any], theirs: Any) -> str:
+        del theirs
         kind = type_of(self._connection, column)
         if column.name == "id":
             return f"MODIFY COLUMN id {kind} NOT NULL AUTO_INCREMENT"
@@ -133,7 +121,7 @@ class _MySQL:
     def fill(self) -> str:
         at = "CONCAT('$[', LEAST(COALESCE(step, 0), JSON_LENGTH(jobs) - 1), ']')"
         job = f"JSON_UNQUOTE(JSON_EXTRACT(jobs, {at}))"
-        return _fill(self._name, job=job, clock="UTC_TIMESTAMP(6)")
+        return _fill(self._name, job=job, clock=DIALECTS["mysql"].clock)
 
     def drop_index(self, index: str) -> str:
         return f"ALTER TABLE {self._name} DROP INDEX `{index}`"
@@ -156,6 +144,12 @@ def _specification(connection: sa.Connection, column: sa.Column[Any]) -> str:
     if default is None:
         return f"{column.name} {kind} NULL"
     return f"{column.name} {kind} NOT NULL DEFAULT {default}"
+
+
+def bytewise_collation(connection: sa.Connection) -> str:
+    """Return the collation of MariaDB, or MySQL, that takes no two texts for one."""
+    is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+    return "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
 
 
 def type_of(connection: sa.Connection, column: sa.Column[Any]) -> str:

@@ -2,13 +2,14 @@
 
 from alembic import op
 
+from program_service.bookkeeping.dialects import DIALECTS
+
 
 def create_view(name: str) -> None:
     """Show the status, which is not stored, beside all columns that the table has now."""
-    clock = {
-        "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-        "mysql": "UTC_TIMESTAMP(6)",
-    }.get(op.get_context().dialect.name, "statement_timestamp()")
+    clock = DIALECTS[op.get_context().dialect.name].clock
+    if clock == ":now":  # SQLite is given the time elsewhere; a view has no parameters
+        clock = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
     op.execute(f"""
         CREATE VIEW {name}_status AS
         SELECT {name}.*, CASE

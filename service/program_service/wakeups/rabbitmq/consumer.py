@@ -15,6 +15,7 @@ from contextlib import suppress
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
+from program_service.pacing import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Delivery, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
@@ -138,12 +139,8 @@ class Consumer:
 
     async def _watch(self) -> None:
         """Return when something is lost."""
-        while not self._lost.is_set():
-            try:
-                async with asyncio.timeout(WATCH_EVERY_S):
-                    await self._lost.wait()
-            except TimeoutError:
-                await self._check()
+        while not await is_set_within(self._lost, WATCH_EVERY_S):
+            await self._check()
 
     async def _check(self) -> None:
         """Ask the broker whether our consumer is there; no answer is an answer, too."""

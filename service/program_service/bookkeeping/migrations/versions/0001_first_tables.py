@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import mysql, postgresql
 
 from program_service.bookkeeping.migrations import is_adopting, tables
-from program_service.bookkeeping.migrations.alteration import alter_statements
+from program_service.bookkeeping.migrations.alteration import alter_statements, bytewise_collation
 from program_service.bookkeeping.migrations.view import create_view
 from program_service.bookkeeping.tables import TextJson, UtcDateTime
 
@@ -45,9 +45,7 @@ def downgrade() -> None:
 
 def _create_table(name: str, *columns: sa.Column[Any]) -> None:
     """Create a table whose texts compare byte by byte, as those of the other databases do."""
-    bind = op.get_bind()
-    is_mariadb = getattr(bind.dialect, "is_mariadb", False)
-    collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+    collation = bytewise_collation(op.get_bind())
     op.create_table(name, *columns, mysql_charset="utf8mb4", mysql_collate=collation)
 
 
