@@ -107,7 +107,7 @@ async def drain_rate(arguments: argparse.Namespace) -> float:
                 batch = {"programs": [program] * BATCH}
                 (await client.post("/programs/batch", json=batch)).raise_for_status()
             worker = subprocess.Popen(
-                [COMMAND, "work", "program_executor.demo.jobs"],
+                [COMMAND, "work"],
                 env=environment,
                 stdout=subprocess.DEVNULL,
             )

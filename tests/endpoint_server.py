@@ -63,6 +63,8 @@ class EndpointServer:
         self.answer = answer
         self.calls: list[Call] = []
         self.cut_off = 0
+        self.connections = 0
+        self.connected = 0
         self.port = 0
 
     @property
@@ -72,6 +74,8 @@ class EndpointServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until its client is gone."""
+        self.connections += 1
+        self.connected += 1
         try:
             while (call := await _read(reader)) is not None:
                 self.calls.append(call)
@@ -90,6 +94,7 @@ class EndpointServer:
         except ConnectionError:
             pass
         finally:
+            self.connected -= 1
             writer.close()
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -170,15 +171,16 @@ class Deployment:
         await service.ready()
         return service
 
-    def start_work(self, *modules: str, name: str = "", **settings: Any) -> Process:
+    def start_work(
+        self, *, modules: Sequence[str] = ("jobs_file",), name: str = "", **settings: Any
+    ) -> Process:
         """Start a worker that knows the jobs of these modules of `tests`."""
         name = name or f"worker-{next(self._numbers)}"
-        named = {"worker_name": name} | settings
-        return self._start(name, ["work", *(modules or ["jobs_file"])], named)
+        return self._start(name, ["work", *modules], {"worker_name": name} | settings)
 
-    async def work(self, *modules: str, name: str = "", **settings: Any) -> Process:
+    async def work(self, **options: Any) -> Process:
         """Start a worker and wait until it is ready."""
-        worker = self.start_work(*modules, name=name, **settings)
+        worker = self.start_work(**options)
         await worker.ready()
         return worker
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from program_executor.commands import programs, servers, tools
+from program_executor.commands import endpoints, programs, servers, tools
 
 app = typer.Typer(
     name="program-executor",
@@ -15,6 +15,7 @@ app = typer.Typer(
 servers.add_to(app)
 programs.add_to(app)
 tools.add_to(app)
+endpoints.add_to(app)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ import os
 import sys
 
 from program_executor.processes import (
-    UsageError,
     connect_broker,
     connect_database,
     listen,
@@ -24,13 +23,12 @@ async def run_work(settings: Settings) -> int:
 
     A first signal drains: running jobs may end for the grace time. A second one releases at once.
 
+    Without modules it calls the registered endpoints only.
+
     Raises:
-        UsageError: a setting is missing, there are no jobs, or the port is taken.
+        UsageError: a setting is missing, or the port is taken.
         LibraryError: the jobs cannot be used.
     """
-    if not settings.jobs:
-        message = "a worker needs jobs: name modules, as in `program-executor work shop.jobs`"
-        raise UsageError(message)
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     library = load_library(settings)
     metrics = Metrics()

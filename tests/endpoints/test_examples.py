@@ -4,11 +4,15 @@ import asyncio
 
 import pytest
 
-from endpoints.playing import OTHER_SECRET, SECRET, PlayedService, Step
+from endpoints.playing import OTHER_SECRET, SECRET, Json, PlayedService, Step
+from program_executor.endpoint_check.calling import Plan
+from program_executor.endpoint_check.checks import check_endpoint
+from program_executor.endpoint_check.findings import Verdict
 
 PRICES = {"prices": [5, 7]}
 TOTAL = {"job_data": {"total": 12}}
 ROUNDS = {"rounds": 2, "pause_s": 0.01}
+FINE = {Verdict.RIGHT, Verdict.NOTE}
 RUNS_TWICE_WITHIN_S = 0.3
 """By then a second run, which must not be, would have said something."""
 
@@ -25,6 +29,16 @@ async def test_quick_job_answers_its_job_data(endpoint_url: str, service: Played
     answer = await quick(endpoint_url, service).call()
     assert (answer.status_code, answer.json()) == (200, TOTAL)
     assert service.said == []
+
+
+@pytest.mark.parametrize(("job", "data"), [("quick", PRICES), ("slow", ROUNDS)])
+async def test_example_passes_the_check(endpoint_url: str, job: str, data: Json) -> None:
+    plan = Plan(f"{endpoint_url}/{job}", SECRET, job, data)
+    report = await check_endpoint(plan, lambda _finding: None)
+    assert [each for each in report.findings if each.verdict not in FINE] == []
+    assert {"call", "replay", "wrong signature", "changed body", "old timestamp"} <= {
+        each.check for each in report.findings if each.verdict is Verdict.RIGHT
+    }
 
 
 async def test_step_that_is_called_again_has_the_same_answer(

@@ -11,6 +11,7 @@ from brokers import Console
 from deployments import console as console
 from deployments import deployment as deployment
 from deployments import shared_rabbitmq as shared_rabbitmq
+from endpoint_server import Call, Reply, endpoint
 from journal import Journal
 from patience import eventually
 from processes import Deployment, Process
@@ -54,6 +55,19 @@ async def test_programs_finish_on_both_workers(deployment: Deployment) -> None:
     assert not journal.out_of_order()
     assert {entry.worker for entry in journal.begins()} == {first.name, second.name}
     assert {row["outcome"] for row in await attempts(deployment)} == {"done"}
+
+
+async def test_worker_without_modules_calls_endpoints(deployment: Deployment) -> None:
+    async def charge(_call: Call) -> Reply:
+        return Reply(200, {"job_data": {"receipt": 7}})
+
+    deployment.settings["callback_allow"] = "127.0.0.0/8"
+    async with endpoint(charge) as server:
+        service, _ = await asyncio.gather(deployment.serve(), deployment.work(modules=[]))
+        await service.client.put("/jobs/charge", json={"url": server.url})
+        await submit(service, "charge")
+        await all_finished(deployment)
+        assert len(server.calls) == 1
 
 
 @pytest.mark.long
@@ -105,9 +119,7 @@ async def test_workers_of_different_jobs_and_queues_hand_programs_to_each_other(
     deployment: Deployment,
 ) -> None:
     """Rule R13; invariant 10: also when the second worker starts later."""
-    service, shop = await asyncio.gather(
-        deployment.serve(unknown_jobs="accept"), deployment.work("jobs_file")
-    )
+    service, shop = await asyncio.gather(deployment.serve(unknown_jobs="accept"), deployment.work())
     early = [await submit(service, "tick", "mail", "tick", program_data=SHORT) for _ in range(3)]
     waiting = "SELECT run_id FROM {programs} WHERE step = 1 AND lease IS NULL"
 
@@ -115,7 +127,7 @@ async def test_workers_of_different_jobs_and_queues_hand_programs_to_each_other(
         return len(await select(deployment, waiting)) == 3
 
     await eventually(all_wait)
-    post = await deployment.work("jobs_mail", queues="mail")
+    post = await deployment.work(modules=["jobs_mail"], queues="mail")
     late = [await submit(service, "mail", "tick", "mail", program_data=SHORT) for _ in range(3)]
     await all_finished(deployment)
     worked = {entry.of: entry.worker for entry in Journal(deployment.journal).begins()}
@@ -131,7 +143,7 @@ async def test_rolling_deploy_with_new_jobs_in_the_same_queue_finishes_everythin
     """Rule R13: an old worker hands back what only a new one knows."""
     service = await deployment.serve(unknown_jobs="accept")
     old, new = await asyncio.gather(
-        deployment.work("jobs_file"), deployment.work("jobs_file", "jobs_late")
+        deployment.work(), deployment.work(modules=["jobs_file", "jobs_late"])
     )
     await submit_many(service, [{"jobs": ["late", "tick"], "program_data": SHORT}] * 40)
     await all_finished(deployment)

@@ -105,7 +105,9 @@ async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(
     deployment: Deployment,
 ) -> None:
     service = await deployment.serve()
-    fleet = deployment.start_work("jobs_file", "--processes", "2", lease_s=2, concurrency=5)
+    fleet = deployment.start_work(
+        modules=["jobs_file", "--processes", "2"], lease_s=2, concurrency=5
+    )
     await eventually(lambda: has_two_children(fleet))
     await fleet.ready()
     programs = {"jobs": ["tick"] * 2, "program_data": {"seconds": 0.2}}

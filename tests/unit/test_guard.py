@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from program_service.webhooks.errors import Forbidden
-from program_service.webhooks.guard import METADATA, Guard
+from program_service.webhooks.guard import METADATA, SPECIAL, Guard
 
 PUBLIC = Guard()
 OPEN = Guard.parse("0.0.0.0/0, ::/0, *.internal, metadata.google.internal")
@@ -32,10 +32,11 @@ LOOPBACK = [
     "[0:0:0:0:0:ffff:7f00:1]",
     "[::127.0.0.1]",
     "[64:ff9b::127.0.0.1]",
-    "[64:ff9b:1::7f00:1]",
     "[2002:7f00:1::]",
     "[::1%25lo]",
 ]
+
+LOCAL_NAT64 = ["[64:ff9b:1::7f00:1]", "[64:ff9b:1:7f00:0:100::]"]
 
 METADATA_ADDRESSES = [
     "169.254.169.254",
@@ -50,6 +51,10 @@ METADATA_ADDRESSES = [
     "[::ffff:a9fe:a9fe]",
     "[::a9fe:a9fe]",
     "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[64:ff9b:1:a9fe:a9:fe00::]",
+    "[64:ff9b:1:a9:fe:a9fe::]",
+    "[64:ff9b:1:0:a9:fea9:fe00::]",
     "[2002:a9fe:a9fe::]",
     "[fd00:ec2::254]",
     "[fd00:0ec2:0:0:0:0:0:254]",
@@ -72,6 +77,11 @@ PRIVATE = [
     "255.255.255.255",
     "192.0.2.1",
     "198.18.0.1",
+    "192.0.0.8",
+    "192.88.99.1",
+    "[3fff::1]",
+    "[5f00::1]",
+    "[64:ff9b:1:808:8:800::]",
     "[::]",
     "[fe80::1]",
     "[fec0::1]",
@@ -84,7 +94,7 @@ PRIVATE = [
 ]
 
 
-@pytest.mark.parametrize("host", [*LOOPBACK, *PRIVATE])
+@pytest.mark.parametrize("host", [*LOOPBACK, *LOCAL_NAT64, *PRIVATE])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_addresses_that_are_not_public_are_refused_in_every_notation(
     scheme: str, host: str
@@ -109,6 +119,42 @@ def test_allowed_networks_allow_every_notation_and_plain_http(host: str) -> None
     target = guard.check_url(f"http://{host}:8000/job")
     assert target.address is not None
     assert target.port == 8000
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[2001:0:a00:1::80ff:fffe]",  # Teredo: a server at 10.0.0.1, and a client at 127.0.0.1
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ],
+)
+def test_allowing_a_part_of_an_address_does_not_allow_the_other(host: str) -> None:
+    for networks in ("10.0.0.0/8", "10.0.0.0/8 ::/0"):
+        with pytest.raises(Forbidden, match="not a public address"):
+            Guard.parse(networks).check_url(f"https://{host}/")
+
+
+def test_special_networks_can_be_allowed_by_name() -> None:
+    guard = Guard.parse("64:ff9b:1::/48, 192.0.0.0/24")
+    for host in ("[64:ff9b:1:808:8:800::]", "192.0.0.8"):
+        assert guard.check_url(f"http://{host}/").address is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "authority"),
+    [
+        ("https://a.example", "/", "a.example"),
+        ("https://a.example:443/?x=1#part", "/?x=1", "a.example"),
+        ("https://a.example:8443/b;v=1/c;w=2?x=1;y=2", "/b;v=1/c;w=2?x=1;y=2", "a.example:8443"),
+        ("https://[2606:4700::1111]/a%2fb", "/a%2fb", "[2606:4700::1111]"),
+        ("https://[2606:4700::1111]:81/", "/", "[2606:4700::1111]:81"),
+    ],
+)
+def test_what_is_asked_for_is_what_the_address_says(url: str, path: str, authority: str) -> None:
+    target = PUBLIC.check_url(url)
+    assert (target.path, target.authority) == (path, authority)
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "1.1", "[2606:4700:4700::1111]", "134744072"])
@@ -178,6 +224,9 @@ def test_networks_allow_names_that_resolve_into_them() -> None:
         "https://0x7f.0.0.0x1ff/",
         "https://a..b/",
         "https://.a/",
+        "https://-a.example/",
+        "https://" + "a" * 64 + ".example/",
+        "https://" + ".".join(["a" * 50] * 6) + "/",
         "https://[::1/",
         "https://[zz::1]/",
         "https://" + "a" * 2_100 + "/",
@@ -189,7 +238,20 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["10.0.0.1/8", "10.0.0.0/99", "a b/c", "http://x", "*", "a..b/", "127.1"]
+    "text",
+    [
+        "10.0.0.1/8",
+        "10.0.0.0/99",
+        "10.0.0.256",
+        "a b/c",
+        "http://x",
+        "*",
+        "*.",
+        "a..b",
+        "a..b/",
+        "127.1",
+        "billing:8000",
+    ],
 )
 def test_allow_list_that_is_none_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="neither a host such as"):
@@ -222,6 +284,6 @@ def test_every_number_is_judged_as_its_address(number: int) -> None:
             is_allowed = True
         except Forbidden:
             is_allowed = False
-        assert is_allowed == (address.is_global and not address.is_multicast) or (
-            not is_allowed and address in METADATA
-        )
+        is_special = address in METADATA or any(address in network for network in SPECIAL)
+        is_public = address.is_global and not address.is_multicast and not is_special
+        assert is_allowed == is_public

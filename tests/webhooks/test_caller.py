@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import ipaddress
+import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +27,7 @@ from program_service.webhooks.guard import Address, Guard
 LOCAL = Guard.parse("127.0.0.0/8, ::1/128")
 PATIENCE_S = 20.0
 SOON_S = 0.3
+HEAD = b"HTTP/1.1 200 OK\r\n"
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -83,6 +86,12 @@ def dripping(first: bytes, drop: bytes) -> Serve:
     return serve
 
 
+async def nobody_is_connected(server: EndpointServer) -> None:
+    """Wait until all connections of an endpoint are closed."""
+    while server.connected:
+        await asyncio.sleep(0.01)
+
+
 async def echo(call: Call) -> Reply:
     """Answer with what came."""
     return Reply(200, {"body": call.body.decode(), "headers": call.headers})
@@ -108,7 +117,92 @@ async def test_connections_are_kept_and_replaced() -> None:
         for _ in range(3):
             await post(server.url, caller=caller)
         assert len(server.calls) == 3
+        assert server.connections == 1
         await caller.aclose()
+
+
+async def test_connections_that_nobody_uses_are_closed() -> None:
+    """Also to a host that is never called again, and also those that never stood."""
+    async with endpoint(echo) as server:
+        caller = Caller(LOCAL, idle_s=0.05)
+        await post(server.url, caller=caller)
+        with pytest.raises(NoConnection):
+            await post(f"http://127.0.0.2:{server.port}/", caller=caller)
+        await nobody_is_connected(server)
+        await post(server.url, caller=caller)
+        assert server.connections == 2
+        await caller.aclose()
+
+
+async def test_connections_of_a_closed_caller_are_closed_after_their_call() -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(_call: Call) -> Reply:
+        await may_answer.wait()
+        return Reply()
+
+    async with endpoint(slow) as server:
+        caller = Caller(LOCAL)
+        calling = asyncio.create_task(post(server.url, caller=caller))
+        while not server.calls:
+            await asyncio.sleep(0.01)
+        await caller.aclose()
+        may_answer.set()
+        assert (await calling).status == 200
+        await nobody_is_connected(server)
+
+
+@pytest.mark.parametrize("path", ["/a/b;v=1", "/a;b=1/c?d;e=%20", "/?x=1", "/a%2Fb"])
+async def test_path_is_called_as_it_was_written(path: str) -> None:
+    async with endpoint(echo) as server:
+        await post(f"http://127.0.0.1:{server.port}{path}")
+    assert [call.path for call in server.calls] == [path]
+
+
+async def test_address_in_brackets_is_named_in_brackets() -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(HEAD + b"content-length: 0\r\n\r\n")
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(serve, "::1", 0)
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await post(f"http://[::1]:{port}/")
+    assert b"\r\nhost: [::1]:%d\r\n" % port in heard[0].lower()
+
+
+async def test_headers_of_a_call_do_not_replace_those_of_every_call() -> None:
+    async with endpoint(echo) as server:
+        caller = Caller(LOCAL)
+        headers = {"host": "elsewhere", "accept-encoding": "gzip", "x-a": "b"}
+        await caller.post(server.url, headers=headers, body=b"{}", within_s=PATIENCE_S)
+        await caller.aclose()
+    (call,) = server.calls
+    assert call.headers["host"] == f"127.0.0.1:{server.port}"
+    assert call.headers["accept-encoding"] == "identity"
+    assert call.headers["x-a"] == "b"
+
+
+async def test_endpoint_that_hangs_up_at_once_is_an_error_in_words() -> None:
+    """The connection may be gone before we can ask who is at its other end."""
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)  # a reset, not an orderly end
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(20):
+            with pytest.raises((NoConnection, BrokenAnswer)):
+                await post(url)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -126,9 +220,6 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with endpoint(echo) as server:
         assert (await post(server.url)).status == 200
-
-
-HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(

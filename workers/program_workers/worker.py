@@ -60,6 +60,7 @@ class Worker:
         self._engine = engine = Engine(
             self.name, settings, database, broker=broker, library=library, metrics=metrics
         )
+        self._library = library
         self._slots = Slots(settings.concurrency)
         self._intake = Intake(
             broker, engine.recorder, engine.keeper, slots=self._slots, metrics=metrics
@@ -85,7 +86,12 @@ class Worker:
             await self._presence.announce()
             tasks.create_task(self._presence.run())
             tasks.create_task(self._presence.follow_endpoints())
-            log.info(Event.WORKER_STARTED, worker=self.name, slots=self._slots.total)
+            log.info(
+                Event.WORKER_STARTED,
+                worker=self.name,
+                slots=self._slots.total,
+                jobs=len(self._library),
+            )
             stopped = await self._work(stopping)
             self._presence.end()
         await self._presence.leave()

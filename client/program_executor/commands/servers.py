@@ -62,7 +62,7 @@ def work(
         int, typer.Option(min=1, help="Worker processes; each takes the next port.")
     ] = 1,
 ) -> None:
-    """Run the jobs of these modules; needs the same two settings as serve."""
+    """Run the jobs of these modules, and call endpoints; needs the same two settings as serve."""
     from program_executor.processes import run
 
     settings = _settings(

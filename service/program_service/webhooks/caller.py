@@ -8,7 +8,6 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -147,22 +146,26 @@ class Caller:
         guard: Guard,
         *,
         limit_bytes: int = LIMIT_BYTES,
+        idle_s: float = IDLE_S,
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Take the rules, and how long an answer may be."""
+        """Take the rules, how long an answer may be, and how long a connection waits for a call."""
         self._guard = guard
         self._limit_bytes = limit_bytes
+        self._idle_s = idle_s
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._backend = GuardedBackend(guard, resolver)
-        self._idle: defaultdict[bytes, list[httpcore.AsyncHTTPConnection]] = defaultdict(list)
+        self._idle: dict[tuple[bytes, bytes, int | None], list[httpcore.AsyncHTTPConnection]] = {}
+        self._closing_old: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def aclose(self) -> None:
-        """Close all connections that are kept."""
-        while self._idle:
-            _, connections = self._idle.popitem()
-            for connection in connections:
-                await connection.aclose()
+        """Close all connections that are kept; those in use close when their call is over."""
+        self._is_closed = True
+        if self._closing_old is not None:
+            self._closing_old.cancel()
+        await self._close_idle(lambda _connection: True)
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, within_s: float
@@ -172,16 +175,18 @@ class Caller:
         Raises:
             CallError: no answer came that could be taken, within that time.
         """
-        _target.set(self._guard.check_url(url))
+        target = self._guard.check_url(url)
+        _target.set(target)
         sent = {
+            **headers,
+            "host": target.authority,
             "content-type": "application/json",
             "accept-encoding": "identity",
             "user-agent": f"program-executor/{VERSION}",
-            **headers,
         }
         try:
             async with asyncio.timeout(within_s):
-                return await self._exchange(url, sent, body)
+                return await self._exchange(target, sent, body)
         except CallError:
             raise
         except TimeoutError as error:
@@ -195,45 +200,66 @@ class Caller:
             raise NoConnection(msg) from error
 
     @asynccontextmanager
-    async def _connection(
-        self, origin: httpcore.Origin
-    ) -> AsyncGenerator[httpcore.AsyncHTTPConnection]:
+    async def _connection(self, url: httpcore.URL) -> AsyncGenerator[httpcore.AsyncHTTPConnection]:
         """Lend the connection that was used last, or a new one.
 
         Not httpcore's own pool: with 100 calls in flight it looks at all of them for each call.
         """
-        idle = self._idle[b"%s %s %d" % (origin.scheme, origin.host, origin.port)]
+        key = (url.scheme, url.host, url.port)
         connection = None
-        while idle and connection is None:
+        while connection is None and (idle := self._idle.get(key)):
             connection = idle.pop()
-            if connection.has_expired() or not connection.is_available():
+            if connection.has_expired():
                 await connection.aclose()
                 connection = None
         connection = connection or httpcore.AsyncHTTPConnection(
-            origin,
+            url.origin,
             ssl_context=self._ssl_context,
-            keepalive_expiry=IDLE_S,
+            keepalive_expiry=self._idle_s,
             network_backend=self._backend,
         )
         try:
             yield connection
         finally:
-            if connection.is_idle() and len(idle) < MAX_IDLE:
+            idle = self._idle.setdefault(key, [])
+            if connection.is_available() and len(idle) < MAX_IDLE and not self._is_closed:
                 idle.append(connection)
+                if self._closing_old is None:
+                    self._closing_old = asyncio.create_task(self._close_old())
             else:
                 await connection.aclose()
 
-    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def _close_old(self) -> None:
+        """Close what nobody used for a while, also to hosts that are not called again."""
+        while self._idle:
+            await asyncio.sleep(self._idle_s)
+            await self._close_idle(httpcore.AsyncHTTPConnection.has_expired)
+        self._closing_old = None
+
+    async def _close_idle(self, is_over: Callable[[httpcore.AsyncHTTPConnection], bool]) -> None:
+        over = []
+        for key, idle in list(self._idle.items()):
+            over += [each for each in idle if is_over(each)]
+            idle[:] = [each for each in idle if each not in over]
+            if not idle:
+                del self._idle[key]
+        for connection in over:
+            await connection.aclose()
+
+    async def _exchange(self, target: Target, headers: dict[str, str], body: bytes) -> Answer:
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        url = httpcore.URL(
+            scheme=target.scheme, host=target.host, port=target.port, target=target.path
+        )
         async with (
-            self._connection(httpcore.URL(url).origin) as connection,
+            self._connection(url) as connection,
             connection.stream("POST", url, headers=encoded, content=body) as response,
         ):
             found = {
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in response.headers
             }
-            if found.get("content-encoding", "identity").lower() != "identity":
+            if found.get("content-encoding", "").lower() not in {"", "identity"}:
                 msg = f"the answer is compressed ({found['content-encoding']}); send it as it is"
                 raise BrokenAnswer(msg)
             received = bytearray()

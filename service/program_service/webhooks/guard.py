@@ -8,7 +8,7 @@ written, and whatever resolves to them.
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 from urllib.parse import urlsplit
@@ -45,21 +45,34 @@ METADATA = frozenset(
     )
 )
 
-NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 COMPATIBLE = ipaddress.IPv6Network("::/96")
+SPECIAL: tuple[Network, ...] = (
+    # not public, which Python learned late or not at all
+    LOCAL_NAT64,
+    *map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16")),
+)
 
-HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
-PATTERN = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+MAX_HOST = 253
+LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads; `address` when its host is one already."""
+    """Where a URL leads; `address` when its host is one already, `path` with the query."""
 
     scheme: str
     host: str
     port: int
     address: Address | None
+    path: str = "/"
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +97,7 @@ class Guard:
                 networks.append(ipaddress.ip_network(entry))
                 continue
             except ValueError as error:
-                is_network = "/" in entry or ":" in entry or _as_ipv4(entry) is not None
-                if is_network or not PATTERN.fullmatch(entry):
+                if not _is_name(entry.removeprefix("*.")):
                     msg = (
                         f"{SETTING} has {entry!r}, which is neither a host such as billing or"
                         f" *.internal.example nor a network such as 10.0.0.0/8: {error}"
@@ -115,15 +127,12 @@ class Guard:
         Raises:
             Forbidden: it may not.
         """
-        meanings = list(_meanings(address))
-        if any(each in METADATA for each in meanings):
+        if any(each in METADATA for each in _meanings(address)):
             raise Forbidden("metadata", f"{address} is a cloud's metadata service")
-        is_named = self._names(target.host) or any(
-            each in network for each in meanings for network in self.networks
-        )
-        if is_named:
+        judged = _judged(address)
+        if self._names(target.host) or all(map(self._allows, judged)):
             return
-        if not all(map(_is_public, meanings)):
+        if not all(self._allows(each) or _is_public(each) for each in judged):
             message = (
                 f"{_shown(target, address)} is not a public address; name its host or network in"
                 f" {SETTING} to allow it"
@@ -131,6 +140,9 @@ class Guard:
             raise Forbidden("public", message)
         if target.scheme != "https":
             raise Forbidden("https", _not_https(target))
+
+    def _allows(self, address: Address) -> bool:
+        return any(address in network for network in self.networks)
 
     def _names(self, host: str) -> bool:
         return any(
@@ -156,7 +168,8 @@ def _target(url: str) -> Target:
     host = (parts.hostname or "").removesuffix(".")
     if port == 0:
         raise Forbidden("url", f"{url!r} names the port 0")
-    return Target(parts.scheme, host, port or PORTS[parts.scheme], _literal(host, url))
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port or PORTS[parts.scheme], _literal(host, url), path)
 
 
 def _literal(host: str, url: str) -> Address | None:
@@ -168,10 +181,20 @@ def _literal(host: str, url: str) -> Address | None:
             raise Forbidden("url", f"{url!r} has no valid IPv6 address") from error
     if (address := _as_ipv4(host)) is not None:
         return address
-    last = host.rpartition(".")[2]
-    if not HOST.fullmatch(host) or ".." in host or last.isdecimal() or last.startswith("0x"):
+    if not _is_name(host):
         raise Forbidden("url", f"{url!r} has no valid host")
     return None
+
+
+def _is_name(host: str) -> bool:
+    """Tell a name from an address in whatever notation, also from a wrong one (10.0.0.256)."""
+    last = host.rpartition(".")[2]
+    return (
+        len(host) <= MAX_HOST
+        and all(map(LABEL.fullmatch, host.split(".")))
+        and not last.isdecimal()
+        and not last.startswith("0x")
+    )
 
 
 def _as_ipv4(host: str) -> ipaddress.IPv4Address | None:
@@ -183,26 +206,44 @@ def _as_ipv4(host: str) -> ipaddress.IPv4Address | None:
 
 
 def _meanings(address: Address) -> Iterator[Address]:
-    """Yield an address, and the IPv4 addresses that it stands for."""
+    """Yield an address, and the addresses that it may stand for."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return
     if address.scope_id is not None:
         yield ipaddress.IPv6Address(int(address))
+    yield from _stands_for(address)
+    if address in LOCAL_NAT64:
+        # RFC 6052, 2.2: the networks in it have prefixes of any of these lengths, in bytes
+        octets = address.packed
+        for length in (6, 7, 8):
+            yield ipaddress.IPv4Address((octets[length:8] + octets[9:])[:4])
+        yield ipaddress.IPv4Address(octets[12:])
+
+
+def _stands_for(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that an address surely stands for."""
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     number = int(address)
-    if any(address in network for network in (*NAT64, COMPATIBLE)) and number > 1:
+    if (address in NAT64 or address in COMPATIBLE) and number > 1:
         inner.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
-    yield from (each for each in inner if each is not None)
+    return [each for each in inner if each is not None]
+
+
+def _judged(address: Address) -> Sequence[Address]:
+    """Return the addresses that must all be allowed: those that it stands for, else itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    return _stands_for(address) or [ipaddress.IPv6Address(int(address))]
 
 
 def _is_public(address: Address) -> bool:
     is_special = address.is_multicast or address.is_reserved or address.is_unspecified
     if isinstance(address, ipaddress.IPv6Address):
-        # an address that stands for another is judged by that, too
-        is_wrapped = len(list(_meanings(address))) > 1
-        return is_wrapped or (address.is_global and not is_special and not address.is_site_local)
-    return address.is_global and not is_special
+        is_special = is_special or address.is_site_local
+    return (
+        address.is_global and not is_special and not any(address in network for network in SPECIAL)
+    )
 
 
 def _shown(target: Target, address: Address) -> str:

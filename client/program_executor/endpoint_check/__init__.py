@@ -1,0 +1,1 @@
+"""Endpoint check: play the worker and the service against somebody's endpoint."""
