@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from program_executor import JobContext, ThreadJobContext, job
 
 SHORTEST_S, LONGEST_S = 0.05, 0.5
@@ -75,6 +77,18 @@ def tock(ctx: ThreadJobContext) -> dict[str, int]:
     time.sleep(seconds_of(ctx))
     write(ctx, "end")
     return {f"attempt_of_{ctx.step}": ctx.attempt}
+
+
+@job
+async def count(ctx: JobContext) -> dict[str, int]:
+    """Add 1 to a row of the user's own, exactly once."""
+
+    async def add() -> None:
+        await asyncio.sleep(seconds_of(ctx))
+        session = await ctx.transaction()
+        await session.execute(sa.text("UPDATE counter SET number = number + 1"))
+
+    return await run(ctx, add())
 
 
 @job

@@ -4,7 +4,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asking import submit_many
@@ -29,6 +29,7 @@ class Killer:
 
     deployment: Deployment
     workers: dict[str, Process]
+    jobs: Sequence[str] = ("tick",) * 3
     hit: list[int] = field(default_factory=list)
     """For each kill the number of steps that its worker was running."""
 
@@ -36,9 +37,9 @@ class Killer:
     """How many were submitted."""
 
     async def submit(self, service: Process, count: int) -> None:
-        """Submit programs of three steps."""
+        """Submit programs."""
         if count:
-            await submit_many(service, [{"jobs": ["tick"] * 3}] * count)
+            await submit_many(service, [{"jobs": self.jobs}] * count)
             self.programs += count
 
     async def kill_one(self, choose: Choose) -> None:
@@ -106,12 +107,15 @@ class Massacre:
     kills: int
     between: Mapping[int, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     """{number of a kill: what else is done just before it}."""
+    jobs: Sequence[str] = ("tick",) * 3
+    is_cruel: bool = True
+    """Of three kills, one hits anybody, one a step that died before, one a step that died twice."""
 
 
 async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> Killer:
     """Kill so many workers while so many programs run, or some more, and return what was done."""
     workers = await asyncio.gather(deployment.work(), deployment.work())
-    killer = Killer(deployment, {worker.name: worker for worker in workers})
+    killer = Killer(deployment, {worker.name: worker for worker in workers}, plan.jobs)
     half = plan.programs // 2
     await killer.submit(service, half)
     supplying = asyncio.create_task(_keep_supplied(killer, service))
@@ -123,9 +127,10 @@ async def massacre(deployment: Deployment, service: Process, plan: Massacre) -> 
         await killer.submit(service, share)
         if number in plan.between:
             await plan.between[number]()
-        # of three, one hits anybody, one a step that died before, one a step that died twice
-        choose = died_before(number % 3, within_s=AFFLICTED_WITHIN_S)
-        await killer.kill_one(choose if number % 3 else anyone)
+        deaths = number % 3 if plan.is_cruel else 0
+        await killer.kill_one(
+            died_before(deaths, within_s=AFFLICTED_WITHIN_S) if deaths else anyone
+        )
     supplying.cancel()
     return killer
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from program_workers.classes import Message as Message
     from program_workers.context import JobContext as JobContext
     from program_workers.context import JobData as JobData
-    from program_workers.context import ThreadJobContext as ThreadJobContext
-    from program_workers.context import ThreadJobData as ThreadJobData
     from program_workers.errors import IgnorableError as IgnorableError
     from program_workers.errors import JobError as JobError
     from program_workers.errors import RetryableError as RetryableError
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from program_workers.library import on_finish as on_finish
     from program_workers.library import on_retry as on_retry
     from program_workers.observer import ProgramEvent as ProgramEvent
+    from program_workers.thread_context import ThreadJobContext as ThreadJobContext
+    from program_workers.thread_context import ThreadJobData as ThreadJobData
 
 _HOMES = {
     "AsyncClient": "program_executor.async_client",
@@ -43,8 +43,8 @@ _HOMES = {
     "Message": "program_workers.classes",
     "JobContext": "program_workers.context",
     "JobData": "program_workers.context",
-    "ThreadJobContext": "program_workers.context",
-    "ThreadJobData": "program_workers.context",
+    "ThreadJobContext": "program_workers.thread_context",
+    "ThreadJobData": "program_workers.thread_context",
     "IgnorableError": "program_workers.errors",
     "JobError": "program_workers.errors",
     "RetryableError": "program_workers.errors",

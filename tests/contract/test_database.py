@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from builders import a_program, by_hand, row_of, submitted, submitted_all
+from builders import a_program, by_hand, clock_of, row_of, submitted, submitted_all
 from private_postgres import free_port
 from program_service.bookkeeping.database import Books, Database
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, ProgramNotFound
@@ -244,3 +245,22 @@ async def test_lock_of_a_purpose_holds_no_row(connect: Connect) -> None:
         await sweeper.read(find, "run-1")
         await by_hand(worker, "run-1", step=1)
     assert (await row_of(worker, "run-1"))["step"] == 1
+
+
+async def test_cancellation_that_a_driver_swallowed_is_heeded(database: Database) -> None:
+    """Python 3.11's `wait_for` returns what came at the moment of the cancellation."""
+    begun = asyncio.Event()
+
+    async def swallow(books: Books) -> str:
+        with suppress(asyncio.CancelledError):
+            begun.set()
+            await asyncio.sleep(60)
+        return str(await clock_of(books))
+
+    for run in (database.transact, database.read):
+        begun.clear()
+        working = asyncio.create_task(run(swallow))
+        await begun.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working

@@ -14,6 +14,7 @@ from program_executor import (
     job,
 )
 from program_service.bookkeeping.lifecycle import Status
+from servers import on_sqlite
 from stage import Stage
 
 SOON = Retry(max_attempts=3, initial_s=0.01, jitter="none")
@@ -160,3 +161,16 @@ async def test_attributes_of_foreign_errors_count_too(stage: Stage) -> None:
     attempts = await stage.attempts(program.run_id)
     assert [each.outcome for each in attempts] == ["retry", "done", "ignored"]
     assert attempts[0].error_code == "503"
+
+
+@on_sqlite
+async def test_transaction_of_a_job_on_sqlite_is_refused_in_words(stage: Stage) -> None:
+    @job
+    async def charge(ctx: JobContext) -> None:
+        await ctx.transaction()
+
+    await stage.hire(charge)
+    program = await stage.ended(await stage.submit("charge"))
+    assert program.status is Status.ERRORED
+    assert program.error_message is not None
+    assert "not on SQLite" in program.error_message

@@ -23,7 +23,7 @@ from program_executor import (
     job_of,
 )
 from program_service.bookkeeping.lifecycle import Claimed, Fail, RetryLater
-from program_workers.context import Step, StepDesk
+from program_workers.context import Step
 from program_workers.errors import LibraryError
 from program_workers.judgement import judge
 from program_workers.lease import Held
@@ -309,8 +309,8 @@ async def message() -> Message:
         claimed_at=datetime.now(UTC),
         version=1,
     )
-    desk = cast("StepDesk", None)
-    return Message.of(JobContext(Step(program, Held(program, deadline=0.0), desk)))
+    nothing = cast("Any", None)  # it is told, and does nothing
+    return Message.of(JobContext(Step(program, Held(program, deadline=0.0), nothing, nothing)))
 
 
 TOLD = {

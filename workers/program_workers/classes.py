@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.retry import Retry
-from program_workers.context import JobContext, ThreadJobContext
+from program_workers.context import JobContext
+from program_workers.thread_context import ThreadJobContext
 
 MARK = "message"
 """What `execute` calls its first parameter in a class that is surely meant as a job."""

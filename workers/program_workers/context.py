@@ -1,23 +1,20 @@
 """Context: what a job sees of its program, and how it keeps its data.
 
-An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `ThreadJobContext`,
-whose calls block its thread. Both speak with the same `StepDesk`.
+An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `ThreadJobContext`
+(thread_context.py), whose calls block its thread. Both speak with the same `StepDesk`.
 """
 
-import asyncio
-import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from program_service.bookkeeping.ledger.job_data import EditKind
 from program_service.bookkeeping.lifecycle import Claimed, Json
-from program_workers.errors import CheckpointReached
+from program_service.bookkeeping.step_transaction import StepSession, StepTransaction
+from program_workers.errors import CheckpointReached, JobError
 from program_workers.lease import Held
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +70,30 @@ class Results(Mapping[str, Json]):
 class Step:
     """The running step, shared by both forms of the context."""
 
-    def __init__(self, program: Claimed, held: Held, desk: StepDesk) -> None:
+    def __init__(
+        self, program: Claimed, held: Held, desk: StepDesk, transaction: StepTransaction
+    ) -> None:
         """Begin a step now."""
         self.program = program
         self.held = held
         self.desk = desk
+        self.transaction = transaction
         self.began = time.monotonic()
         self.data: Json = dict(program.job_data.get(program.job, {}))
         self.children = 0
 
     async def edit(self, kind: EditKind, value: Json) -> None:
-        """Store job data."""
+        """Store job data.
+
+        Raises:
+            JobError: the step has a transaction, which this would not be part of.
+        """
+        if self.transaction.is_open:
+            message = (
+                f"job {self.program.job!r} stores job data while its transaction is open, and they"
+                " would stay if it is rolled back: return them, and they are committed with it"
+            )
+            raise JobError(message)
         stored = await self.desk.edit_job_data(self.program, kind, value)
         self.data = stored[self.program.job]
 
@@ -100,7 +110,7 @@ class Step:
         return await self.desk.start_program(self.program, named)
 
 
-class _View:
+class View:
     """What both contexts show."""
 
     def __init__(self, step: Step) -> None:
@@ -179,13 +189,25 @@ class JobData:
         await self._step.checkpoint(partial, max_execution_time_s)
 
 
-class JobContext(_View):
+class JobContext(View):
     """The context of an async job."""
 
     @property
     def job_data(self) -> JobData:
         """The data of this job."""
         return JobData(self._step)
+
+    async def transaction(self) -> StepSession:
+        """Begin a transaction in the bookkeeping database, and return its session.
+
+        What is done in it is committed together with the end of this step, when the job returns,
+        and rolled back when it raises, so that it happens exactly once. Every call returns the same
+        session.
+
+        Raises:
+            NoTransactions: the database is SQLite.
+        """
+        return await self._step.transaction.begin()
 
     async def start_program(self, jobs: Sequence[str], **options: Any) -> str:
         """Start another program, once however often this step is tried; return its run_id.
@@ -196,61 +218,3 @@ class JobContext(_View):
             JobError: one of its jobs is registered nowhere.
         """
         return await self._step.start(ChildProgram(jobs, **options))
-
-
-class ThreadJobData:
-    """The data of a plain job; its calls block the thread."""
-
-    def __init__(self, step: Step, wait: "Wait") -> None:
-        """Work on the data of a running step."""
-        self._step = step
-        self._wait = wait
-
-    def get(self) -> Json:
-        """Return the data; `{}` when none was ever set."""
-        return dict(self._step.data)
-
-    def set(self, value: Json) -> None:
-        """Replace the data."""
-        self._wait(self._step.edit("set", value))
-
-    def merge(self, partial: Json) -> None:
-        """Merge into the data, shallowly: a later property replaces an earlier one."""
-        self._wait(self._step.edit("merge", partial))
-
-    def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
-        """Merge progress; when the step has run that long, go on later with the same step."""
-        self._wait(self._step.checkpoint(partial, max_execution_time_s))
-
-
-class ThreadJobContext(_View):
-    """The context of a plain job, which runs in a thread; long loops should ask `cancelled`."""
-
-    def __init__(self, step: Step, loop: asyncio.AbstractEventLoop) -> None:
-        """Bring calls of the thread to the worker's event loop."""
-        super().__init__(step)
-        self._loop = loop
-        self._loop_thread = threading.get_ident()
-
-    @property
-    def job_data(self) -> ThreadJobData:
-        """The data of this job."""
-        return ThreadJobData(self._step, self._wait)
-
-    def start_program(self, jobs: Sequence[str], **options: Any) -> str:
-        """Start another program, as `JobContext.start_program` does."""
-        return self._wait(self._step.start(ChildProgram(jobs, **options)))
-
-    def _wait(self, call: Coroutine[Any, Any, R]) -> R:
-        if threading.get_ident() == self._loop_thread:  # it would wait for itself
-            call.close()
-            message = f"job {self.job!r} is plain, but async inside: make all of it async"
-            raise RuntimeError(message)
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-
-
-class Wait(Protocol):
-    """Run a coroutine in the worker's event loop and block for its result."""
-
-    def __call__(self, call: Coroutine[Any, Any, R], /) -> R:
-        """Run and wait."""

@@ -9,6 +9,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.claiming import Claimant
+from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker, Cancelled
@@ -52,6 +53,8 @@ class Engine:
         directory = JobDirectory(database)
         self._caller = Caller(Guard.parse(settings.callback_allow))
 
+        self._connections = StepConnections(database)
+
         async def disable(job: str) -> None:
             await database.transact(registry.disable_job, job)
 
@@ -72,6 +75,7 @@ class Engine:
                 directory=directory,
                 relay=self.relay,
                 desk=Desk(self.recorder, self.submissions, directory),
+                connections=self._connections,
                 observer=Observer(metrics, library.hooks, self.catalogue),
                 metrics=metrics,
             )
@@ -95,6 +99,7 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await self._caller.aclose()
+            await self._connections.aclose()
         # threads that still run are not waited for: the process exits without them
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, NotCommitted
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord
 from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import (
     DEFAULT_QUEUE,
     Change,
     Claimed,
+    Done,
     Ending,
     Fail,
     Failure,
@@ -25,12 +26,18 @@ from program_service.bookkeeping.lifecycle import (
     settle,
     verdict,
 )
+from program_service.bookkeeping.step_transaction import (
+    StepConnections,
+    StepTransaction,
+    passing_outcome,
+)
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.relay import Relay
 from program_workers.callbacks.calls import CallbackJobs
 from program_workers.catalogue import Catalogue
 from program_workers.context import Step, StepDesk
 from program_workers.inprocess import InProcessJobs
+from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper
 from program_workers.library import Job
 from program_workers.observer import Observer
@@ -49,6 +56,8 @@ class Ran:
     outcome: Outcome
     began: float
     ended: float
+    transaction: StepTransaction | None = None
+    """What the job did in the database, to be committed with its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class Tools:
     directory: JobDirectory
     relay: Relay
     desk: StepDesk
+    connections: StepConnections
     observer: Observer
     metrics: Metrics
 
@@ -96,10 +106,11 @@ class Execution:
         current: Claimed | None = program
         while current is not None:
             held.program = current
-            ran = await self._perform(current, held)
-            current = await self._record(current, ran, held)
+            async with StepTransaction(self._tools.connections) as transaction:
+                ran = await self._perform(current, held, transaction)
+                current = await self._record(current, ran, held)
 
-    async def _perform(self, program: Claimed, held: Held) -> Ran:
+    async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:
         """Run the current step, if it may still be run here."""
         tools, began = self._tools, time.monotonic()
         job = tools.catalogue.of(program.job)
@@ -110,13 +121,17 @@ class Execution:
             structlog.contextvars.bind_contextvars(
                 run_id=program.run_id, job=job.name, step=program.step, attempt=program.attempt
             )
-            step = Step(program, held, tools.desk)
+            step = Step(program, held, tools.desk, transaction)
             if isinstance(job, Job):
                 outcome = await tools.functions.run(job, step)
             else:
                 outcome = await tools.endpoints.run(job, step)
             structlog.contextvars.clear_contextvars()
-        return Ran(outcome, began, time.monotonic())
+        ended = time.monotonic()
+        if transaction.is_open and isinstance(outcome, Done):
+            return Ran(outcome, began, ended, transaction)
+        await transaction.roll_back()
+        return Ran(outcome, began, ended)
 
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
         """Record what became of a step; return the program if its next step is ours to run."""
@@ -129,7 +144,12 @@ class Execution:
         queue = await self._queue_of(change.job)
         sent_at = time.monotonic()
         record = StepRecord(program, change, queue, self._tools.worker, ran.began, ran.ended)
-        recorded, change = await self._write(record)
+        try:
+            recorded, change = await self._write(record, ran.transaction)
+        except NotCommitted as error:
+            outcome = passing_outcome(error) or judge(error.__cause__ or error)
+            undone = replace(ran, outcome=outcome, transaction=None)
+            return await self._record(program, undone, held)
         if recorded is None:
             await self._let_go(program, change, ran)
             return None
@@ -175,8 +195,16 @@ class Execution:
             else:
                 return queues.get(job, DEFAULT_QUEUE)
 
-    async def _write(self, record: StepRecord) -> tuple[Recorded | None, Change]:
-        """Write a record, or, if the database refuses it, just that; return what was written."""
+    async def _write(
+        self, record: StepRecord, transaction: StepTransaction | None = None
+    ) -> tuple[Recorded | None, Change]:
+        """Write a record, or, if the database refuses it, just that; return what was written.
+
+        Raises:
+            NotCommitted: the job's own transaction was not, and so neither was its record.
+        """
+        if transaction is not None:
+            return await transaction.commit_with(record), record.change
         try:
             return await self._tools.recorder.outcomes.add(record), record.change
         except BatchRefused as error:

@@ -23,14 +23,16 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
+from program_service.bookkeeping.step_transaction import passing_outcome
 from program_service.bookkeeping.storable import NotStorable, storable_object
 from program_service.telemetry import Event
 from program_workers.classes import InThread
-from program_workers.context import JobContext, Step, ThreadJobContext
+from program_workers.context import JobContext, Step
 from program_workers.errors import CheckpointReached, LeaseLost
 from program_workers.judgement import is_for_the_worker, judge
 from program_workers.lease import StopReason
 from program_workers.library import Job
+from program_workers.thread_context import ThreadJobContext
 
 log = structlog.get_logger()
 
@@ -52,8 +54,12 @@ class InProcessJobs:
         except BaseException as error:
             if is_for_the_worker(error):
                 raise
-            is_stopped = scope.expired() or step.held.stop_reason is not None
-            return _stopping_outcome(error) or (_stopped(job, step) if is_stopped else judge(error))
+            if stopping := _stopping_outcome(error):
+                return stopping
+            if scope.expired() or step.held.stop_reason is not None:
+                return _stopped(job, step)
+            passing = passing_outcome(error) if step.transaction.is_open else None
+            return passing or judge(error)
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 
     async def _call(self, job: Job, step: Step) -> Any:

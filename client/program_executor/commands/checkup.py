@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 from program_executor.processes import UsageError, connect_broker
 from program_service.api.auth import Keyring, is_loopback
-from program_service.bookkeeping.database import FAILURES, Database
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.migrations import is_migrated
+from program_service.bookkeeping.trouble import FAILURES
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 

@@ -28,9 +28,10 @@ from program_service.api.measured import Measured
 from program_service.api.services import Services
 from program_service.api.views import ProblemModel, show
 from program_service.api.waiting import WaitingRoom
-from program_service.bookkeeping.database import FAILURES, Database, is_transient
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.migrations import migrate
+from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
 from program_service.wakeups.broker import Broker

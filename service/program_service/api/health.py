@@ -8,12 +8,12 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from program_service.api.responses import json_response
 from program_service.api.services import Services, Serving
-from program_service.bookkeeping.database import FAILURES
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
 from program_service.bookkeeping.ledger.registry import list_workers
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.migrations import is_migrated
+from program_service.bookkeeping.trouble import FAILURES
 
 router = APIRouter(tags=["health"])
 

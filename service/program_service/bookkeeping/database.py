@@ -7,43 +7,26 @@ are written so that this changes nothing (protocol rule R4).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import asyncpg
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
 from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
+from program_service.bookkeeping.trouble import FAILURES, is_transient
 
 R = TypeVar("R")
 P = ParamSpec("P")
 
-# asyncpg's own errors come through when they happen while a connection is made
-FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
 PAUSE_S = 0.05
 """The pause before a transaction is tried again; doubled each time, up to a second."""
-
-# SQLSTATE classes by which the server refuses what it was asked to do: cardinality, data,
-# integrity, syntax and access, WITH CHECK OPTION, limits. All others tell of trouble that may pass.
-REFUSALS = {"21", "22", "23", "42", "44", "54"}
-UNDEFINED_TABLE = "42P01"
-"""The tables are not there yet, or not any more: no reason to drop an outcome."""
-
-# MariaDB's and MySQL's errors by number: NULL where none may be, doubled, referred to, too large
-# for a packet, out of range, wrong, too long, no JSON, forbidden by a CHECK
-MYSQL_REFUSALS = {
-    *(1048, 1062, 1451, 1452, 1153, 1264, 1265, 1292, 1366, 1406, 3140, 3141, 3819, 4025, 4038),
-    *(1054, 1064, 1136, 1142, 1143),  # an unknown column, wrong syntax, no right to do so
-}
 
 
 class Books:
@@ -148,6 +131,19 @@ class Database:
         """
         return cls(make_engine(url, pool_size=pool_size), Tables.named(table_name), clock)
 
+    def beside(self) -> Self:
+        """Return the same database, over connections of its own."""
+        engine = make_engine(
+            self.engine.url.render_as_string(hide_password=False), pool_size=self.pool_size
+        )
+        return type(self)(engine, self.tables, self.clock or utc_now)
+
+    @property
+    def pool_size(self) -> int:
+        """How many connections there may be at a time; SQLite opens as many as it needs."""
+        pool = self.engine.pool
+        return pool.size() if isinstance(pool, sa.QueuePool) else 1
+
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
@@ -183,8 +179,9 @@ class Database:
         deadline, pause_s = time.monotonic() + patience_s, PAUSE_S
         while True:
             try:
-                async with self._transaction() as books:
-                    return await work(books, *args, **kwargs)
+                with heeding_cancellation():
+                    async with self._transaction() as books:
+                        return await work(books, *args, **kwargs)
             except FAILURES as error:
                 if not is_transient(error):
                     raise BatchRefused(str(getattr(error, "orig", error))) from error
@@ -205,9 +202,10 @@ class Database:
             DatabaseUnavailable: the database did not answer.
         """
         try:
-            async with self.engine.connect() as connection:
-                reader = await connection.execution_options(is_reader=True)
-                return await work(Books(reader, self), *args, **kwargs)
+            with heeding_cancellation():
+                async with self.engine.connect() as connection:
+                    reader = await connection.execution_options(is_reader=True)
+                    return await work(Books(reader, self), *args, **kwargs)
         except FAILURES as error:
             if not is_transient(error):
                 raise
@@ -244,18 +242,18 @@ class Database:
             yield Books(connection, self)
 
 
-def is_transient(error: BaseException) -> bool:
-    """Say whether running the whole transaction again may succeed."""
-    if not isinstance(error, exc.DBAPIError):
-        return not isinstance(error, exc.SQLAlchemyError) or isinstance(error, exc.TimeoutError)
-    if error.connection_invalidated or isinstance(error, exc.InterfaceError):
-        return True
-    if isinstance(error, exc.DataError | exc.IntegrityError):
-        return False
-    number = error.orig.args[0] if error.orig and error.orig.args else None
-    if isinstance(number, int):
-        return number not in MYSQL_REFUSALS
-    state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # SQLite: locked, full, unreadable, without tables
-        return isinstance(error, exc.OperationalError) and "malformed" not in str(error.orig)
-    return state[:2] not in REFUSALS or state == UNDEFINED_TABLE
+@contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Cancel the task that was asked to end in here, also when a driver swallowed that.
+
+    `asyncio.wait_for`, by which asyncmy reads, does so before Python 3.12 when what it waits for
+    comes at the same moment; a loop that was told to end would go on for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError

@@ -9,6 +9,8 @@ BookkeepingError
 ├── JobNeeded
 ├── IdempotencyMismatch
 ├── NotAdoptable
+├── NotCommitted
+├── NoTransactions
 ├── DatabaseUnavailable
 └── BatchRefused
 """
@@ -52,6 +54,14 @@ class IdempotencyMismatch(BookkeepingError):
 
 class NotAdoptable(BookkeepingError):
     """The table is not one of the Node library that could be adopted."""
+
+
+class NotCommitted(BookkeepingError):
+    """The transaction of the job was not committed."""
+
+
+class NoTransactions(BookkeepingError):
+    """Jobs can have transactions on PostgreSQL and MariaDB, not on SQLite, which has one writer."""
 
 
 class DatabaseUnavailable(BookkeepingError):

@@ -72,6 +72,21 @@ async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded |
     ]
 
 
+async def read_back(books: Books, step: StepRecord) -> Recorded | None:
+    """Find out whether a change stands whose COMMIT was not answered (rule R4).
+
+    The lock waits for that transaction, if it still runs: after it, the receipt is there or never
+    will be.
+    """
+    program = step.program
+    await books.run(_lock_one, of_id=program.id)
+    keys = {"of_id": program.id, "of_run_id": program.run_id, "of_lease": program.lease}
+    for row in await books.fetch(_select_receipts, batch=[keys | {"of_step": program.step}]):
+        data = await read_job_data(books, [row.of_id])
+        return Recorded(data[row.of_id], None, row.version)
+    return None
+
+
 Applied: TypeAlias = dict[int, tuple[datetime | None, int]]
 """{program id: (due_at, version)} of the rows that stand as wished."""
 
@@ -222,6 +237,10 @@ def _insert_attempts(sql: Sql) -> str:
          WHERE TRUE
         {sql.dialect.or_ignore(sql.attempts, ["run_id", "lease", "step"])}
     """
+
+
+def _lock_one(sql: Sql) -> str:
+    return f"SELECT id FROM {sql.programs} AS program WHERE id = :of_id {sql.lock}"
 
 
 def _select_receipts(sql: Sql) -> str:
