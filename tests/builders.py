@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Missed, claim
 from program_service.bookkeeping.ledger.reading import Attempt, list_attempts

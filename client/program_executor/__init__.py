@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from program_executor.async_client import AsyncClient as AsyncClient
     from program_executor.client import Client as Client
     from program_executor.exchange import ProblemError as ProblemError
+    from program_executor.transactional import submit_in as submit_in
+    from program_executor.transactional import submit_in_async as submit_in_async
     from program_service.bookkeeping.retry import Retry as Retry
     from program_workers.classes import Message as Message
     from program_workers.context import JobContext as JobContext
@@ -39,6 +41,8 @@ _HOMES = {
     "AsyncClient": "program_executor.async_client",
     "Client": "program_executor.client",
     "ProblemError": "program_executor.exchange",
+    "submit_in": "program_executor.transactional",
+    "submit_in_async": "program_executor.transactional",
     "Retry": "program_service.bookkeeping.retry",
     "Message": "program_workers.classes",
     "JobContext": "program_workers.context",

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from builders import a_program, by_hand, clock_of, row_of, submitted, submitted_all
 from private_postgres import free_port
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, ProgramNotFound
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.ledger.steering import cancel

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from builders import a_key, a_program, submitted, submitted_all
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import IdempotencyMismatch, ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, Submitted, submit

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from builders import a_claim, a_claimant, claimed, lapse, recorded, row_of, submitted, try_claim
 from patience import eventually
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Missed, claim
 from program_service.bookkeeping.ledger.job_data import edit_job_data
 from program_service.bookkeeping.ledger.steering import cancel

@@ -26,7 +26,8 @@ from builders import (
     submitted,
     submitted_all,
 )
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import claim
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from builders import JOBS, a_program, submitted
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.dialects import Script
 from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.group_commit import GroupCommit

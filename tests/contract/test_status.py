@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from builders import by_hand, claimed, clock_of, seconds_ago, submitted
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.measuring import count_open
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.ledger.steering import cancel

@@ -22,7 +22,8 @@ from builders import (
     submitted,
     try_claim,
 )
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import (
     AlreadyFinal,
     BookkeepingError,

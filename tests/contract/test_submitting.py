@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from builders import JOBS, a_program, clock_of, row_of, seconds_ago, submitted, submitted_all
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs

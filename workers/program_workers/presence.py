@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import structlog
 
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.waking import welcome_jobs

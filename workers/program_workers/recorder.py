@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Missed, claim
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data

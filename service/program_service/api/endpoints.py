@@ -14,7 +14,7 @@ from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CallbackJobRequest, RotationRequest
 from program_service.api.services import Services, Serving
 from program_service.api.views import JobModel
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.registry import (
     CALLBACK,

@@ -7,19 +7,17 @@ are written so that this changes nothing (protocol rule R4).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
+from program_service.bookkeeping.books import Books, Words
 from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
+from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import FAILURES, is_transient
 
 R = TypeVar("R")
@@ -29,91 +27,17 @@ PAUSE_S = 0.05
 """The pause before a transaction is tried again; doubled each time, up to a second."""
 
 
-class Books:
-    """One open transaction on the bookkeeping tables."""
-
-    def __init__(self, connection: AsyncConnection, database: "Database") -> None:
-        """Wrap a connection whose transaction somebody else commits."""
-        self.connection = connection
-        self.tables = database.tables
-        self._database = database
-
-    async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
-        """Run a statement and return its rows; lists and dicts are passed as JSON."""
-        pack = self._database.sql.dialect.pack
-        packed = {
-            name: pack(value) if isinstance(value, list | dict) else value
-            for name, value in parameters.items()
-        }
-        if self._database.clock is not None:
-            packed["now"] = self._database.clock().strftime(MOMENT_FORMAT)
-        prepared = self._database.prepared(statement)
-        if prepared.lock is not None:
-            packed["ids"] = [row.id for row in await self._run(prepared.lock, packed)]
-            if not packed["ids"]:
-                return ()
-        answer = await self._run(prepared.change, packed)
-        return answer if prepared.read is None else await self._run(prepared.read, packed)
-
-    async def run(self, statement: Statement, **parameters: Any) -> None:
-        """Run a statement that returns nothing."""
-        await self.fetch(statement, **parameters)
-
-    async def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
-        """Run a query whose shape depends on what was asked for."""
-        return (await self.connection.execute(query)).all()
-
-    @property
-    def clock(self) -> sa.ColumnElement[datetime]:
-        """The database's clock, for queries."""
-        if self._database.clock is None:
-            return sa.literal_column(self._database.sql.clock, UtcDateTime())
-        return sa.literal(self._database.clock(), UtcDateTime())
-
-    async def _run(self, text: sa.TextClause, packed: dict[str, Any]) -> Sequence[sa.Row[Any]]:
-        cursor = await self.connection.execute(text, packed)
-        return cursor.all() if cursor.returns_rows else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement as it is sent: what a `Script` says, or just the one text."""
-
-    change: sa.TextClause
-    lock: sa.TextClause | None = None
-    read: sa.TextClause | None = None
-
-    @classmethod
-    def of(cls, said: str | Script) -> Self:
-        """Parse what a dialect says."""
-        if isinstance(said, str):
-            return cls(sa.text(said))
-        return cls(
-            change=_with_ids(said.change),
-            lock=sa.text(said.lock) if said.lock else None,
-            read=_with_ids(said.read) if said.read else None,
-        )
-
-
-def _with_ids(said: str) -> sa.TextClause:
-    text = sa.text(said)
-    is_by_ids = ":ids" in said
-    return text.bindparams(sa.bindparam("ids", expanding=True)) if is_by_ids else text
-
-
-class Database:
+class Database(Words):
     """The bookkeeping database of one deployment."""
 
     def __init__(self, engine: AsyncEngine, tables: Tables, clock: UtcClock = utc_now) -> None:
         """Take an engine; `connect` makes one from a URL."""
-        self.engine = engine
         # only SQLite, which has no server, takes this host's time for the database's
-        self.clock = clock if engine.dialect.name == "sqlite" else None
-        self.tables = tables
-        self.sql = Sql.of(DIALECTS[engine.dialect.name], tables)
-        self._prepared: dict[Statement, Prepared] = {}
+        is_embedded = engine.dialect.name == "sqlite"
+        super().__init__(engine.dialect.name, tables, clock if is_embedded else None)
+        self.engine = engine
         # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
-        self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._writer = asyncio.Lock() if is_embedded else None
 
     @classmethod
     def connect(
@@ -147,12 +71,6 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
-
-    def prepared(self, statement: Statement) -> Prepared:
-        """Render a statement for this database, once."""
-        if statement not in self._prepared:
-            self._prepared[statement] = Prepared.of(statement(self.sql))
-        return self._prepared[statement]
 
     async def transact(
         self,

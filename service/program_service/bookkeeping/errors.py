@@ -11,6 +11,7 @@ BookkeepingError
 ├── NotAdoptable
 ├── NotCommitted
 ├── NoTransactions
+├── NotBorrowable
 ├── DatabaseUnavailable
 └── BatchRefused
 """
@@ -62,6 +63,10 @@ class NotCommitted(BookkeepingError):
 
 class NoTransactions(BookkeepingError):
     """Jobs can have transactions on PostgreSQL and MariaDB, not on SQLite, which has one writer."""
+
+
+class NotBorrowable(BookkeepingError):
+    """Programs can be submitted in transactions of PostgreSQL and MariaDB, not of SQLite."""
 
 
 class DatabaseUnavailable(BookkeepingError):

@@ -11,7 +11,8 @@ from typing import Self, TypeAlias
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import NotCommitted, NoTransactions
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, read_back, record
 from program_service.bookkeeping.lifecycle import Failure, Outcome, Released, RetryLater

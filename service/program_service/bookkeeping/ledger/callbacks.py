@@ -9,7 +9,7 @@ import secrets
 import time
 from dataclasses import dataclass, field, replace
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import StaleStep
 from program_service.bookkeeping.ledger.claiming import COLUMNS, claimed_from

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.tables import read_json, require_moment

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
 from program_service.bookkeeping.lifecycle import Claimed, Json

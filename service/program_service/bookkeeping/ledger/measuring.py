@@ -4,7 +4,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.ledger.status import is_open, status_expression
 from program_service.bookkeeping.lifecycle import Status

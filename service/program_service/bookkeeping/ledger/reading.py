@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json

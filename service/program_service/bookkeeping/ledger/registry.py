@@ -8,7 +8,7 @@ from typing import Any, Self
 import orjson
 import sqlalchemy as sa
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import JobNeeded, JobNotFound
 from program_service.bookkeeping.ledger.status import is_open

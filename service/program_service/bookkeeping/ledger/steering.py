@@ -1,6 +1,6 @@
 """Steer: cancel and resume, on behalf of people (protocol rule R14)."""
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.ledger.reading import Program, find
