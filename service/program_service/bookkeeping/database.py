@@ -141,14 +141,16 @@ class Database(Words):
             return
         key = f"{self.tables.programs.name}:{purpose}"
         # a session's lock, outside any transaction: no row stays locked, no snapshot stays open
-        async with self.engine.connect() as connection:
-            session = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            is_alone = bool(await session.scalar(sa.text(dialect.try_advisory_lock), {"key": key}))
-            try:
-                yield is_alone
-            finally:
-                if is_alone:
-                    await session.execute(sa.text(dialect.advisory_unlock), {"key": key})
+        with heeding_cancellation():
+            async with self.engine.connect() as connection:
+                session = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                lock = sa.text(dialect.try_advisory_lock)
+                is_alone = bool(await session.scalar(lock, {"key": key}))
+                try:
+                    yield is_alone
+                finally:
+                    if is_alone:
+                        await session.execute(sa.text(dialect.advisory_unlock), {"key": key})
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Books]:
