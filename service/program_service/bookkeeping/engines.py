@@ -1,9 +1,12 @@
 """Engines: connections to each database, with everything set that the ledger relies on."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -22,8 +25,14 @@ DRIVERS = {
 
 STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
-IDLE_TIMEOUT_S = 60
-"""For a transaction that its client forgot."""
+CLOSE_TIMEOUT_S = 1
+"""For the last words of a connection; the pool waits for one after the other."""
+
+IDLE_TIMEOUT_S = 15
+"""For a transaction whose client was lost: others wait for its rows, no longer than a statement."""
+
+UNHEARD_TIMEOUT_S = 30
+"""For a session whose answers nobody acknowledges: it may hold the sweeper's lock."""
 
 HEADER = 64
 """Of a packet, generously."""
@@ -51,6 +60,8 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         raise ValueError(msg) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    else:
+        _distrust_silence(engine)
     if engine.dialect.name == "mysql":
         _prepare_mysql(engine)
     return engine
@@ -86,6 +97,16 @@ COMMON_OPTIONS: dict[str, Any] = {
 }
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that does not take as long to close as a statement may last."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        """Close it, at the latest by force."""
+        del timeout
+        with suppress(TimeoutError):
+            await super().close(timeout=CLOSE_TIMEOUT_S)
+
+
 def _postgresql_options(pool_size: int) -> dict[str, Any]:
     settings = {
         "application_name": "program-executor",
@@ -94,6 +115,8 @@ def _postgresql_options(pool_size: int) -> dict[str, Any]:
         "tcp_keepalives_idle": "15",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
+        # keepalives are not sent while something is unacknowledged: that would last 15 minutes
+        "tcp_user_timeout": str(UNHEARD_TIMEOUT_S * 1_000),
         "jit": "off",
         "random_page_cost": "1.1",  # disks do not turn any more
         # a plan made while the table was empty would scan it for as long as the connection lives
@@ -103,6 +126,7 @@ def _postgresql_options(pool_size: int) -> dict[str, Any]:
         "server_settings": settings,
         "timeout": CONNECT_TIMEOUT_S,
         "command_timeout": STATEMENT_TIMEOUT_S,
+        "connection_class": _Connection,
     }
     return _pool_options(pool_size) | {"connect_args": connect}
 
@@ -146,6 +170,20 @@ OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "mysql": _mysql_options,
     "sqlite": _sqlite_options,
 }
+
+
+def _distrust_silence(engine: AsyncEngine) -> None:
+    """Open all connections anew when one of them fell silent, for the others are no better.
+
+    After a database moved, or a firewall forgot us, each would cost its user a whole time-out.
+    """
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def distrust(context: sa.ExceptionContext) -> None:
+        # a renewal does not wait for the time-out: it is cancelled when its own patience ends
+        if isinstance(context.original_exception, TimeoutError | asyncio.CancelledError):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = True
 
 
 def _prepare_mysql(engine: AsyncEngine) -> None:
