@@ -78,10 +78,11 @@ def connect_broker(settings: Settings, metrics: Metrics) -> RabbitBroker:
         )
         raise UsageError(msg)
     url = settings.amqp_url.get_secret_value()
-    if not url.startswith(("amqp://", "amqps://")):
-        msg = f"{PREFIX}AMQP_URL must begin with amqp:// or amqps://"
-        raise UsageError(msg)
-    return RabbitBroker(url, queue_name=settings.queue_name, metrics=metrics)
+    try:
+        return RabbitBroker(url, queue_name=settings.queue_name, metrics=metrics)
+    except ValueError as error:
+        msg = f"{PREFIX}AMQP_URL: {error}"
+        raise UsageError(msg) from error
 
 
 def connect_database(settings: Settings) -> Database:

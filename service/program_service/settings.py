@@ -82,7 +82,10 @@ class Settings(BaseSettings):
     )
     amqp_url: SecretStr | None = Field(
         None,
-        description="RabbitMQ, as `amqp://user:password@host/vhost`. Needed by serve and work.",
+        description=(
+            "RabbitMQ, as `amqp://user:password@host/vhost`; for a cluster the URLs of its nodes,"
+            " separated by commas, tried in turn. Needed by serve and work."
+        ),
     )
     table_name: Annotated[str, AfterValidator(_table_name)] = Field(
         "programs", description="The program table; all other table names derive from it."

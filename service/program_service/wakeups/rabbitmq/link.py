@@ -1,10 +1,16 @@
 """Link: a connection to RabbitMQ that is opened when it is needed, and given up when it fails.
 
+A cluster has several addresses. Each link begins with one of them by chance, so that connections
+spread, and goes on to the next whenever one fails.
+
 Not aio-pika's robust connection: it restores consumers by itself, so that nobody can tell whether
 they are there. Here whatever fails closes the link, and its user opens the next one.
 """
 
 import asyncio
+import random
+import re
+from collections import deque
 
 import aio_pika
 import aiormq
@@ -20,13 +26,31 @@ HEARTBEAT_S = 10
 FAILURES = (aiormq.AMQPError, aio_pika.exceptions.AMQPException, OSError, RuntimeError)
 """What opening, using or closing a connection may raise; OSError includes TimeoutError."""
 
+SCHEMES = ("amqp://", "amqps://")
+
+
+def addresses(text: str) -> list[str]:
+    """Split what AMQP_URL says into the URLs of single nodes; a password may have commas.
+
+    Raises:
+        ValueError: one of them is no URL of RabbitMQ.
+    """
+    urls = re.split(r"\s*,\s*(?=amqps?://)", text.strip())
+    for url in urls:
+        if not url.startswith(SCHEMES):
+            msg = "it must begin with amqp:// or amqps://"
+            raise ValueError(msg)
+    return urls
+
 
 class Link:
     """One connection at a time."""
 
     def __init__(self, url: str, metrics: Metrics, *, purpose: str) -> None:
-        """Connect to this address, when it is needed; `purpose` is shown in RabbitMQ's console."""
-        self._url = URL(url).update_query(heartbeat=HEARTBEAT_S, name=f"program-executor {purpose}")
+        """Connect to one of these addresses, when needed; RabbitMQ's console shows `purpose`."""
+        query = {"heartbeat": str(HEARTBEAT_S), "name": f"program-executor {purpose}"}
+        urls = [URL(each).update_query(query) for each in addresses(url)]
+        self._urls = deque(random.sample(urls, len(urls)))
         self._metrics = metrics
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
@@ -53,11 +77,25 @@ class Link:
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None or self._connection.is_closed:
-            self._connection = await aio_pika.connect(self._url)
+            self._connection = await self._connect()
             if self._was_open:
                 self._metrics.reconnects.inc()
             self._was_open = True
         return self._connection
+
+    async def _connect(self) -> AbstractConnection:
+        """Try one address after the other; one that does not answer takes all the time there is."""
+        for _ in range(len(self._urls) - 1):
+            try:
+                return await aio_pika.connect(self._next_url())
+            except FAILURES:
+                continue
+        return await aio_pika.connect(self._next_url())
+
+    def _next_url(self) -> URL:
+        # turned before it is tried: whatever becomes of the attempt, the next begins elsewhere
+        self._urls.rotate(-1)
+        return self._urls[-1]
 
     async def discard(self, channel: AbstractChannel | None) -> None:
         """Close a channel; if the broker does not answer to that, give the connection up."""
