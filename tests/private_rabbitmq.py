@@ -100,7 +100,8 @@ class PrivateRabbit:
 
     def control(self, *words: str) -> str:
         """Run `rabbitmqctl` against it and return what it says."""
-        command = [str(PACKAGES / "rabbitmqctl"), "--quiet", "-n", NODE, *words]
+        name = self._environment["RABBITMQ_NODENAME"]
+        command = [str(PACKAGES / "rabbitmqctl"), "--quiet", "-n", name, *words]
         done = subprocess.run(
             command,
             check=True,
@@ -175,8 +176,7 @@ def private_rabbitmq(**settings: int) -> Iterator[PrivateRabbit]:
     Raises:
         NoRabbitError: it is not installed and cannot be, or does not start.
     """
-    if not _is_installed():
-        _install()
+    require_installed()
     folder = Path(tempfile.mkdtemp(prefix="program-executor-rabbitmq-"))
     try:
         node = PrivateRabbit(folder, settings)
@@ -193,7 +193,14 @@ def _is_installed() -> bool:
     return (PACKAGES / "rabbitmq-server").exists() and shutil.which("epmd") is not None
 
 
-def _install() -> None:
+def require_installed() -> None:
+    """Install RabbitMQ, if it is not there and we may.
+
+    Raises:
+        NoRabbitError: it is not there.
+    """
+    if _is_installed():
+        return
     why_not = why_not_installed("rabbitmq-server")
     if not _is_installed():
         msg = f"no broker answers, and {PACKAGES} has no rabbitmq-server: {why_not}"
