@@ -93,8 +93,8 @@ class PrivateCluster:
         asked = next(node for node in self.nodes if node.is_running)
         timeout = ("--timeout", str(COMMAND_TIMEOUT_S))
         told = asked.control("list_queues", "--no-table-headers", *timeout, "name", "leader")
-        leaders = dict(line.split("\t") for line in told.splitlines())
-        found = (node for node in self.nodes if node.name == leaders.get(queue))
+        lines = [line.split() for line in told.splitlines()]  # a plain queue has no leader
+        found = (node for node in self.nodes if [queue, node.name] in lines)
         return next((node for node in found if node.is_running), None)
 
 
