@@ -116,6 +116,11 @@ class Process:
         await eventually(has_ended, within_s=within_s)
         return self._process.returncode
 
+    async def died(self, *, within_s: float = STOP_WITHIN_S) -> int:
+        """Wait until it has ended by itself, as a test wants it to, and return its exit code."""
+        self._was_told_to_end = True
+        return await self.ended(within_s=within_s)
+
     async def count(self, name: str, **labels: str) -> float:
         """Return the sum of a counter's series that have these labels; 0 when there is none."""
         text = (await self.client.get("/metrics")).text

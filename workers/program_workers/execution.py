@@ -31,6 +31,7 @@ from program_service.bookkeeping.step_transaction import (
     StepTransaction,
     passing_outcome,
 )
+from program_service.crashpoints import CrashPoint, reach
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.relay import Relay
 from program_workers.callbacks.calls import CallbackJobs
@@ -127,6 +128,7 @@ class Execution:
             else:
                 outcome = await tools.endpoints.run(job, step)
             structlog.contextvars.clear_contextvars()
+            reach(CrashPoint.STEP_RAN)
         ended = time.monotonic()
         if transaction.is_open and isinstance(outcome, Done):
             return Ran(outcome, began, ended, transaction)
@@ -154,10 +156,12 @@ class Execution:
             await self._let_go(program, change, ran)
             return None
         if not change.is_lease_kept:
+            reach(CrashPoint.STEP_RELEASED)
             self._wake_next(program, change, queue, recorded)
         await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
         if not change.is_lease_kept:
             return None
+        reach(CrashPoint.STEP_RECORDED)
         held.deadline = self._tools.keeper.deadline_from(sent_at)
         return replace(
             program,

@@ -17,6 +17,7 @@ import structlog
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import Claim, Missed
 from program_service.bookkeeping.lifecycle import Claimed
+from program_service.crashpoints import CrashPoint, reach
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import (
     MAX_BUNDLE,
@@ -134,6 +135,7 @@ class Intake:
                 except BaseException:
                     self.slots.release()
                     raise
+                reach(CrashPoint.INTAKE_RECEIVED)
                 await self._deal(delivery, tasks, start)
 
     async def _reserve(self, subscription: Subscription) -> None:
@@ -142,6 +144,7 @@ class Intake:
             return
         for delivery in await subscription.pause():
             await self._broker.publish([delivery.wakeup])
+            reach(CrashPoint.INTAKE_HANDED_BACK)
             await delivery.acknowledge()
         await self.slots.reserve()
         await subscription.resume()
@@ -171,7 +174,9 @@ class Intake:
         has_claimed = any(each.claimed for each in taken)
         if rest:
             await self._hand_back(delivery.wakeup, rest, is_fresh=has_claimed)
+        reach(CrashPoint.INTAKE_BEFORE_ACK)
         await delivery.acknowledge()
+        reach(CrashPoint.INTAKE_AFTER_ACK)
         self._note(delivery.wakeup, "claimed" if has_claimed else "nothing_to_do")
 
     async def _reserve_until(self, moment: float) -> int:
@@ -223,6 +228,7 @@ class Intake:
             return
         self._metrics.received.labels("handed_back").inc()
         await self._broker.publish([replace(wakeup, run_ids=run_ids, hops=hops)])
+        reach(CrashPoint.INTAKE_HANDED_BACK)
 
     def _note(self, wakeup: Wakeup, result: str) -> None:
         self._metrics.received.labels(result).inc()

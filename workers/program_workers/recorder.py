@@ -36,10 +36,10 @@ class Recorder:
         self.job_data: GroupCommit[JobDataEdit, dict[str, Json] | None] = GroupCommit(self._edit)
 
     async def _claim(self, claims: Sequence[Claim]) -> Sequence[Claimed | Missed]:
-        async def work(books: Books, batch: Sequence[Claim]) -> list[Claimed | Missed]:
+        async def claim_for_us(books: Books, batch: Sequence[Claim]) -> list[Claimed | Missed]:
             return await claim(books, batch, self._claimant)
 
-        return await self._measured("claim", 3.0, work, claims)
+        return await self._measured("claim", 3.0, claim_for_us, claims)
 
     async def _record(self, records: Sequence[StepRecord]) -> Sequence[Recorded | None]:
         return await self._measured("record", FOR_EVER_S, record, records)

@@ -13,6 +13,7 @@ from enum import IntEnum
 import structlog
 
 from program_service.bookkeeping.database import Database
+from program_service.crashpoints import CrashPoint, reach
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Broker
@@ -94,6 +95,7 @@ class Worker:
             )
             stopped = await self._work(stopping)
             self._presence.end()
+        reach(CrashPoint.DRAIN_ENDED)
         await self._presence.leave()
         log.info(Event.WORKER_STOPPED, worker=self.name, how=stopped.name.lower())
         return stopped
@@ -108,6 +110,7 @@ class Worker:
             await stopping.wait()
             self.is_ready.clear()
             intake.cancel()
+            reach(CrashPoint.DRAIN_QUIET)
             log.info(Event.WORKER_QUIET, worker=self.name, running=len(self._engine.keeper.held))
             return await self._drain()
 
@@ -115,6 +118,7 @@ class Worker:
         if await self._slots.are_free_within(self._settings.grace_s, unless=self._is_hurried):
             return Stopped.DRAINED
         self._engine.keeper.stop_all(StopReason.SHUTDOWN)
+        reach(CrashPoint.DRAIN_STOPPED)
         if await self._slots.are_free_within(RELEASE_WAIT_S):
             return Stopped.RELEASED
         # what must be given back though its thread still runs (protocol rule R12)

@@ -19,6 +19,7 @@ from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import FAILURES, is_transient
+from program_service.crashpoints import reach_commit
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -99,12 +100,16 @@ class Database(Words):
             try:
                 with heeding_cancellation():
                     async with self._transaction() as books:
-                        return await work(books, *args, **kwargs)
+                        result = await work(books, *args, **kwargs)
+                        reach_commit(work, "before")
+                reach_commit(work, "after")
             except FAILURES as error:
                 if not is_transient(error):
                     raise BatchRefused(str(getattr(error, "orig", error))) from error
                 if time.monotonic() + pause_s >= deadline:
                     raise DatabaseUnavailable from error
+            else:
+                return result
             await asyncio.sleep(pause_s)
             pause_s = min(1.0, pause_s * 2)
 

@@ -14,6 +14,7 @@ import structlog
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.waking import Due, mark_woken
+from program_service.crashpoints import CrashPoint, reach
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import MAX_BUNDLE, Broker, Wakeup
 
@@ -49,6 +50,7 @@ class Waker:
             log.warning(Event.WAKEUP_NOT_CONFIRMED, wakeups=failed)
         woken = [row for rows, is_sure in zip(bundles, confirmed, strict=True) if is_sure
                  for row in rows]  # fmt: skip
+        reach(CrashPoint.WAKE_PUBLISHED)
         if woken:
             await self._database.transact(mark_woken, woken)
         return len(woken)
@@ -83,6 +85,7 @@ class Relay:
         rows, self._waiting = self._waiting, []
         if not rows or self._published_at is None:
             return
+        reach(CrashPoint.RELAY_TAKEN)
         try:
             await self._waker.wake(rows, published_at=self._published_at)
         except BookkeepingError as error:

@@ -16,6 +16,7 @@ from program_service.bookkeeping.ledger.waking import (
     find_unanswered,
     queues_with_unanswered,
 )
+from program_service.crashpoints import CrashPoint, reach
 from program_service.settings import Settings
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Broker
@@ -65,6 +66,7 @@ class Sweeper:
             page = await self._database.read(find_due, jobs=jobs, limit=PAGE)
             if not page.rows:
                 return
+            reach(CrashPoint.SWEEP_DUE)
             woken = await self._waker.wake(page.rows, published_at=page.read_at)
             if woken < len(page.rows):
                 return  # the broker does not confirm: the next turn tries again
@@ -80,5 +82,6 @@ class Sweeper:
             silence = Silence(queue, silence_s, since=newest if depth > 0 else None)
             page = await self._database.read(find_unanswered, silence, jobs=jobs, limit=PAGE)
             if page.rows:
+                reach(CrashPoint.SWEEP_UNANSWERED)
                 log.info(Event.WAKEUP_AGAIN, queue=queue, programs=len(page.rows))
                 await self._waker.wake(page.rows, published_at=page.read_at)
