@@ -25,7 +25,7 @@ SURVIVORS = 3
 """Who died once runs alone (rule R11): with more survivors, more of them run."""
 
 ONWARD = "onward"
-TURNS = asyncio.Semaphore(3)
+TURNS = asyncio.Semaphore(4)
 """Who starts all processes at once waits for long, and needs many connections."""
 
 SHORT: Json = {"seconds": 0.05}

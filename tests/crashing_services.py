@@ -64,7 +64,10 @@ async def submit_twice(
     _deployment: Deployment, dying: Process, living: Process, name: str
 ) -> list[str]:
     """Submit under one key, to the one that dies and to the one that lives on."""
-    content: Json = {"json": PROGRAM | {"labels": {"scene": name}}, "headers": {"Idempotency-Key": name}}
+    content: Json = {
+        "json": PROGRAM | {"labels": {"scene": name}},
+        "headers": {"Idempotency-Key": name},
+    }
     first = await try_post(dying, "/programs", **content)
     await dying.died(within_s=DIES_WITHIN_S)
     second = await living.client.post("/programs", **content)

@@ -10,7 +10,7 @@ import pytest
 
 from brokers import Console, a_console, some_rabbitmq
 from private_rabbitmq import NoRabbitError, PrivateRabbit, private_rabbitmq
-from processes import Deployment
+from processes import Deployment, Launch, spawn
 from skips import or_skip
 
 
@@ -39,7 +39,12 @@ async def deployment(
 
 @asynccontextmanager
 async def deployed(
-    folder: Path, database_url: str, console: Console, **settings: Any
+    folder: Path,
+    database_url: str,
+    console: Console,
+    *,
+    launch: Launch = spawn,
+    **settings: Any,
 ) -> AsyncGenerator[Deployment]:
     """Make a deployment, and end all its processes after."""
     deployment = Deployment(
@@ -49,6 +54,7 @@ async def deployed(
         queue_name=console.queue_name,
         table_name=f"t_{uuid.uuid4().hex[:12]}",
         settings=settings,
+        launch=launch,
     )
     deployment.journal.touch()
     try:

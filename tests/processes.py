@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -38,26 +38,58 @@ PRODUCTION = {"sweep_interval_s": 1.0, "wake_again_s": 30.0, "worker_beat_s": 5.
 """The defaults of the product, for tests of how long something takes."""
 
 
+class Running(Protocol):
+    """A process that was launched."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    @property
+    def returncode(self) -> int:
+        """How it ended."""
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send it a signal."""
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running]
+
+
+def spawn(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Running:
+    """Run `program-executor` with these arguments, in the folder of its log."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            cwd=log.parent,
+            process_group=0,  # Ctrl-C is for the tests, which stop it when they end
+        )
+
+
 class Process:
     """A running `serve` or `work`."""
 
     def __init__(
-        self, name: str, arguments: list[str], environment: dict[str, str], *, port: int = 0
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        *,
+        port: int = 0,
+        launch: Launch = spawn,
     ) -> None:
         """Start it, on a free port or this one; its log is a file in the folder of the journal."""
         self.name = name
         self.port = port or free_port()
         self._log = Path(environment[JOURNAL_VARIABLE]).with_name(f"{name}.log")
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [COMMAND, *arguments, "--port", str(self.port)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self._log.parent,
-                process_group=0,  # Ctrl-C is for the tests, which stop it when they end
-            )
+        self._process = launch([*arguments, "--port", str(self.port)], environment, self._log)
         self._was_told_to_end = False
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
 
@@ -152,6 +184,7 @@ class Deployment:
     table_name: str
     settings: Json = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    launch: Launch = spawn
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     @property
@@ -206,7 +239,8 @@ class Deployment:
             JOURNAL_VARIABLE: str(self.journal),
             **{f"{PREFIX}{key.upper()}": str(value) for key, value in chosen.items()},
         }
-        self.processes.append(Process(name, arguments, environment, port=port))
+        process = Process(name, arguments, environment, port=port, launch=self.launch)
+        self.processes.append(process)
         return self.processes[-1]
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ world outside in different states; `tests/chaos/test_crash_points.py` goes throu
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -84,7 +84,13 @@ class Aim:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-_aim = Aim(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+def aim_from(environment: Mapping[str, str]) -> Aim | None:
+    """Read where a process is to die, if anywhere."""
+    wish = environment.get(VARIABLE)
+    return Aim(wish) if wish else None
+
+
+_aim = aim_from(os.environ)
 
 
 def reach(point: CrashPoint) -> None:

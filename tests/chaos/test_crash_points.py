@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from crashing_services import (
 )
 from deployments import deployed
 from deployments import shared_rabbitmq as shared_rabbitmq
-from processes import Deployment
+from forking import forking
+from processes import Deployment, Launch
 from program_service.crashpoints import CrashPoint as At
 
 LONG_STEPS = {"seconds": 2.5}
@@ -97,18 +99,28 @@ def aftermath(
 ) -> Aftermath:
     """Have everybody die, and all programs end."""
     folder = tmp_path_factory.mktemp("crash-points")
-    return asyncio.run(all_fall(folder, postgresql_url, shared_rabbitmq))
+    with forking() as forker:
+        place = Place(folder, postgresql_url, shared_rabbitmq, forker.launch)
+        return asyncio.run(all_fall(place))
 
 
-async def all_fall(folder: Path, database_url: str, amqp_url: str) -> Aftermath:
-    """Play all scenes, in three deployments."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where deployments are made."""
+
+    folder: Path
+    database_url: str
+    amqp_url: str
+    launch: Launch
 
     @asynccontextmanager
-    async def place(name: str) -> AsyncGenerator[Deployment]:
-        (folder / name).mkdir()
+    async def deployed(self, name: str) -> AsyncGenerator[Deployment]:
+        """Make a deployment, and clear its queues away after."""
+        folder = self.folder / name
+        folder.mkdir()
         async with (
-            a_console(amqp_url) as console,
-            deployed(folder / name, database_url, console) as ready,
+            a_console(self.amqp_url) as console,
+            deployed(folder, self.database_url, console, launch=self.launch) as ready,
         ):
             try:
                 yield ready
@@ -116,8 +128,15 @@ async def all_fall(folder: Path, database_url: str, amqp_url: str) -> Aftermath:
                 await ready.close()  # a queue that has consumers is soon made anew
                 await console.delete(ONWARD, *(scene.name for scene in WORKERS))
 
+
+async def all_fall(place: Place) -> Aftermath:
+    """Play all scenes, in three deployments."""
     end = Aftermath()
-    async with place("workers") as first, place("services") as second, place("sweepers") as third:
+    async with (
+        place.deployed("workers") as first,
+        place.deployed("services") as second,
+        place.deployed("sweepers") as third,
+    ):
         await asyncio.gather(
             workers_fall(first, WORKERS, end),
             services_fall(second, SERVICES, end),
