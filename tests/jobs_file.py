@@ -93,9 +93,12 @@ async def count(ctx: JobContext) -> dict[str, int]:
 
 @job
 async def block(ctx: JobContext) -> dict[str, int]:
-    """Block the event loop of its worker, at the first try."""
+    """Block the event loop of its worker, at the first try; for a while, or until a gate opens."""
     write(ctx, "begin")
-    if ctx.attempt == 1:
+    gate = ctx.program_data.get("gate")
+    if ctx.attempt == 1 and gate is None:
         time.sleep(seconds_of(ctx))  # what a careless job does
+    while ctx.attempt == 1 and gate and not os.access(gate, os.F_OK):
+        time.sleep(1)  # just as careless
     write(ctx, "end")
     return {f"attempt_of_{ctx.step}": ctx.attempt}

@@ -42,6 +42,7 @@ class Event(StrEnum):
     WORKER_STOPPED = "worker.stopped"
     WORKER_DIED = "worker.died"
     LOOP_FAILED = "loop.failed"
+    LOOP_BLOCKED = "loop.blocked"
     WAKEUP_NOT_CONFIRMED = "wakeup.not_confirmed"
     WAKEUP_AGAIN = "wakeup.again"
     WAKEUP_DROPPED = "wakeup.dropped"
@@ -114,6 +115,11 @@ class Metrics:
         )
         self.database_s = self._histogram(
             "db_operation_seconds", "How long a transaction took", "op", buckets=FAST_BUCKETS
+        )
+        self.loop_lag_s = self._histogram(
+            "event_loop_lag_seconds",
+            "How late a worker's event loop came to its turn",
+            buckets=FAST_BUCKETS,
         )
         self.requests = self._counter(
             "http_requests", "Requests answered", "route", "method", "code"

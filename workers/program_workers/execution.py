@@ -39,7 +39,7 @@ from program_workers.catalogue import Catalogue
 from program_workers.context import Step, StepDesk
 from program_workers.inprocess import InProcessJobs
 from program_workers.judgement import judge
-from program_workers.lease import Held, LeaseKeeper
+from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer
 from program_workers.recorder import Recorder
@@ -106,9 +106,12 @@ class Execution:
     async def _run_steps(self, program: Claimed, held: Held) -> None:
         current: Claimed | None = program
         while current is not None:
-            held.program = current
+            held.program, held.has_blocked = current, False
             async with StepTransaction(self._tools.connections) as transaction:
                 ran = await self._perform(current, held, transaction)
+                is_lost_by_itself = held.has_blocked and held.stop_reason is StopReason.LEASE_LOST
+                if is_lost_by_itself and isinstance(ran.outcome, Released):
+                    return  # whoever claims it counts the loss; released, it would never end
                 current = await self._record(current, ran, held)
 
     async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:
@@ -129,6 +132,7 @@ class Execution:
                 outcome = await tools.endpoints.run(job, step)
             structlog.contextvars.clear_contextvars()
             reach(CrashPoint.STEP_RAN)
+            tools.keeper.check(held)  # before anything is recorded or begun (rule R7)
         ended = time.monotonic()
         if transaction.is_open and isinstance(outcome, Done):
             return Ran(outcome, began, ended, transaction)

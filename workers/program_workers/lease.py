@@ -46,8 +46,9 @@ class Held:
         self.deadline = deadline
         self.stop_reason: StopReason | None = None
         self.stopped = threading.Event()
+        self.has_blocked = False
         self._scope: asyncio.Timeout | None = None
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
 
     @property
     def run_id(self) -> str:
@@ -69,8 +70,8 @@ class Held:
 
     def abandon(self) -> None:
         """Stop waiting for a thread that does not end."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     @contextmanager
     def stopping(self, scope: asyncio.Timeout) -> Iterator[None]:
@@ -136,8 +137,12 @@ class LeaseKeeper:
 
     def _stop_lapsed(self) -> None:
         for held in self._held.values():
-            if held.stop_reason is None and time.monotonic() >= held.deadline:
-                self._lose(held, "it was not renewed in time")
+            self.check(held)
+
+    def check(self, held: Held) -> None:
+        """Count a lease as lost if its time is over: the loop may have stood still meanwhile."""
+        if held.stop_reason is None and time.monotonic() >= held.deadline:
+            self._lose(held, "it was not renewed in time")
 
     async def _renew(self) -> None:
         """Renew exactly what is executed; what is not returned is lost (protocol rule R3)."""

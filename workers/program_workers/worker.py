@@ -22,6 +22,7 @@ from program_workers.intake import Intake, Slots
 from program_workers.lease import StopReason
 from program_workers.library import JobLibrary
 from program_workers.presence import Presence
+from program_workers.watch import LoopWatch
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class Worker:
             engine=engine,
             intake=self._intake,
         )
+        self._watch = LoopWatch(lambda: engine.keeper.held, metrics)
         self.is_ready = asyncio.Event()
         self._is_hurried = asyncio.Event()
 
@@ -86,6 +88,7 @@ class Worker:
         async with self._engine.running(), asyncio.TaskGroup() as tasks:
             await self._presence.announce()
             tasks.create_task(self._presence.run())
+            watching = tasks.create_task(self._watch.run())
             tasks.create_task(self._presence.follow_endpoints())
             log.info(
                 Event.WORKER_STARTED,
@@ -95,6 +98,7 @@ class Worker:
             )
             stopped = await self._work(stopping)
             self._presence.end()
+            watching.cancel()
         reach(CrashPoint.DRAIN_ENDED)
         await self._presence.leave()
         log.info(Event.WORKER_STOPPED, worker=self.name, how=stopped.name.lower())
