@@ -184,6 +184,17 @@ class Settings(BaseSettings):
         30.0, gt=0, description="When a wake-up that brought no claim is suspected to be lost."
     )
 
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description=(
+            "How long programs are kept after their end; then they are deleted, with their attempts"
+            " and idempotency keys. By default for ever: nobody can bring back what was deleted"
+            " unasked."
+        ),
+    )
+
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         LogLevel.INFO, description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )

@@ -62,6 +62,7 @@ class Event(StrEnum):
     PROGRAM_IGNORED = "program.ended_ignorably"
     PROGRAM_CANCELLED = "program.cancelled"
     PROGRAM_FINISHED = "program.finished"
+    PROGRAMS_PURGED = "programs.purged"
 
 
 class Metrics:
@@ -91,6 +92,7 @@ class Metrics:
         self.program_s = self._histogram(
             "program_duration_seconds", "From submit to the end of a program", "outcome"
         )
+        self.purged = self._counter("programs_purged", "Ended programs that grew too old")
         self.leases_lost = self._counter("leases_lost", "Leases that this worker lost")
         self.stale_writes = self._counter(
             "stale_writes_rejected", "Writes that a fence refused", "op"

@@ -31,6 +31,7 @@ from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.migrations import migrate
+from program_service.bookkeeping.purger import Purger
 from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
@@ -77,12 +78,19 @@ def create_app(
     )
     jobs_of_file = read_file(Path(settings.callback_jobs)) if settings.callback_jobs else {}
     sweeper = Sweeper(database, broker, waker, settings=settings)
+    purger = Purger(database, metrics, retention_days=settings.retention_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if services.keyring.is_empty:
             log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
-        loops = (relay.run(), services.submissions.run(), services.waiting.run(), sweeper.run())
+        loops = (
+            relay.run(),
+            services.submissions.run(),
+            services.waiting.run(),
+            sweeper.run(),
+            purger.run(),
+        )
         async with asyncio.TaskGroup() as tasks, notifier.running():
             if settings.migrate_on_start and not await _is_brought_up_to_date(database):
                 # the API answers 503 meanwhile, and /readyz says why

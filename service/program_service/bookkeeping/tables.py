@@ -227,6 +227,7 @@ class Tables:
             workers=renamed(WorkerRow, f"{name}_workers"),
         )
         _add_indexes(tables.programs)
+        sa.Index(f"{name}_idempotency_run_id", tables.idempotency.c.run_id)
         return tables
 
     @property
@@ -236,7 +237,7 @@ class Tables:
 
 
 def _add_indexes(programs: sa.Table) -> None:
-    """Index what is searched: what is due, what failed, when it came, its labels.
+    """Index what is searched: what is due, failed, to be told, old; when it came, its labels.
 
     MariaDB, which has no partial indexes, has others; its migration says which.
     """
@@ -253,6 +254,12 @@ def _add_indexes(programs: sa.Table) -> None:
         postgresql_where=to_notify,
         sqlite_where=to_notify,
     )
+    for suffix, ended_at in (
+        ("old_finished", columns.finished_at),
+        ("old_errored", columns.errored_at),
+    ):
+        may_go: Any = sa.and_(ended_at.is_not(None), columns.notify_due_at.is_(None))
+        sa.Index(f"{name}_{suffix}", ended_at, postgresql_where=may_go, sqlite_where=may_go)
     # BRIN: rows come in the order of their time, and a B-tree would grow with every update
     sa.Index(f"{name}_created", columns.created_at, postgresql_using="brin")
     sa.Index(

@@ -1,0 +1,82 @@
+"""Purge: delete what ended long ago, with its attempts and its idempotency keys.
+
+Rows that somebody else has locked are left for the next time, so that nobody waits for anybody.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.ledger.measuring import read_clock
+
+
+async def purge(books: Books, *, older_than: timedelta, limit: int) -> int:
+    """Delete up to `limit` programs that ended longer ago; return how many.
+
+    Whose end has yet to be told to its `notify` address stays until that was done, or given up.
+    """
+    ended_before = await read_clock(books) - older_than
+    rows = await _lock_finished(books, ended_before, limit)
+    if len(rows) < limit:
+        rows = [*rows, *await _lock_errored(books, ended_before, limit - len(rows))]
+    if rows:
+        await _delete(books, rows)
+    return len(rows)
+
+
+async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
+    """Delete the idempotency keys of programs that are gone, deleted by hand for example.
+
+    Looks at up to `limit` keys in the order of their run_ids; returns the last run_id it looked at,
+    where the next call goes on, or None at the end.
+    """
+    keys, programs = books.tables.idempotency, books.tables.programs
+    rows = await books.select(
+        sa.select(keys.c.run_id, programs.c.id)
+        .join_from(keys, programs, keys.c.run_id == programs.c.run_id, isouter=True)
+        .where(keys.c.run_id > after)
+        .order_by(keys.c.run_id)
+        .limit(limit)
+    )
+    # by what was read: a subquery in a DELETE would lock programs on MariaDB
+    gone = [row.run_id for row in rows if row.id is None]
+    if gone:
+        await books.connection.execute(sa.delete(keys).where(keys.c.run_id.in_(gone)))
+    return rows[-1].run_id if len(rows) == limit else None
+
+
+async def _lock_finished(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:
+    finished_at = books.tables.programs.c.finished_at
+    return await _lock(books, finished_at < ended_before, order=finished_at, limit=limit)
+
+
+async def _lock_errored(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:
+    row = books.tables.programs.c
+    # one that somebody gave a finished_at too, by hand, has finished
+    is_old = sa.and_(row.errored_at < ended_before, row.finished_at.is_(None))
+    return await _lock(books, is_old, order=row.errored_at, limit=limit)
+
+
+async def _lock(
+    books: Books, is_old: sa.ColumnElement[bool], *, order: sa.Column[Any], limit: int
+) -> Sequence[Any]:
+    programs = books.tables.programs
+    return await books.select(
+        sa.select(programs.c.id, programs.c.run_id)
+        .where(is_old, programs.c.notify_due_at.is_(None))
+        .order_by(order)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+async def _delete(books: Books, rows: Sequence[Any]) -> None:
+    """Delete by keys, in the order of the ids."""
+    tables, run_ids = books.tables, sorted(row.run_id for row in rows)
+    for table in (tables.attempts, tables.idempotency):
+        await books.connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
+    programs, ids = tables.programs, sorted(row.id for row in rows)
+    await books.connection.execute(sa.delete(programs).where(programs.c.id.in_(ids)))

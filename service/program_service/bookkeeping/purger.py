@@ -1,0 +1,65 @@
+"""Purger: delete the programs that ended longer ago than people want to keep them.
+
+It runs in every service process, if a retention is set; an advisory lock lets one of them purge at
+a time. Batches are small and paused between, so that those who work do not notice.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.purging import forget_keys, purge
+from program_service.telemetry import Event, Metrics
+
+log = structlog.get_logger()
+
+TURN_EVERY_S = 60.0
+BATCH = 500
+PAUSE_S = 0.1
+"""Between batches: some thousand programs a second at most, more than a service finishes."""
+
+
+class Purger:
+    """Purge the tables every now and then."""
+
+    def __init__(
+        self, database: Database, metrics: Metrics, *, retention_days: float | None
+    ) -> None:
+        """Take how long ended programs are kept; None is for ever."""
+        self._database = database
+        self._metrics = metrics
+        self._older_than = None if retention_days is None else timedelta(days=retention_days)
+        self._looked_to = ""
+
+    async def run(self) -> None:
+        """Purge for ever, if a retention is set; a turn that fails is followed by the next."""
+        while self._older_than is not None:
+            try:
+                await self._turn(self._older_than)
+            except Exception as error:  # noqa: BLE001 - one turn of a loop
+                log.warning(Event.LOOP_FAILED, loop="purger", error_message=str(error))
+            await asyncio.sleep(TURN_EVERY_S)
+
+    async def _turn(self, older_than: timedelta) -> None:
+        """Purge what is too old by now, unless another process does."""
+        async with self._database.alone("purge") as is_alone:
+            if is_alone:
+                await self._purge(older_than)
+                await self._forget_keys()
+
+    async def _purge(self, older_than: timedelta) -> None:
+        total, purged = 0, BATCH
+        while purged == BATCH:
+            purged = await self._database.transact(purge, older_than=older_than, limit=BATCH)
+            self._metrics.purged.inc(purged)
+            total += purged
+            await asyncio.sleep(PAUSE_S)
+        if total:
+            log.info(Event.PROGRAMS_PURGED, programs=total)
+
+    async def _forget_keys(self) -> None:
+        """Look at the next few keys: going through all of them takes many turns."""
+        looked_to = await self._database.transact(forget_keys, after=self._looked_to, limit=BATCH)
+        self._looked_to = looked_to or ""

@@ -1,0 +1,269 @@
+"""Purging: what ended long ago is deleted with all that belongs to it, and nothing else is."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from builders import (
+    HOUR_S,
+    a_claim,
+    a_claimant,
+    a_failure,
+    a_key,
+    a_program,
+    by_hand,
+    claimed,
+    lapse,
+    reclaimed,
+    recorded,
+    seconds_ago,
+    stands,
+    submitted,
+    submitted_all,
+)
+from patience import eventually
+from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.ledger.claiming import Missed, claim
+from program_service.bookkeeping.ledger.purging import forget_keys, purge
+from program_service.bookkeeping.ledger.steering import cancel
+from program_service.bookkeeping.ledger.submitting import Replayed, Submitted
+from program_service.bookkeeping.lifecycle import Done, Fail
+from program_service.bookkeeping.purger import BATCH, Purger
+from program_service.telemetry import Metrics
+from servers import Connect, on_servers
+
+DAY_S = 24 * HOUR_S
+DAY = timedelta(days=1)
+
+
+async def _finished(database: Database, run_id: str, **fields: Any) -> None:
+    program = await claimed(database, run_id, jobs=["ship"], **fields)
+    await stands(database, program, Done())
+
+
+async def _ended_long_ago(database: Database, run_id: str, seconds: float = 2 * DAY_S) -> None:
+    await _finished(database, run_id)
+    await by_hand(database, run_id, finished_at=seconds_ago(database, seconds))
+
+
+async def _purged(database: Database, *, limit: int = 100) -> int:
+    return await database.transact(purge, older_than=DAY, limit=limit)
+
+
+async def _run_ids(database: Database, table: str = "programs") -> list[str]:
+    """Return the run_ids of all rows of a table."""
+    run_id = getattr(database.tables, table).c.run_id
+
+    async def select(books: Books) -> list[str]:
+        return [row.run_id for row in await books.select(sa.select(run_id).order_by(run_id))]
+
+    return await database.read(select)
+
+
+def _counted(metrics: Metrics) -> float:
+    value = metrics.registry.get_sample_value("program_executor_programs_purged_total")
+    assert value is not None
+    return value
+
+
+async def test_each_kind_of_end_grows_old(database: Database) -> None:
+    for age, seconds in (("old", 2 * DAY_S), ("young", DAY_S / 2)):
+        moment = seconds_ago(database, seconds)
+        await _finished(database, f"finished-{age}")
+        await by_hand(database, f"finished-{age}", finished_at=moment)
+        await stands(database, await claimed(database, f"errored-{age}"), Fail(a_failure()))
+        await submitted(database, f"cancelled-{age}")
+        await database.transact(cancel, f"cancelled-{age}")
+        for kind in ("errored", "cancelled"):
+            await by_hand(database, f"{kind}-{age}", errored_at=moment)
+    assert await _purged(database) == 3
+    assert await _run_ids(database) == ["cancelled-young", "errored-young", "finished-young"]
+    assert await _purged(database) == 0
+
+
+async def test_age_counts_from_the_end_and_not_from_the_beginning(database: Database) -> None:
+    await _finished(database, "slow")
+    await by_hand(database, "slow", created_at=seconds_ago(database, 9 * DAY_S))
+    assert await _purged(database) == 0
+    assert await _run_ids(database) == ["slow"]
+
+
+async def test_what_has_not_ended_is_kept_however_old(database: Database) -> None:
+    await submitted(database, "pending")
+    await claimed(database, "lapsed")
+    for run_id in ("pending", "lapsed"):
+        long_ago = seconds_ago(database, 9 * DAY_S)
+        await by_hand(database, run_id, created_at=long_ago, due_at=long_ago, updated_at=long_ago)
+    assert await _purged(database) == 0
+    assert await _run_ids(database) == ["lapsed", "pending"]
+
+
+async def test_attempts_and_keys_go_with_their_program(database: Database) -> None:
+    await _finished(database, "old", idempotency=a_key("of-old"))
+    await _finished(database, "young", idempotency=a_key("of-young"))
+    await by_hand(database, "old", finished_at=seconds_ago(database, 2 * DAY_S))
+    assert await _purged(database) == 1
+    for table in ("programs", "attempts", "idempotency"):
+        assert await _run_ids(database, table) == ["young"]
+
+
+async def test_key_of_a_purged_program_starts_another(database: Database) -> None:
+    await _finished(database, "old", idempotency=a_key("order-7"))
+    (answer,) = await submitted_all(database, [a_program("again", idempotency=a_key("order-7"))])
+    assert answer == Replayed("old")
+    await by_hand(database, "old", finished_at=seconds_ago(database, 2 * DAY_S))
+    await _purged(database)
+    (answer,) = await submitted_all(database, [a_program("again", idempotency=a_key("order-7"))])
+    assert isinstance(answer, Submitted)
+
+
+async def test_whose_end_has_yet_to_be_told_is_kept(database: Database) -> None:
+    await _finished(database, "told", notify="https://shop.example/ended")
+    await _finished(database, "untold", notify="https://shop.example/ended")
+    for run_id in ("told", "untold"):
+        await by_hand(database, run_id, finished_at=seconds_ago(database, 2 * DAY_S))
+    await by_hand(database, "told", notify_due_at=None)
+    assert await _purged(database) == 1
+    assert await _run_ids(database) == ["untold"]
+    await by_hand(database, "untold", notify_due_at=None)
+    assert await _purged(database) == 1
+
+
+async def test_batch_takes_so_many_and_the_longest_ended_first(database: Database) -> None:
+    for number in range(5):
+        await _ended_long_ago(database, f"run-{number}", (2 + number) * DAY_S)
+    assert await _purged(database, limit=2) == 2
+    assert await _run_ids(database) == ["run-0", "run-1", "run-2"]
+    assert await _purged(database, limit=5) == 3
+
+
+@on_servers  # SQLite has one writer at a time
+async def test_row_that_somebody_holds_is_left_for_the_next_time(connect: Connect) -> None:
+    database, other = connect(), connect()
+    for run_id in ("held", "free"):
+        await _ended_long_ago(database, run_id)
+    programs = database.tables.programs
+    async with other.engine.begin() as connection:
+        held = sa.select(programs.c.id).where(programs.c.run_id == "held").with_for_update()
+        await connection.execute(held)
+        assert await _purged(database) == 1  # would wait here for ever
+        assert await _run_ids(database) == ["held"]
+    assert await _purged(database) == 1
+
+
+async def test_worker_that_still_runs_a_purged_program_is_refused(database: Database) -> None:
+    """Rule R2: it was cancelled long ago, and its worker stalled."""
+    program = await claimed(database, "run-1")
+    await database.transact(cancel, "run-1")
+    await by_hand(database, "run-1", errored_at=seconds_ago(database, 2 * DAY_S))
+    await _purged(database)
+    assert await recorded(database, program, Done()) is None
+    assert await _run_ids(database, "attempts") == []
+
+
+async def test_wakeup_of_a_purged_program_claims_nothing(database: Database) -> None:
+    await _ended_long_ago(database, "run-1")
+    await _purged(database)
+    answers = await database.transact(claim, [a_claim("run-1")], a_claimant())
+    assert answers == [Missed.GONE]
+
+
+async def test_keys_whose_programs_were_deleted_by_hand_are_forgotten(database: Database) -> None:
+    names = [f"run-{number}" for number in range(7)]
+    await submitted_all(database, [a_program(name, idempotency=a_key(name)) for name in names])
+    programs = database.tables.programs
+    async with database.engine.begin() as connection:
+        gone = sa.delete(programs).where(programs.c.run_id.in_(["run-1", "run-2", "run-6"]))
+        await connection.execute(gone)
+    looked_to: str | None = ""
+    pages = 0
+    while looked_to is not None:
+        looked_to = await database.transact(forget_keys, after=looked_to, limit=3)
+        pages += 1
+    assert pages == 3
+    assert await _run_ids(database, "idempotency") == ["run-0", "run-3", "run-4", "run-5"]
+
+
+async def test_attempts_of_every_life_are_deleted(database: Database) -> None:
+    await claimed(database, "run-1")
+    program = await reclaimed(database, "run-1")
+    await stands(database, program, Done(), is_next_mine=False)
+    await lapse(database, "run-1")
+    await database.transact(cancel, "run-1")
+    assert len(await _run_ids(database, "attempts")) == 2
+    await by_hand(database, "run-1", errored_at=seconds_ago(database, 2 * DAY_S))
+    assert await _purged(database) == 1
+    assert await _run_ids(database, "attempts") == []
+
+
+async def _many_old(database: Database, count: int) -> None:
+    await submitted_all(database, [a_program(f"old-{number:04}") for number in range(count)])
+    old = database.tables.programs.update().values(finished_at=seconds_ago(database, 2 * DAY_S))
+    async with database.engine.begin() as connection:
+        await connection.execute(old)
+
+
+async def test_purger_deletes_batch_after_batch(database: Database) -> None:
+    await _many_old(database, 2 * BATCH + 1)
+    await submitted(database, "new")
+    metrics = Metrics()
+    purging = asyncio.create_task(Purger(database, metrics, retention_days=1).run())
+
+    async def all_are_counted() -> bool:
+        return _counted(metrics) == 2 * BATCH + 1
+
+    try:
+        await eventually(all_are_counted)
+    finally:
+        purging.cancel()
+    await asyncio.wait([purging])
+    assert await _run_ids(database) == ["new"]
+
+
+@on_servers  # SQLite's one process is always alone
+async def test_one_process_purges_at_a_time(connect: Connect) -> None:
+    database, other = connect(), connect()
+    await _ended_long_ago(database, "run-1")
+    purger = Purger(database, Metrics(), retention_days=1)
+    async with other.alone("purge"):
+        await purger._turn(DAY)
+        assert await _run_ids(database) == ["run-1"]
+    await purger._turn(DAY)
+    assert await _run_ids(database) == []
+
+
+async def test_without_a_retention_nothing_is_purged(database: Database) -> None:
+    await _ended_long_ago(database, "run-1", 9_999 * DAY_S)
+    await Purger(database, Metrics(), retention_days=None).run()
+    assert await _run_ids(database) == ["run-1"]
+
+
+async def test_failed_turn_is_followed_by_the_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _ended_long_ago(database, "run-1")
+    monkeypatch.setattr("program_service.bookkeeping.purger.TURN_EVERY_S", 0.01)
+    purger = Purger(database, Metrics(), retention_days=1)
+    begun, turn = 0, purger._turn
+
+    async def fail_first(older_than: timedelta) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            raise OSError("the database is away")
+        await turn(older_than)
+
+    monkeypatch.setattr(purger, "_turn", fail_first)
+    purging = asyncio.create_task(purger.run())
+
+    async def is_purged() -> bool:
+        return await _run_ids(database) == []
+
+    try:
+        await eventually(is_purged)
+    finally:
+        purging.cancel()
+    await asyncio.wait([purging])
