@@ -1,14 +1,12 @@
 """Plans: on a long table no statement of the hot path reads what it does not need."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from builders import JOBS, a_claim, a_claimant, a_record, lapse, seconds_ago
+from explaining import OPEN_ROWS, QUIET_ROWS, ROWS, Explained, filled
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Hold, claim, renew
 from program_service.bookkeeping.ledger.job_data import (
@@ -16,6 +14,8 @@ from program_service.bookkeeping.ledger.job_data import (
     change_job_data,
     edit_job_data,
 )
+from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
+from program_service.bookkeeping.ledger.purging import forget_keys, purge
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs, versions
 from program_service.bookkeeping.ledger.recording import record
 from program_service.bookkeeping.ledger.steering import cancel, resume
@@ -27,94 +27,17 @@ from program_service.bookkeeping.ledger.waking import (
     queues_with_unanswered,
 )
 from program_service.bookkeeping.lifecycle import Claimed, Done, Status
-from program_service.bookkeeping.migrations import migrate
 from servers import Place
 
-ROWS = 30_000
-QUIET_ROWS = 1_000
-"""All of these have finished: what there is in a quiet hour."""
-
 BATCH = 100
-
-FILL = """
-INSERT INTO {name} (
-    run_id, jobs, program_data, job_data, labels, job, queue, created_at, updated_at,
-    due_at, woken_at, finished_at, errored_at
-)
-SELECT 'run-' || n, '["reserve", "charge"]', '{{}}', '{{}}',
-       CASE WHEN n % 1000 = 0 THEN '{{"tenant": "acme"}}' ELSE '{{}}' END::jsonb,
-       'reserve', 'default', now(), now(),
-       CASE WHEN n % 3 > 0 THEN now() - interval '1 hour' END,
-       CASE WHEN n % 300 > 2 THEN now() - interval '50 minutes' END,
-       CASE WHEN n % 3 = 0 OR n <= {quiet} THEN now() END,
-       CASE WHEN n % 500 = 1 THEN now() END
-  FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) AS n
-"""
 
 
 @pytest.fixture(scope="module", params=["new", "of_a_quiet_hour"])
 def long_table(request: pytest.FixtureRequest, postgresql_url: str) -> Place:
-    """Fill a table; its statistics are new, or from when all had finished."""
+    """Fill a table; its statistics are new, or from when all had ended."""
+    is_new = request.param == "new"
     place = Place(postgresql_url, f"statistics_{request.param}")
-    asyncio.run(
-        _fill(place, analyzed_at=QUIET_ROWS if request.param == "of_a_quiet_hour" else ROWS)
-    )
-    return place
-
-
-async def _fill(place: Place, *, analyzed_at: int) -> None:
-    database = Database.connect(place.url, table_name=place.table_name)
-    await migrate(database)
-    name = place.table_name
-    fill = sa.text(FILL.format(name=name, quiet=QUIET_ROWS))
-    async with database.engine.begin() as connection:
-        off = sa.text(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
-        await connection.execute(off)
-        await connection.execute(fill, {"first": 1, "last": analyzed_at})
-        await connection.execute(sa.text(f"ANALYZE {name}"))
-        await connection.execute(fill, {"first": analyzed_at + 1, "last": ROWS})
-    await database.close()
-
-
-class Explained:
-    """A database whose statements are looked at: what they run, and how PostgreSQL would."""
-
-    def __init__(self, place: Place) -> None:
-        self.database = Database.connect(place.url, table_name=place.table_name)
-        self._seen: list[tuple[str, Any]] = []
-        sa.event.listen(self.database.engine.sync_engine, "before_cursor_execute", self._note)
-
-    def _note(self, _connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        self._seen.append((statement, values))
-
-    async def scans(self, work: Callable[[], Awaitable[object]]) -> list[str]:
-        """Do some work; return how its statements read the program table, in their order."""
-        await work()
-        self._seen.clear()
-        await work()
-        seen, self._seen = self._seen, []
-        async with self.database.engine.connect() as connection:
-            plans = [
-                await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values)
-                for statement, values in seen
-                if self.database.tables.programs.name in statement
-            ]
-        return [scan for plan in plans for scan in self._scans(plan.scalar_one()[0]["Plan"])]
-
-    @contextmanager
-    def unseen(self) -> Iterator[Database]:
-        """Do something that is not looked at."""
-        seen = len(self._seen)
-        yield self.database
-        del self._seen[seen:]
-
-    def _scans(self, node: dict[str, Any]) -> Iterator[str]:
-        name = self.database.tables.programs.name
-        kind, index = node["Node Type"], node.get("Index Name", "")
-        if kind.endswith("Scan") and (node.get("Relation Name") == name or name in index):
-            yield f"{kind} {index.removeprefix(name)}".strip()
-        for child in node.get("Plans", ()):
-            yield from self._scans(child)
+    return filled(place, analyzed_at=ROWS if is_new else QUIET_ROWS)
 
 
 @pytest.fixture
@@ -127,7 +50,8 @@ async def explained(long_table: Place) -> AsyncIterator[Explained]:
 
 async def _some(explained: Explained, first: int) -> list[str]:
     """Return the run_ids of due programs, other ones for each test, as if nothing had happened."""
-    run_ids = [f"run-{3 * number + 2}" for number in range(first, first + BATCH)]
+    numbers = range(ROWS - OPEN_ROWS + 10 * first, ROWS - OPEN_ROWS + 10 * (first + BATCH), 10)
+    run_ids = [f"run-{number + 5}" for number in numbers]
     with explained.unseen() as database:
         due_at, programs = seconds_ago(database, 60), database.tables.programs
         chosen = programs.update().where(programs.c.run_id.in_(run_ids))
@@ -153,7 +77,7 @@ async def test_claim_looks_programs_up_by_their_keys(explained: Explained) -> No
         run_ids = await _some(explained, 400)
         assert len(await _claimed(database, run_ids)) == BATCH
 
-    assert set(await explained.scans(work)) == {KEY}
+    assert set(await explained.ways(work)) == {KEY}
 
 
 async def test_claim_of_lapsed_leases_looks_programs_up_by_their_keys(
@@ -170,7 +94,7 @@ async def test_claim_of_lapsed_leases_looks_programs_up_by_their_keys(
         again = await _claimed(database, run_ids)
         assert [program.lease_losses > 0 for program in again] == [True] * 5
 
-    assert set(await explained.scans(work)) == {KEY}
+    assert set(await explained.ways(work)) == {KEY}
 
 
 async def test_record_and_renew_look_programs_up_by_their_ids(explained: Explained) -> None:
@@ -186,24 +110,43 @@ async def test_record_and_renew_look_programs_up_by_their_ids(explained: Explain
         assert None not in await database.transact(record, records)
         assert None not in await database.transact(record, records)  # looks for the receipts
 
-    scans = await explained.scans(work)
+    scans = await explained.ways(work)
     assert set(scans) == {KEY, ID}
     assert scans.count(ID) >= 6
 
 
-async def test_sweep_reads_the_index_of_what_is_due(explained: Explained) -> None:
+async def test_sweep_reads_no_more_than_it_wakes_for(explained: Explained) -> None:
+    """However many wait in a long queue: woken for, and due."""
     database = explained.database
 
-    async def work() -> None:
-        await database.read(find_due, jobs=JOBS, limit=BATCH)
-        await database.read(queues_with_unanswered, silence_s=30.0)
+    async def find_unwoken() -> None:
+        assert len((await database.read(find_due, jobs=JOBS, limit=BATCH)).rows) == BATCH
+
+    async def find_lost() -> None:
         silence = Silence("default", 30.0)
         page = await database.read(find_unanswered, silence, jobs=JOBS, limit=BATCH)
         assert len(page.rows) == BATCH
 
+    for work, index in ((find_unwoken, "_unwoken"), (find_lost, "_woken")):
+        (scan,) = await explained.scans(work)
+        assert (scan.way, scan.rows) == (f"Index Scan {index}", BATCH)
+
+
+async def test_sweep_of_a_long_queue_that_lost_nothing_reads_almost_nothing(
+    explained: Explained,
+) -> None:
+    database = explained.database
+
+    async def work() -> None:
+        assert await database.read(queues_with_unanswered, silence_s=30.0) == ["default", "mail"]
+        assert await database.read(queues_with_unanswered, silence_s=86_400.0) == []
+        silence = Silence("default", 86_400.0)
+        page = await database.read(find_unanswered, silence, jobs=JOBS, limit=BATCH)
+        assert page.rows == []
+
     scans = await explained.scans(work)
-    assert len(scans) >= 3
-    assert all(scan.endswith("_due") for scan in scans)
+    assert {scan.index for scan in scans} == {"_woken"}
+    assert sum(scan.rows for scan in scans) < BATCH
 
 
 async def test_marking_what_was_woken_looks_programs_up_by_their_ids(
@@ -211,38 +154,104 @@ async def test_marking_what_was_woken_looks_programs_up_by_their_ids(
 ) -> None:
     database = explained.database
     page = await database.read(find_unanswered, Silence("default", 30.0), jobs=JOBS, limit=BATCH)
-    scans = await explained.scans(lambda: database.transact(mark_woken, page.rows))
+    scans = await explained.ways(lambda: database.transact(mark_woken, page.rows))
     assert set(scans) == {ID}
 
 
-async def test_one_program_is_looked_up_by_its_key(explained: Explained) -> None:
+async def test_purge_reads_what_it_deletes(explained: Explained) -> None:
     database = explained.database
 
     async def work() -> None:
-        await database.read(find, "run-29999")
-        await database.read(versions, ["run-29999", "run-5"])
-        await database.transact(edit_job_data, "run-29999", "reserve", kind="set", value={"a": 1})
-        await database.transact(cancel, "run-29999")
-        await database.transact(resume, "run-29999", queues={})
+        old = timedelta(days=60)
+        assert await database.transact(purge, older_than=old, limit=BATCH) == BATCH
 
     scans = await explained.scans(work)
+    assert {(scan.table, scan.index) for scan in scans} == {
+        ("", "_old_finished"),
+        ("", "_pkey"),
+        ("_attempts", "_attempts_pkey"),
+        ("_idempotency", "_idempotency_run_id"),
+    }
+    assert all(scan.rows <= BATCH for scan in scans)
+
+
+async def test_purge_of_nothing_reads_nothing(explained: Explained) -> None:
+    database, very_old = explained.database, timedelta(days=9_999)
+    scans = await explained.scans(
+        lambda: database.transact(purge, older_than=very_old, limit=BATCH)
+    )
+    assert [scan.index for scan in scans] == ["_old_finished", "_old_errored"]
+    assert [scan.rows for scan in scans] == [0, 0]
+
+
+async def test_keys_of_gone_programs_are_looked_for_page_by_page(explained: Explained) -> None:
+    database = explained.database
+    scans = await explained.scans(lambda: database.transact(forget_keys, after="", limit=BATCH))
+    assert {scan.index for scan in scans} == {"_idempotency_run_id", "_run_id_key"}
+    assert all(scan.rows <= BATCH for scan in scans)
+
+
+async def test_gauges_read_what_has_not_ended(explained: Explained) -> None:
+    database = explained.database
+
+    async def work() -> None:
+        await database.read(count_open)
+        await database.read(oldest_due_ages_s)
+
+    scans = await explained.scans(work)
+    assert {scan.index for scan in scans if scan.index} == {"_due"}
+    assert not any(scan.kind.startswith("Seq") for scan in scans)
+    assert all(scan.rows <= OPEN_ROWS for scan in scans)
+
+
+async def test_one_program_is_looked_up_by_its_key(explained: Explained) -> None:
+    database, run_id = explained.database, f"run-{ROWS - 1}"
+
+    async def work() -> None:
+        await database.read(find, run_id)
+        await database.read(versions, [run_id, "run-5"])
+        await database.transact(edit_job_data, run_id, "reserve", kind="set", value={"a": 1})
+        await database.transact(cancel, run_id)
+        await database.transact(resume, run_id, queues={})
+
+    scans = await explained.ways(work)
     assert {scan.partition(" ")[0] for scan in scans} <= {"Index", "Bitmap"}
     assert {scan.rpartition(" ")[2] for scan in scans} <= {"_run_id_key", "_pkey"}
 
 
+PAGE = 50
+
+
 @pytest.mark.parametrize(
-    ("wanted", "index"),
+    ("wanted", "indexes", "rows"),
     [
-        (Filter(), "_pkey"),
-        (Filter(status=Status.ERRORED), "_errored"),
-        (Filter(labels=[("tenant", "acme")]), "_labels"),
+        (Filter(), {"_pkey"}, PAGE + 1),
+        (Filter(is_oldest_first=True), {"_pkey"}, PAGE + 1),
+        (Filter(job="reserve"), {"_pkey"}, PAGE + 1),
+        (Filter(queue="mail"), {"_pkey"}, 100 * (PAGE + 1)),
+        (Filter(status=Status.FINISHED), {"_pkey"}, OPEN_ROWS + 2 * PAGE),
+        (Filter(status=Status.ERRORED), {"_errored"}, 3 * PAGE),
+        (Filter(status=Status.CANCELLED), {"_errored"}, 3 * PAGE),
+        (Filter(status=Status.RUNNING), {"_pkey", "_due"}, OPEN_ROWS),
+        (Filter(status=Status.RETRYING), {"_pkey", "_due"}, OPEN_ROWS),
+        (Filter(status=Status.WAITING), {"_due"}, OPEN_ROWS),
+        (Filter(is_in_progress=True), {"_pkey", "_due"}, OPEN_ROWS),
+        (Filter(error="no bank"), {"_troubled", "_pkey"}, OPEN_ROWS),
+        (Filter(error="no such text"), {"_troubled"}, OPEN_ROWS),
+        (Filter(step_retry_count_gte=1), {"_troubled", "_pkey"}, OPEN_ROWS),
+        (Filter(step_retry_count_gte=9), {"_troubled"}, OPEN_ROWS),
+        (Filter(labels=[("tenant", "acme")]), {"_labels"}, ROWS // 500),
+        (Filter(labels=[("tenant", "nobody")]), {"_labels"}, 0),
     ],
-    ids=["all", "errored", "labels"],
+    ids=str,
 )
 async def test_lists_are_served_by_an_index(
-    explained: Explained, wanted: Filter, index: str
+    explained: Explained, wanted: Filter, indexes: set[str], rows: int
 ) -> None:
     database = explained.database
-    scans = await explained.scans(lambda: database.read(list_programs, wanted, limit=50))
-    assert any(scan.endswith(index) for scan in scans)
-    assert not any(scan.startswith("Seq") for scan in scans)
+    scans = await explained.scans(lambda: database.read(list_programs, wanted, limit=PAGE))
+    used = {scan.index for scan in scans if scan.index}
+    assert used
+    assert used <= indexes
+    assert not any(scan.kind.startswith("Seq") for scan in scans)
+    assert max(scan.rows for scan in scans) <= rows

@@ -237,29 +237,38 @@ class Tables:
 
 
 def _add_indexes(programs: sa.Table) -> None:
-    """Index what is searched: what is due, failed, to be told, old; when it came, its labels.
+    """Index what is searched: what is due, to be told, old, failed; when it came, its labels.
 
-    MariaDB, which has no partial indexes, has others; its migration says which.
+    MariaDB, which has no partial indexes, has others; its migrations say which.
     """
     name, columns = programs.name, programs.c
     is_open = sa.and_(columns.finished_at.is_(None), columns.errored_at.is_(None))
-    partial: dict[str, Any] = {"postgresql_where": is_open, "sqlite_where": is_open}
-    sa.Index(f"{name}_due", columns.due_at, **partial)
-    failed: Any = columns.errored_at.is_not(None)
-    sa.Index(f"{name}_errored", columns.id, postgresql_where=failed, sqlite_where=failed)
-    to_notify: Any = columns.notify_due_at.is_not(None)
-    sa.Index(
-        f"{name}_notify",
-        columns.notify_due_at,
-        postgresql_where=to_notify,
-        sqlite_where=to_notify,
-    )
-    for suffix, ended_at in (
-        ("old_finished", columns.finished_at),
-        ("old_errored", columns.errored_at),
-    ):
-        may_go: Any = sa.and_(ended_at.is_not(None), columns.notify_due_at.is_(None))
-        sa.Index(f"{name}_{suffix}", ended_at, postgresql_where=may_go, sqlite_where=may_go)
+    is_told = columns.notify_due_at.is_(None)
+    partial: dict[str, tuple[list[sa.Column[Any]], Any]] = {
+        "due": ([columns.due_at], is_open),
+        # what waits in a long queue is due as well: the sweeper passes over it, every second
+        "unwoken": ([columns.due_at], sa.and_(is_open, columns.woken_at.is_(None))),
+        "woken": (
+            [columns.queue, columns.woken_at],
+            sa.and_(is_open, columns.woken_at.is_not(None)),
+        ),
+        "errored": ([columns.id], columns.errored_at.is_not(None)),
+        "troubled": (
+            [columns.id],
+            sa.or_(
+                columns.error_message.is_not(None),
+                columns.step_retry_count > sa.literal_column("0"),
+            ),
+        ),
+        "notify": ([columns.notify_due_at], columns.notify_due_at.is_not(None)),
+        "old_finished": (
+            [columns.finished_at],
+            sa.and_(columns.finished_at.is_not(None), is_told),
+        ),
+        "old_errored": ([columns.errored_at], sa.and_(columns.errored_at.is_not(None), is_told)),
+    }
+    for suffix, (keys, where) in partial.items():
+        sa.Index(f"{name}_{suffix}", *keys, postgresql_where=where, sqlite_where=where)
     # BRIN: rows come in the order of their time, and a B-tree would grow with every update
     sa.Index(f"{name}_created", columns.created_at, postgresql_using="brin")
     sa.Index(
