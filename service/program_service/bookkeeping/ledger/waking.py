@@ -142,16 +142,17 @@ def _select_unanswered_queues(sql: Sql) -> str:
             SELECT DISTINCT queue {woken}
                AND due_at <= {sql.clock} AND woken_at <= {sql.later(":silence_s")}
         """
+    # not MIN, for which statistics of a quiet hour read everything
+    next_queue = f"SELECT queue {woken} AND queue > woken.queue ORDER BY queue LIMIT 1"
+    oldest = f"SELECT woken_at {woken} AND queue = woken.queue AND due_at <= {sql.clock}"
     return f"""
         WITH RECURSIVE woken(queue) AS (
-            SELECT MIN(queue) {woken}
+            SELECT (SELECT queue {woken} ORDER BY queue LIMIT 1)
              UNION ALL
-            SELECT (SELECT MIN(queue) {woken} AND queue > woken.queue) FROM woken
-             WHERE woken.queue IS NOT NULL
+            SELECT ({next_queue}) FROM woken WHERE woken.queue IS NOT NULL
         )
         SELECT queue FROM woken
-         WHERE (SELECT MIN(woken_at) {woken} AND queue = woken.queue AND due_at <= {sql.clock})
-               <= {sql.later(":silence_s")}
+         WHERE ({oldest} ORDER BY woken_at LIMIT 1) <= {sql.later(":silence_s")}
     """
 
 
