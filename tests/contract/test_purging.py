@@ -25,7 +25,8 @@ from builders import (
     submitted_all,
 )
 from patience import eventually
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Missed, claim
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
 from program_service.bookkeeping.ledger.steering import cancel

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.ledger.measuring import read_clock
 
 
