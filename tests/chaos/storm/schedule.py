@@ -1,0 +1,90 @@
+"""Schedule: which fault comes when, and whom it meets; the same for the same seed."""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """A kind of fault."""
+
+    KILL_WORKER = "worker killed"
+    FREEZE_WORKER = "worker frozen"
+    KILL_SERVICE = "service killed"
+    FREEZE_SERVICE = "service frozen"
+    RESTART_BROKER = "broker killed"
+    PURGE_QUEUES = "queues purged"
+    DELETE_QUEUES = "queues deleted"
+    WIPE_BROKER = "broker wiped"
+    KILL_DATABASE = "database killed"
+    END_SESSIONS = "sessions ended"
+    HIDE_DATABASE = "database unreachable"
+    HIDE_BROKER = "broker unreachable"
+    LOSE_COMMITS = "COMMIT answers lost"
+    STEP_CLOCK = "clock stepped"
+
+
+WORKERS, SERVICES = 3, 2
+
+LEASE_S = 4.0
+"""Short, so that leases are lost soon; a busy machine holds up a worker for less."""
+
+CALM_S = 3.0
+"""Before the first fault: programs are to run."""
+
+GAP_S = (1.5, 3.5)
+"""From one fault to the next; one that takes longer goes on meanwhile."""
+
+STALL_S = (LEASE_S + 1.0, LEASE_S + 3.0)
+"""How long somebody is frozen or cut off: longer than a lease."""
+
+STEPS_S = (3_600, -3_600, 86_400, -86_400, 30, -30)
+"""By how much a clock is stepped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault to come: `place` is the number of the worker or service, `size` what its kind needs.
+
+    A size is seconds of a stall or of a clock's step, and a count of answers.
+    """
+
+    at_s: float
+    kind: Kind
+    place: int
+    size: float
+
+
+def plan(seed: int, seconds: float, kinds: tuple[Kind, ...] = tuple(Kind)) -> list[Planned]:
+    """Choose the faults of so many seconds: every kind in any order, and then again."""
+    chance = random.Random(seed)
+    planned: list[Planned] = []
+    round_of: list[Kind] = []
+    at_s = CALM_S
+    while at_s < seconds:
+        if not round_of:
+            round_of = chance.sample(kinds, len(kinds))
+        kind = round_of.pop()
+        planned.append(Planned(round(at_s, 2), kind, _place(kind, chance), _size(kind, chance)))
+        at_s += chance.uniform(*GAP_S)
+    return planned
+
+
+def _place(kind: Kind, chance: random.Random) -> int:
+    if kind in {Kind.KILL_SERVICE, Kind.FREEZE_SERVICE}:
+        return chance.randrange(SERVICES)
+    if kind in {Kind.HIDE_DATABASE, Kind.HIDE_BROKER, Kind.LOSE_COMMITS}:
+        # two of three times a worker's network, else a service's
+        places: list[int] = [*range(WORKERS), *range(WORKERS), -1, -2]
+        return chance.choice(places)
+    return chance.randrange(WORKERS)
+
+
+def _size(kind: Kind, chance: random.Random) -> float:
+    if kind is Kind.STEP_CLOCK:
+        return float(chance.choice(STEPS_S))
+    if kind is Kind.LOSE_COMMITS:
+        return float(chance.randint(3, 8))
+    if kind in {Kind.RESTART_BROKER, Kind.WIPE_BROKER, Kind.KILL_DATABASE}:
+        return round(chance.uniform(0.2, 2.0), 2)
+    return round(chance.uniform(*STALL_S), 2)
