@@ -10,11 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from chaos.storm.faults import without_effect
 from chaos.storm.judging import judge
 from chaos.storm.keeping import keep
 from chaos.storm.report import report
 from chaos.storm.schedule import plan
-from chaos.storm.storm import Weather, storm, without_effect
+from chaos.storm.storm import Weather, storm
 from private_postgres import private_postgres
 from private_rabbitmq import private_rabbitmq
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--keep", action="store_true", help="keep what is known of it anyhow")
     given = parser.parse_args()
     weather = Weather(given.seed, given.seconds, plan(given.seed, given.seconds))
     folder = Path(tempfile.mkdtemp(prefix="program-executor-storm-"))
@@ -35,13 +37,15 @@ def main() -> int:
     broken = judge(facts)
     print(report(facts, broken))
     print(f"seed {given.seed}, {time.monotonic() - began:.0f} s in all")
-    for kind in without_effect(facts):
+    missed = without_effect(facts.planned)
+    for kind in missed:
         print(f"no effect: {kind}")
-    if broken or without_effect(facts):
+    is_bad = bool(broken or missed)
+    if is_bad or given.keep:
         print(f"kept: {kept}, the journal and the logs")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    else:
+        shutil.rmtree(folder)
+    return int(is_bad)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ AWAKE_S = 1.0
 """A worker that was frozen just before a job's first line writes it when it is awake again."""
 
 
+PATIENCE = 10
+"""A worker waits a sixth of a lease for a renewal; the statement is not all of it."""
+
+
 class Turns:
     """The beginnings of a journal, and what the rows say of each."""
 
@@ -128,7 +132,24 @@ class Turns:
             struck.reaches(first.worker, first.at - facts.lease_s, second.at)
             for struck in facts.struck
         )
-        return "fault" if is_met else None
+        if is_met:
+            return "fault"
+        return "slowness" if self._was_slow(first, second) else None
+
+    def _was_slow(self, first: Entry, second: Entry) -> bool:
+        """Whether the database took so long for a lease that its worker may not have waited.
+
+        The trigger runs at the end of the statement that counted the lease from its own beginning.
+        """
+        lease_s = self.facts.lease_s
+        return any(
+            state.lease is not None
+            and state.due_at is not None
+            and state.holder == first.worker
+            and lease_s - (state.due_at - state.at) > lease_s / PATIENCE
+            for state in self.facts.states
+            if first.at - lease_s < state.at < second.at
+        )
 
     def _of(self, run_id: str) -> Iterator[Entry]:
         return (entry for entry in self.facts.entries if entry.run_id == run_id)

@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ BURST_EVERY, BURST = 25, 24
 SHAPES: dict[str, list[str]] = {
     "quick": ["quick", "quick", "quick"],
     "slow": ["slow", "heavy", "slow"],
+    "long": ["heavy", "slow", "slow", "slow", "heavy", "slow"],
     "far": ["quick", "far", "slow"],
     "stumbling": ["stumble", "heavy"],
     "cancelled": ["slow", "heavy", "slow"],
@@ -59,14 +61,14 @@ class Client:
         """Submit until told to stop, and see to what was submitted."""
         room = asyncio.Semaphore(AT_ONCE)
         async with self._http, asyncio.TaskGroup() as lives:
-            number = 0
-            while not self._stopping.is_set():
-                count = BURST if number % BURST_EVERY == BURST_EVERY - 1 else 1
-                for _ in range(count):
-                    number += 1
-                    shape = "quick" if count > 1 else self._chance.choice([*SHAPES])
+            for turn in count(1):
+                if self._stopping.is_set():
+                    break
+                is_burst = turn % BURST_EVERY == 0
+                for part in range(BURST if is_burst else 1):
+                    shape = "quick" if is_burst else self._chance.choice([*SHAPES])
                     await room.acquire()
-                    living = lives.create_task(self._live(f"{self._name}-{number}", shape))
+                    living = lives.create_task(self._live(f"{self._name}-{turn}-{part}", shape))
                     living.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(self._chance.uniform(*PAUSE_S))
 
@@ -140,10 +142,10 @@ def read_notes(folder: Path) -> list[Note]:
 
 @asynccontextmanager
 async def clients(
-    count: int, seed: int, urls: list[str], folder: Path
+    number: int, seed: int, urls: list[str], folder: Path
 ) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
     """Have clients at work; yield what ends it, giving them so many seconds for their answers."""
-    all_of_them = [Client(number, seed, urls, folder) for number in range(count)]
+    all_of_them = [Client(each, seed, urls, folder) for each in range(number)]
     async with asyncio.TaskGroup() as working:
         tasks = [working.create_task(client.run()) for client in all_of_them]
 

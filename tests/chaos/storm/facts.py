@@ -114,6 +114,11 @@ class Facts:
             history[state.run_id].append(state)
         object.__setattr__(self, "history", dict(history))
 
+    @property
+    def planned(self) -> list[Struck]:
+        """The faults that were ours."""
+        return [struck for struck in self.struck if struck.kind != MACHINE]
+
     def pairs(self) -> list[tuple[State, State]]:
         """Return every change of every program: the row before, and after."""
         return [

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from chaos.storm.scene import QUEUES, Scene
 from chaos.storm.schedule import STALL_S, Kind, Planned
 
 LOOK_EVERY_S = 0.05
-VICTIM_WITHIN_S = 6.0
+VICTIM_WITHIN_S = 15.0
 """How long a fault waits for a running step, or a message, to hit."""
 
 DOWN_S = 0.5
@@ -30,6 +31,11 @@ class Storm:
     scene: Scene
     struck: list[Struck] = field(default_factory=list)
 
+    @property
+    def missed(self) -> list[Kind]:
+        """The kinds of faults that came, and of which none met anything yet."""
+        return without_effect(self.struck)
+
     async def strike(self, planned: Planned) -> None:
         """Do one fault, to its end."""
         since = time.monotonic()
@@ -37,6 +43,16 @@ class Storm:
         workers = frozenset(name for name in names if name.startswith("worker"))
         struck = Struck(str(planned.kind), workers, since, time.monotonic(), effect)
         self.struck.append(struck)
+
+
+def without_effect(struck: Iterable[Struck]) -> list[Kind]:
+    """Return the kinds of faults that came, and of which none met anything."""
+    met: Counter[str] = Counter()
+    came = set()
+    for each in struck:
+        came.add(each.kind)
+        met[each.kind] += each.effect
+    return [kind for kind in Kind if kind in came and not met[kind]]
 
 
 Met = tuple[Iterable[str], int]

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,10 @@ from chaos.storm.clock import STEPPED, Clock
 from chaos.storm.network import Link
 from journal import note_kill
 from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process
+
+
+READY_TRIES = 4
+"""A machine that does many things at once has taken a minute to start five processes."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,15 @@ class Place:
         words = ["serve"] if self.role.startswith("service") else ["work", "jobs_chaos"]
         self.process = Process(name, words, self._environment(name), port=self.port)
         return self.process
+
+    async def ready(self) -> None:
+        """Wait until who is here says that it is ready."""
+        assert self.process is not None
+        for _ in range(READY_TRIES - 1):
+            with suppress(AssertionError):
+                await self.process.ready()
+                return
+        await self.process.ready()
 
     async def kill(self) -> None:
         """Kill who is here with SIGKILL, and write it into the journal when it is gone."""

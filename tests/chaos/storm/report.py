@@ -84,20 +84,21 @@ def running_steps_hit(facts: Facts) -> int:
 def longest_stall_s(facts: Facts) -> float:
     """Return the longest time without a line in the journal."""
     moments = [entry.at for entry in facts.entries if entry.run_id]
-    return max(
-        (after - before for before, after in pairwise(moments)), default=0.0
-    )
+    return max((after - before for before, after in pairwise(moments)), default=0.0)
 
 
 def _faults(facts: Facts) -> list[str]:
     effects: defaultdict[str, list[int]] = defaultdict(list)
+    longest_s: defaultdict[str, float] = defaultdict(float)
     for struck in facts.struck:
         effects[struck.kind].append(struck.effect)
+        longest_s[struck.kind] = max(longest_s[struck.kind], struck.until - struck.since)
     return [
         _line(
             kind,
             f"{len(effects[kind]):3}, {sum(map(bool, effects[kind])):3} with effect:"
-            f" {sum(effects[kind])} {EFFECTS.get(kind, 'connections')}",
+            f" {sum(effects[kind])} {EFFECTS.get(kind, 'connections')},"
+            f" longest {longest_s[kind]:.1f} s",
         )
         for kind in Kind
         if effects[kind]

@@ -81,7 +81,8 @@ class Scene:
 
     async def ready(self) -> None:
         """Wait until every process says that it is ready."""
-        await asyncio.gather(*(place.process.ready() for place in self.places if place.process))
+        for place in self.places:
+            await place.ready()
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 WORKERS, SERVICES = 3, 2
 
-LEASE_S = 4.0
+LEASE_S = 5.0
 """Short, so that leases are lost soon; a busy machine holds up a worker for less."""
 
 CALM_S = 3.0
@@ -55,16 +55,24 @@ class Planned:
     size: float
 
 
-def plan(seed: int, seconds: float, kinds: tuple[Kind, ...] = tuple(Kind)) -> list[Planned]:
-    """Choose the faults of so many seconds: every kind in any order, and then again."""
+HOT = (Kind.KILL_WORKER, Kind.FREEZE_WORKER, Kind.HIDE_DATABASE, Kind.LOSE_COMMITS)
+"""They hit running steps, and come again and again once every kind has come."""
+
+SLOW = (Kind.RESTART_BROKER, Kind.WIPE_BROKER)
+"""Hardly a step begins until the broker is back: later, only one of them comes in a round."""
+
+
+def plan(seed: int, seconds: float) -> list[Planned]:
+    """Choose the faults of so many seconds: every kind in any order, then the hot ones more."""
     chance = random.Random(seed)
     planned: list[Planned] = []
-    round_of: list[Kind] = []
+    to_come = chance.sample([*Kind], len(Kind))
     at_s = CALM_S
     while at_s < seconds:
-        if not round_of:
-            round_of = chance.sample(kinds, len(kinds))
-        kind = round_of.pop()
+        if not to_come:
+            kinds = [*(set(Kind) - {chance.choice(SLOW)}), *HOT, *HOT]
+            to_come = chance.sample(sorted(kinds), len(kinds))
+        kind = to_come.pop()
         planned.append(Planned(round(at_s, 2), kind, _place(kind, chance), _size(kind, chance)))
         at_s += chance.uniform(*GAP_S)
     return planned

@@ -4,7 +4,7 @@ Not libfaketime: its clock_nanosleep refuses what `time.sleep` asks of the monot
 monotonic clock stays as it is, as it does when a real host's clock is stepped.
 """
 
-import datetime
+import datetime as dt
 import os
 import time
 
@@ -12,7 +12,7 @@ LOOK_EVERY_S = 0.2
 
 _FILE = os.environ["STORM_CLOCK"]
 _right_time, _right_time_ns, _monotonic = time.time, time.time_ns, time.monotonic
-_right = datetime.datetime
+_right = dt.datetime
 
 
 class _Step:
@@ -44,14 +44,14 @@ class _Moment(_right, metaclass=_Kind):
     __slots__ = ()  # compiled modules look at the size
 
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
-        return _right.now(tz) + datetime.timedelta(seconds=_Step.now())
+    def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+        return _right.now(tz) + dt.timedelta(seconds=_Step.now())
 
     @classmethod
-    def utcnow(cls) -> datetime.datetime:  # type: ignore[override]
-        return _right.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
+    def utcnow(cls) -> dt.datetime:  # type: ignore[override]
+        return _right.fromtimestamp(time.time(), dt.UTC).replace(tzinfo=None)
 
 
 time.time = lambda: _right_time() + _Step.now()
 time.time_ns = lambda: _right_time_ns() + int(_Step.now() * 1e9)
-datetime.datetime = _Moment  # type: ignore[misc]
+dt.datetime = _Moment  # type: ignore[misc]
