@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 EXECUTOR := .venv/bin/program-executor
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: run demo test test-all check format generate clean
+.PHONY: run demo test test-all chaos check format generate clean
 
 run: .venv/ready
 	$(EXECUTOR) dev --demo --data .dev
@@ -23,6 +23,13 @@ test: check
 
 test-all: check
 	$(PYTEST)
+
+# everything breaks at once, over and over: the same faults for the same seed
+SECONDS ?= 120
+SEED ?= 7
+
+chaos: .venv/ready
+	.venv/bin/python tests/chaos/run_storm.py --seconds $(SECONDS) --seed $(SEED)
 
 check: .venv/ready
 	.venv/bin/ruff check --quiet

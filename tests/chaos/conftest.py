@@ -14,14 +14,14 @@ from skips import or_skip
 
 HERE = Path(__file__).parent
 
-QUICK = HERE / "test_crash_points.py"
-"""It needs no server of its own, and one process at a time does little."""
+QUICK = {"test_crash_points.py", "test_storm.py"}
+"""Those that are part of `make test`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the chaos to `make test-all`: it needs the machine for itself."""
+    """Leave most of the chaos to `make test-all`: it needs the machine for itself."""
     for item in items:
-        if HERE in item.path.parents and item.path != QUICK:
+        if HERE in item.path.parents and item.path.name not in QUICK:
             item.add_marker(pytest.mark.long)
 
 

@@ -118,6 +118,8 @@ class Turns:
     def _reason(self, first: Entry, second: Entry) -> str | None:
         """Say why a step was begun again: it asked for it, somebody resumed it, or a fault."""
         facts = self.facts
+        if id(second) in self.sleepers:
+            return "sleeper"
         if any(
             entry.what == "raised"
             and (entry.of, entry.attempt, entry.worker) == (first.of, first.attempt, first.worker)

@@ -13,7 +13,6 @@ from chaos.storm.network import Link
 from journal import note_kill
 from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process
 
-
 READY_TRIES = 4
 """A machine that does many things at once has taken a minute to start five processes."""
 
