@@ -11,6 +11,10 @@ from chaos.storm.met import Met, until
 from chaos.storm.scene import QUEUES, Scene
 from chaos.storm.schedule import Planned
 
+RESPITE_S = 5.0
+"""Before the next fault of the broker: killed right after its first start, RabbitMQ 3.10 waits for
+tables that it never made, for longer than we wait for it."""
+
 
 async def restart_broker(scene: Scene, planned: Planned) -> Met:
     """Kill the broker, and start it with what it has on the disk."""
@@ -19,6 +23,7 @@ async def restart_broker(scene: Scene, planned: Planned) -> Met:
         await asyncio.to_thread(scene.node.kill)
         await asyncio.sleep(planned.size)
         await scene.bring_broker_back()
+        await asyncio.sleep(RESPITE_S)
     return [], hit
 
 
@@ -30,6 +35,7 @@ async def wipe_broker(scene: Scene, planned: Planned) -> Met:
         await asyncio.to_thread(scene.node.wipe)
         await asyncio.sleep(planned.size)
         await scene.bring_broker_back()
+        await asyncio.sleep(RESPITE_S)
     return [], hit
 
 
