@@ -35,6 +35,7 @@ class Rules(NamedTuple):
     marks_by_comparing: bool = True
     next_step_after_commit: bool = True
     deadline_from_first_try: bool = True
+    late_claims_are_new: bool = True
     jobs_are_callbacks: bool = False
     most_readings: int = 2
     """How many publishers (relays and sweepers) work at a time."""
@@ -136,9 +137,9 @@ class State(NamedTuple):
         at = self.holds.index(hold)
         return self.holds[:at] + self.holds[at + 1 :]
 
-    def with_hold(self, old: Hold, new: Hold, **changes: object) -> "State":
-        """Replace a hold, and what else changes."""
-        return self._replace(holds=(*self.without(old), new), **changes)
+    def with_hold(self, old: Hold, new: Hold) -> "State":
+        """Replace a hold."""
+        return self._replace(holds=(*self.without(old), new))
 
 
 def is_claimable(row: Row) -> bool:

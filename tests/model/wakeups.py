@@ -24,9 +24,10 @@ def read_due(state: State, rules: Rules) -> Iterator[Move[State]]:
     read = state._replace(readings=(*state.readings, Reading(OWN)))
     if not row.is_woken:
         yield Move("a publisher reads that the program is due, and nobody was woken", read)
-    elif rules.wakes_again and not state.wakeups:
-        if not row.lease or rules.wakes_leased_rows_again:
-            yield Move("the sweeper suspects that the wake-up was lost", read)
+    elif rules.wakes_again and not (
+        state.wakeups or (row.lease and not rules.wakes_leased_rows_again)
+    ):
+        yield Move("the sweeper suspects that the wake-up was lost", read)
 
 
 def publish(state: State, rules: Rules) -> Iterator[Move[State]]:
@@ -77,7 +78,7 @@ def let_time_pass(state: State, rules: Rules) -> Iterator[Move[State]]:
             name = f"{row.claimed_by} stalls until its lease has ended"
             yield Move(name, stalled._replace(row=row), is_fault=True)
     else:
-        broken = "" if row.is_excused else "invariant 8: a lease was lost, and no worker"
+        broken = "" if row.is_excused else "invariant 8: a lease is lost, but no worker was"
         yield Move("time passes: nobody renews the lease, and it ends", over, broken=broken)
 
 

@@ -78,16 +78,19 @@ def ask_again(state: State, rules: Rules) -> Iterator[Move[State]]:
     for hold in state.holds:
         if hold.phase != "claiming":
             continue
-        is_mine = hold.lease == OWN and not state.row.end
+        is_new = rules.late_claims_are_new and not hold.is_valid
+        is_mine = hold.lease == OWN and not state.row.end and not is_new
         if is_mine and rules.reads_claims_back:
             is_valid = hold.is_valid or not rules.deadline_from_first_try
             held = hold._replace(phase="holding", is_valid=is_valid)
             yield Move(f"{hold.worker} finds its own lease", state.with_hold(hold, held))
         elif is_claimable(state.row) and not is_mine:
-            new, after = _claimed(state, hold.worker)
-            kept = new._replace(receipt=hold.receipt)  # it is the same lease id
+            # under its first lease id, where the receipt of another try may stand, or a new one
+            rest = state._replace(holds=state.without(hold))
+            new, after = _claimed(rest, hold.worker)
+            new = new._replace(receipt="" if is_new else hold.receipt)
             name = f"{hold.worker} tries again and claims step {new.step}"
-            yield Move(name, after.with_hold(hold, kept))
+            yield Move(name, after._replace(holds=(*after.holds, new)))
         else:
             name = f"{hold.worker} tries again: nothing to claim"
             yield Move(name, state._replace(holds=state.without(hold)))
@@ -148,7 +151,7 @@ def _called(state: State, hold: Hold) -> Move[State]:
     works = any(each[:2] == (hold.step, hold.resumes) for each in state.tokens)
     token = Token(hold.step, hold.resumes, hold.attempt)
     tokens = state.tokens if works else (*state.tokens, token)
-    after = state.with_hold(hold, hold._replace(phase="accept"), tokens=tokens)
+    after = state._replace(tokens=tokens).with_hold(hold, hold._replace(phase="accept"))
     return Move(f"{hold.worker}: the endpoint accepts step {hold.step}", after)
 
 
@@ -171,7 +174,7 @@ def record(state: State, rules: Rules) -> Iterator[Move[State]]:
         if unsure := state.spend("lost_commit"):
             # a lease that is kept is the row's still, else the number says that it is gone
             asking = hold._replace(receipt=hold.receipt or "stands")
-            after = unsure.with_hold(hold, asking, row=row)
+            after = unsure._replace(row=row).with_hold(hold, asking)
             yield Move(f"{what}; the answer to COMMIT is lost", after, is_fault=True)
             if not rules.next_step_after_commit and kept:
                 after = unsure.with_hold(hold, kept)

@@ -1,0 +1,79 @@
+"""Sweeper turns: find what is due, mark it as woken, perhaps too late; and let time pass."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, multiple, rule
+
+from builders import row_of
+from model.games import Game
+from program_service.bookkeeping.ledger.waking import (
+    Due,
+    Silence,
+    find_due,
+    find_unanswered,
+    mark_woken,
+)
+
+
+class SweeperTurns(Game):
+    """Turns of the sweeper and of time."""
+
+    readings: Bundle[Due] = Bundle("readings")
+
+    @rule(hours=st.just(2))
+    def let_time_pass(self, hours: int) -> None:
+        """Let leases end, retries come due and deadlines pass."""
+        self.earlier += self.bench.wait(timedelta(hours=hours))
+        for program in self.expected.values():
+            program.due = "now" if program.due == "later" else program.due
+
+    @rule(target=readings)
+    def find_due(self) -> Any:
+        """Let the sweeper look for what nobody was woken for."""
+        self.earlier += self.bench.wait(timedelta(seconds=2))  # the relay's head start
+        page = self.bench.run(self.bench.database.read(find_due, jobs=["a", "b"], limit=10))
+        wanted = {
+            program.run_id: (program.queue, program.lease is not None or program.losses > 0)
+            for program in self.expected.values()
+            if not program.has_ended and program.due == "now" and not program.is_woken
+        }
+        assert {row.run_id: (row.queue, row.is_suspect) for row in page.rows} == wanted
+        return multiple(*(self._undated(row) for row in page.rows))
+
+    @rule(target=readings, queue=st.sampled_from(["left", "right"]))
+    def find_unanswered(self, queue: str) -> Any:
+        """Let the sweeper look for wake-ups that may be lost."""
+        silence = Silence(queue, seconds=0)
+        database = self.bench.database
+        page = self.bench.run(database.read(find_unanswered, silence, jobs=["a", "b"], limit=10))
+        wanted = {
+            program.run_id
+            for program in self.expected.values()
+            if program.queue == queue
+            and not program.has_ended
+            and (program.due, program.is_woken) == ("now", True)
+        }
+        assert {row.run_id for row in page.rows} == wanted
+        return multiple(*(self._undated(row) for row in page.rows))
+
+    @rule(batch=st.lists(readings, min_size=1, max_size=2, unique_by=lambda due: due.run_id))
+    def mark(self, batch: list[Due]) -> None:
+        """Let a publisher mark what it read, perhaps long ago."""
+        rows = [replace(row, due_at=row.due_at - self.earlier) for row in batch]
+        stands = [self._due_at(row.run_id) == row.due_at for row in rows]
+        self.bench.transact(mark_woken, rows)
+        for row, is_as_read in zip(rows, stands, strict=True):
+            program = self.expected[row.run_id]
+            if is_as_read and not program.has_ended:
+                program.is_woken = True
+
+    def _undated(self, row: Due) -> Due:
+        """Keep a reading so that it can be dated when it is used."""
+        return replace(row, due_at=row.due_at + self.earlier)
+
+    def _due_at(self, run_id: str) -> datetime | None:
+        due_at: datetime | None = self.bench.run(row_of(self.bench.database, run_id))["due_at"]
+        return due_at
