@@ -18,6 +18,7 @@ from program_service.bookkeeping.ledger.job_data import EditKind
 from program_service.bookkeeping.ledger.submitting import NewProgram, Submitted, submit
 from program_service.bookkeeping.lifecycle import (
     Accepted,
+    Claimed,
     Done,
     Fail,
     Failure,
@@ -33,14 +34,19 @@ LONG_S = 3_600.0
 """Every lease, backoff and deadline."""
 
 PLAIN = Retry(max_attempts=MAX_ATTEMPTS, initial_s=LONG_S, max_s=LONG_S, jitter="none")
-PROGRAMS = {"run-1": ("a", "b", "a"), "run-2": ("b", "b")}
+PROGRAMS = {"run-1": ("a", "b", "a", "b"), "run-2": ("b", "b", "a")}
+
+OLD = st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2, 3, 5, 8])
+"""How many holds ago: mostly the newest, which is good for something."""
 
 RUN_IDS = st.sampled_from(sorted(PROGRAMS))
 DATA = st.sampled_from([{"n": 1}, {"n": {"deep": 2}}, {"m": None}, {}])
 KINDS: st.SearchStrategy[EditKind] = st.sampled_from(["set", "merge"])
 FAILURES = st.sampled_from(["the bank is closed", "the card was refused"]).map(Failure)
+DONE = st.builds(Done, st.none() | DATA)
+LATER = st.builds(RetryLater, FAILURES)
 REPORTS: st.SearchStrategy[Done | RetryLater | Fail] = st.one_of(
-    st.builds(Done, st.none() | DATA), st.builds(RetryLater, FAILURES), st.builds(Fail, FAILURES)
+    DONE, DONE, DONE, LATER, LATER, st.builds(Fail, FAILURES)
 )
 
 
@@ -53,6 +59,7 @@ class Game(RuleBasedStateMachine):
         """Begin before the first turn."""
         super().__init__()
         self.expected: dict[str, Expected] = {}
+        self.holds: list[tuple[Claimed, Held]] = []
         self.names = (f"lease-{number}" for number in itertools.count())
         self.earlier = timedelta(0)
 
@@ -65,6 +72,10 @@ class Game(RuleBasedStateMachine):
             assert isinstance(answer, Submitted)
             jobs = PROGRAMS[answer.run_id]
             self.expected[answer.run_id] = Expected(answer.run_id, jobs, queue=QUEUES[jobs[0]])
+
+    def held(self, ago: int) -> tuple[Claimed, Held]:
+        """Return what a worker was told so many claims and steps ago."""
+        return self.holds[-1 - ago % len(self.holds)]
 
     def expect(self, told: Held, outcome: Outcome, *, goes_on: bool) -> bool:
         """Tell the reference; return whether the outcome stands."""
@@ -81,6 +92,11 @@ class Game(RuleBasedStateMachine):
         """Compare whole rows, their status and their attempts."""
         rows = self.bench.run(self.bench.database.read(seen))
         assert rows == {run_id: wanted(each) for run_id, each in self.expected.items()}
+
+
+def is_held(game: Game) -> bool:
+    """Say whether anything was ever claimed."""
+    return bool(game.holds)
 
 
 def a_submission(run_id: str, key: str, body: str = "body") -> NewProgram:

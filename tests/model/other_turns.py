@@ -4,10 +4,21 @@ from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, rule
+from hypothesis.stateful import precondition, rule
 
 from builders import by_hand, seconds_ago
-from model.games import DATA, KINDS, LONG_S, PLAIN, REPORTS, RUN_IDS, Game, a_submission
+from model.games import (
+    DATA,
+    KINDS,
+    LONG_S,
+    OLD,
+    PLAIN,
+    REPORTS,
+    RUN_IDS,
+    Game,
+    a_submission,
+    is_held,
+)
 from model.reference import QUEUES, Held
 from program_service.bookkeeping.database import Books
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, StaleStep
@@ -22,18 +33,18 @@ from program_service.bookkeeping.ledger.callbacks import (
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, submit
-from program_service.bookkeeping.lifecycle import Claimed, Done, Fail, RetryLater
+from program_service.bookkeeping.lifecycle import Done, Fail, RetryLater
 
 
 class EndpointTurns(Game):
     """Turns of endpoints, which have the token of every try that there ever was."""
 
-    holds: Bundle[tuple[Claimed, Held]] = Bundle("holds")
-
-    @rule(hold=holds, outcome=REPORTS)
-    def report(self, hold: tuple[Claimed, Held], outcome: Done | RetryLater | Fail) -> None:
+    @precondition(is_held)
+    @rule(ago=OLD, outcome=REPORTS)
+    def report(self, ago: int, outcome: Done | RetryLater | Fail) -> None:
         """Let an endpoint report, with a token of any try that there ever was."""
-        told, program = hold[1], self.expected[hold[1].run_id]
+        told = self.held(ago)[1]
+        program = self.expected[told.run_id]
         is_current = program.is_current(told, same_try=not isinstance(outcome, Done))
         try:
             self.bench.transact(
@@ -58,10 +69,12 @@ class EndpointTurns(Game):
         known = {lease for lease, _ in self.expected[run_id].tries}
         return self.bench.run(self.bench.database.read(select)) - known
 
-    @rule(hold=holds)
-    def beat(self, hold: tuple[Claimed, Held]) -> None:
+    @precondition(is_held)
+    @rule(ago=OLD)
+    def beat(self, ago: int) -> None:
         """Let an endpoint ask for more time."""
-        told, program = hold[1], self.expected[hold[1].run_id]
+        told = self.held(ago)[1]
+        program = self.expected[told.run_id]
         try:
             self.bench.transact(prolong, _ticket(told), within_s=LONG_S)
         except StaleStep:
@@ -71,10 +84,12 @@ class EndpointTurns(Game):
             if program.awaiting:
                 program.due, program.is_woken = "later", False
 
-    @rule(hold=holds, data=DATA)
-    def merge_callback_data(self, hold: tuple[Claimed, Held], data: Any) -> None:
+    @precondition(is_held)
+    @rule(ago=OLD, data=DATA)
+    def merge_callback_data(self, ago: int, data: Any) -> None:
         """Let an endpoint merge into the data of its step."""
-        told, program = hold[1], self.expected[hold[1].run_id]
+        told = self.held(ago)[1]
+        program = self.expected[told.run_id]
         try:
             answer = self.bench.transact(merge_callback_data, _ticket(told), data)
         except StaleStep:

@@ -33,6 +33,7 @@ def _play(at: Bench, *, games: int, turns: int) -> None:
     run_state_machine_as_test(AllTurns, settings=bounds)
 
 
+@pytest.mark.timeout(600)  # a game that fails is played again until it is short
 def test_ledger_does_what_the_reference_does(bench: Bench) -> None:
     """Invariants 3, 4, 6, 7, 8 and 14."""
     _play(bench, games=30, turns=40)

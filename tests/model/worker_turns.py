@@ -1,13 +1,13 @@
 """Worker turns: claim, renew, record and edit, also under leases that were lost, and again."""
 
 import time
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, multiple, rule
+from hypothesis.stateful import precondition, rule
 
-from model.games import DATA, KINDS, LONG_S, PLAIN, REPORTS, RUN_IDS, Game
+from builders import next_step
+from model.games import DATA, KINDS, LONG_S, OLD, PLAIN, REPORTS, RUN_IDS, Game, is_held
 from model.reference import QUEUES, Held
 from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Hold, claim, renew
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, change_job_data
@@ -26,34 +26,47 @@ from program_service.bookkeeping.lifecycle import (
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 BATCHES = st.lists(RUN_IDS, min_size=1, max_size=2, unique=True)
 KNOWN = st.sampled_from([("a", "b"), ("a", "b"), ("a",)])
-OUTCOMES: st.SearchStrategy[Outcome] = REPORTS | st.sampled_from(
-    [Accepted(LONG_S), Yielded(), Released(), Released(LONG_S), LetGo()]
+OUTCOMES: st.SearchStrategy[Outcome] = (
+    REPORTS
+    | REPORTS
+    | st.sampled_from([Accepted(LONG_S), Yielded(), Released(), Released(LONG_S), LetGo()])
 )
+
+Ended: TypeAlias = tuple[tuple[Claimed, Held], Outcome, bool]
+"""What was held, what came of it, and whether the worker may go on with the next step."""
 
 
 class WorkerTurns(Game):
     """Turns of two workers."""
 
-    holds: Bundle[tuple[Claimed, Held]] = Bundle("holds")
+    def __init__(self) -> None:
+        """Begin with nothing recorded."""
+        super().__init__()
+        self.last: list[Ended] = []
 
-    @rule(target=holds, worker=WORKERS, run_ids=BATCHES, knows=KNOWN)
-    def claim(self, worker: str, run_ids: list[str], knows: tuple[str, ...]) -> Any:
+    @rule(worker=WORKERS, run_ids=BATCHES, knows=KNOWN)
+    def claim(self, worker: str, run_ids: list[str], knows: tuple[str, ...]) -> None:
         """Claim programs in one transaction."""
         wishes = [Claim(run_id, next(self.names)) for run_id in run_ids]
-        return self._claim(wishes, worker, knows)
+        self._claim(wishes, worker, knows)
 
-    @rule(target=holds, hold=holds)
-    def claim_again(self, hold: tuple[Claimed, Held]) -> Any:
+    @rule(worker=WORKERS)
+    def take_over(self, worker: str) -> None:
+        """Claim all that is to be had."""
+        wishes = [Claim(run_id, next(self.names)) for run_id in self.expected]
+        self._claim(wishes, worker, ("a", "b"))
+
+    @precondition(is_held)
+    @rule(ago=OLD)
+    def claim_again(self, ago: int) -> None:
         """Try a claim again whose COMMIT answer was lost, unless the row is to be had anew."""
-        told = hold[1]
+        told = self.held(ago)[1]
         program = self.expected[told.run_id]
-        if program.lease != told.lease and program.due == "now":
-            return multiple()
-        return self._claim([Claim(told.run_id, told.lease)], told.worker, ("a", "b"))
+        if program.lease == told.lease or program.due != "now":
+            self._claim([Claim(told.run_id, told.lease)], told.worker, ("a", "b"))
 
-    def _claim(self, wishes: list[Claim], worker: str, knows: tuple[str, ...]) -> Any:
+    def _claim(self, wishes: list[Claim], worker: str, knows: tuple[str, ...]) -> None:
         claimant = Claimant(worker, knows, LONG_S)
-        held = []
         for wish, answer in zip(wishes, self.bench.transact(claim, wishes, claimant), strict=True):
             program = self.expected[wish.run_id]
             verdict = program.claim(wish.lease, worker, knows)
@@ -65,12 +78,13 @@ class WorkerTurns(Game):
             told = program.held_by(worker)
             assert _as_told(answer, worker) == told
             assert (answer.job_data, answer.version) == (program.job_data, program.version)
-            held.append((answer, told))
-        return multiple(*held)
+            self.holds.append((answer, told))
 
-    @rule(batch=st.lists(holds, min_size=1, max_size=3))
-    def renew(self, batch: list[tuple[Claimed, Held]]) -> None:
+    @precondition(is_held)
+    @rule(old=st.lists(OLD, min_size=1, max_size=3))
+    def renew(self, old: list[int]) -> None:
         """Renew leases, also such as were lost."""
+        batch = [self.held(ago) for ago in old]
         asked = [Hold(claimed.id, told.lease) for claimed, told in batch]
         renewed = self.bench.transact(renew, asked, lease_s=LONG_S)
         kept = {
@@ -80,49 +94,47 @@ class WorkerTurns(Game):
         }
         assert renewed == kept
 
-    @rule(
-        target=holds,
-        batch=st.lists(st.tuples(holds, OUTCOMES, st.booleans()), min_size=1, max_size=3),
-    )
-    def record(self, batch: list[tuple[tuple[Claimed, Held], Outcome, bool]]) -> Any:
-        """Record what became of steps, also under leases that were lost, and again."""
+    @precondition(is_held)
+    @rule(batch=st.lists(st.tuples(OLD, OUTCOMES, st.booleans()), min_size=1, max_size=2))
+    def record(self, batch: list[tuple[int, Outcome, bool]]) -> None:
+        """Record what became of steps, also under leases that were lost."""
+        self._record([(self.held(ago), outcome, goes_on) for ago, outcome, goes_on in batch])
+
+    def _record(self, batch: list[Ended]) -> None:
+        self.last = batch
         records = [_record(*each) for each in batch]
         answers = self.bench.transact(record, records)
-        held = []
-        for (hold, outcome, goes_on), answer, told in zip(batch, answers, records, strict=True):
-            program = self.expected[hold[1].run_id]
-            is_new = program.accepts(hold[1])
-            stands = self.expect(hold[1], outcome, goes_on=goes_on)
-            assert (answer is not None) == stands
-            if answer and is_new and told.change.is_lease_kept:
-                following = replace(
-                    hold[0],
-                    step=hold[0].step + 1,
-                    step_retry_count=0,
-                    lease_losses=0,
-                    job_data=answer.job_data,
-                    version=answer.version,
-                )
-                held.append((following, program.held_by(hold[1].worker)))
-        self._check_answers(batch, answers)
-        return multiple(*held)
+        versions: dict[str, int] = {}
+        for ended, step, answer in zip(batch, records, answers, strict=True):
+            (claimed, told), outcome, goes_on = ended
+            program = self.expected[told.run_id]
+            is_new = program.accepts(told)
+            assert (answer is not None) == self.expect(told, outcome, goes_on=goes_on)
+            if answer is None:
+                continue
+            versions[told.run_id] = answer.version
+            if is_new and step.change.is_lease_kept:
+                following = next_step(claimed, answer)
+                self.holds.append((following, program.held_by(told.worker)))
+        for run_id, version in versions.items():
+            assert version == self.expected[run_id].version
 
-    def _check_answers(self, batch: list[Any], answers: list[Any]) -> None:
-        """Compare the last answer for each program with the reference."""
-        last = {hold[1].run_id: answer for (hold, _, _), answer in zip(batch, answers, strict=True)}
-        for run_id, answer in last.items():
-            if answer is not None:
-                program = self.expected[run_id]
-                assert answer.version == program.version
+    @precondition(lambda game: game.last)
+    @rule()
+    def record_again(self) -> None:
+        """Record the same once more, as when the answer to COMMIT was lost."""
+        self._record(self.last)
 
-    @rule(batch=st.lists(st.tuples(holds, KINDS, DATA), min_size=1, max_size=3))
-    def edit_own_data(self, batch: list[tuple[tuple[Claimed, Held], EditKind, Any]]) -> None:
+    @precondition(is_held)
+    @rule(batch=st.lists(st.tuples(OLD, KINDS, DATA), min_size=1, max_size=3))
+    def edit_own_data(self, batch: list[tuple[int, EditKind, Any]]) -> None:
         """Let running jobs edit their data; several edits of a program are one change of it."""
-        edits = [JobDataEdit(hold[0], kind, value) for hold, kind, value in batch]
+        edits = [JobDataEdit(self.held(ago)[0], kind, value) for ago, kind, value in batch]
         answers = self.bench.transact(change_job_data, edits)
         versions = {run_id: each.version for run_id, each in self.expected.items()}
-        for (hold, kind, value), answer in zip(batch, answers, strict=True):
-            told, program = hold[1], self.expected[hold[1].run_id]
+        for (ago, kind, value), answer in zip(batch, answers, strict=True):
+            told = self.held(ago)[1]
+            program = self.expected[told.run_id]
             is_mine = (told.lease, told.step) == (program.lease, program.step)
             if program.has_ended or not is_mine:
                 assert answer is None
