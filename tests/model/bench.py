@@ -8,7 +8,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from model.reference import Expected
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.engines import utc_now
 from program_service.bookkeeping.ledger.status import status_expression
 from servers import Place

@@ -20,7 +20,7 @@ from model.games import (
     is_held,
 )
 from model.reference import QUEUES, Held
-from program_service.bookkeeping.database import Books
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, StaleStep
 from program_service.bookkeeping.ledger.callbacks import (
     CALLBACK,
