@@ -27,7 +27,7 @@ async def mail(ctx: JobContext) -> dict[str, object]:
 async def session(stage: Stage) -> AsyncIterator[AsyncSession]:
     """Open a session of an application; a worker knows its job."""
     await stage.hire(mail, queues=["default", "mail"])
-    engine = stage.database.beside().engine
+    engine = stage.database.beside(idle_timeout_s=60).engine
     async with AsyncSession(engine) as opened:
         yield opened
     await engine.dispose()

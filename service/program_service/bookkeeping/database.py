@@ -56,10 +56,12 @@ class Database(Words):
         """
         return cls(make_engine(url, pool_size=pool_size), Tables.named(table_name), clock)
 
-    def beside(self) -> Self:
-        """Return the same database, over connections of its own."""
+    def beside(self, *, idle_timeout_s: int) -> Self:
+        """Return the same database, over connections of its own, which others may leave idle."""
         engine = make_engine(
-            self.engine.url.render_as_string(hide_password=False), pool_size=self.pool_size
+            self.engine.url.render_as_string(hide_password=False),
+            pool_size=self.pool_size,
+            idle_timeout_s=idle_timeout_s,
         )
         return type(self)(engine, self.tables, self.clock or utc_now)
 

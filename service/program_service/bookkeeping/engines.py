@@ -45,14 +45,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
+def make_engine(url: str, *, pool_size: int, idle_timeout_s: int = IDLE_TIMEOUT_S) -> AsyncEngine:
     """Make an engine from a URL as people have it; nothing is connected yet.
 
     Raises:
         ValueError: the URL names a database that is not supported.
     """
     parsed = driver_url(url)
-    options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](pool_size)
+    options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](pool_size, idle_timeout_s)
     try:
         engine = create_async_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -107,11 +107,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
             await super().close(timeout=CLOSE_TIMEOUT_S)
 
 
-def _postgresql_options(pool_size: int) -> dict[str, Any]:
+def _postgresql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
     settings = {
         "application_name": "program-executor",
         "default_transaction_isolation": "read committed",
-        "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_S * 1_000),
+        "idle_in_transaction_session_timeout": str(idle_timeout_s * 1_000),
         "tcp_keepalives_idle": "15",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
@@ -131,7 +131,7 @@ def _postgresql_options(pool_size: int) -> dict[str, Any]:
     return _pool_options(pool_size) | {"connect_args": connect}
 
 
-def _mysql_options(pool_size: int) -> dict[str, Any]:
+def _mysql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
     settings = {
         "time_zone": "'+00:00'",
         # ANSI_QUOTES: a column named "key" is quoted as in every other database
@@ -140,7 +140,7 @@ def _mysql_options(pool_size: int) -> dict[str, Any]:
     }
     # what only MariaDB knows stands in a comment that only MariaDB reads
     of_mariadb = {
-        "idle_transaction_timeout": str(IDLE_TIMEOUT_S),
+        "idle_transaction_timeout": str(idle_timeout_s),
         "max_statement_time": str(STATEMENT_TIMEOUT_S),
     }
     common = ", ".join(f"{name} = {value}" for name, value in settings.items())
@@ -157,7 +157,7 @@ def _mysql_options(pool_size: int) -> dict[str, Any]:
     }
 
 
-def _sqlite_options(_pool_size: int) -> dict[str, Any]:
+def _sqlite_options(_pool_size: int, _idle_timeout_s: int) -> dict[str, Any]:
     return {}
 
 
@@ -165,7 +165,7 @@ def _pool_options(pool_size: int) -> dict[str, Any]:
     return {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
 
 
-OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
+OPTIONS: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "postgresql": _postgresql_options,
     "mysql": _mysql_options,
     "sqlite": _sqlite_options,

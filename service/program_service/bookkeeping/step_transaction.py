@@ -26,6 +26,8 @@ AWAY_PAUSE_S = 1.0
 """When a step is tried again whose database went away."""
 
 CLOSE_WITHIN_S = 5.0
+IDLE_TIMEOUT_S = 60
+"""How long a job may do something else in its transaction; then its rows are free again."""
 
 
 class StepConnections:
@@ -47,7 +49,7 @@ class StepConnections:
             raise NoTransactions
         await self._free.acquire()
         try:
-            self._own = self._own or self.books.beside()
+            self._own = self._own or self.books.beside(idle_timeout_s=IDLE_TIMEOUT_S)
             connection = await self._own.engine.connect()
             await connection.begin()
         except BaseException:
