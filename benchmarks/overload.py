@@ -68,8 +68,9 @@ class Process:
 
 @dataclass(slots=True)
 class Asked:
-    """How long the API took to answer, in milliseconds."""
+    """How long the API took to answer, in milliseconds; /livez only tells how busy the CPUs are."""
 
+    livez_ms: list[float] = field(default_factory=list)
     list_ms: list[float] = field(default_factory=list)
     show_ms: list[float] = field(default_factory=list)
 
@@ -151,6 +152,7 @@ async def drain(client: httpx.AsyncClient, processes: list[Process], some: list[
     while True:
         for process in processes:
             process.look()
+        await timed(client, "/livez", asked.livez_ms)
         await timed(client, "/programs?limit=50", asked.list_ms)
         await timed(client, f"/programs/{some[turn % len(some)]}", asked.show_ms)
         left = await client.get("/programs?in_progress=true&order=oldest&limit=1")
@@ -224,6 +226,8 @@ async def measure(
     asked = await drain(client, processes, some)
     took = time.perf_counter() - began
     print(f"drained: {programs / took:,.0f} programs/s")
+    print(f"load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+    show("GET /livez", asked.livez_ms)
     show("GET /programs?limit=50", asked.list_ms)
     show("GET /programs/{run_id}", asked.show_ms)
     for process in processes:
