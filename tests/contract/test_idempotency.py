@@ -1,15 +1,24 @@
 """Idempotency: a client's key stands for one program, also when its requests race."""
 
 import asyncio
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from builders import a_key, a_program, submitted, submitted_all
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.dialects import Statement
 from program_service.bookkeeping.errors import IdempotencyMismatch, ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
-from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, Submitted, submit
+from program_service.bookkeeping.ledger.submitting import (
+    Mismatched,
+    Replayed,
+    SubmitResult,
+    Submitted,
+    submit,
+)
 from servers import Connect
 
 
@@ -99,3 +108,25 @@ async def test_try_after_a_lost_answer_is_no_replay(database: Database) -> None:
     program = a_program("run-1", idempotency=a_key("k"))
     first = await submitted_all(database, [program])
     assert await submitted_all(database, [program]) == first
+
+
+async def test_key_that_a_purge_deletes_before_it_is_read_is_taken_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the program that had it was purged between the two statements."""
+    keys, purges = database.tables.idempotency, list[int]()
+    programs = [a_program("run-1", idempotency=a_key("k")), a_program("run-2")]
+
+    async def submit_beside_a_purge(books: Books) -> list[SubmitResult]:
+        async def run(statement: Statement, **parameters: Any) -> None:
+            await books.fetch(statement, **parameters)
+            if not purges:
+                purges.append((await books.connection.execute(sa.delete(keys))).rowcount)
+
+        monkeypatch.setattr(books, "run", run)
+        return await submit(books, programs)
+
+    answers = await database.transact(submit_beside_a_purge)
+    assert purges == [1]
+    assert [type(answer) for answer in answers] == [Submitted, Submitted]
+    assert await submitted_all(database, [programs[0]]) == [answers[0]]

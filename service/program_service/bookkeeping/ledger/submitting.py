@@ -132,8 +132,12 @@ async def _claim_keys(
         ),
         key=lambda key: (key["of_owner"], key["of_key"]),
     )
-    await books.run(_insert_keys, batch=keys)
-    holders = {(row.owner, row.key): row for row in await books.fetch(_select_keys, batch=keys)}
+    holders: dict[tuple[str, str], Any] = {}
+    while unheld := [key for key in keys if (key["of_owner"], key["of_key"]) not in holders]:
+        # again for a key that was taken, and then deleted with its program before it was read
+        await books.run(_insert_keys, batch=unheld)
+        rows = await books.fetch(_select_keys, batch=unheld)
+        holders |= {(row.owner, row.key): row for row in rows}
     answers: dict[str, Replayed | Mismatched] = {}
     for key in keys:
         holder = holders[key["of_owner"], key["of_key"]]
