@@ -77,6 +77,12 @@ class Game(RuleBasedStateMachine):
         """Return what a worker was told so many claims and steps ago."""
         return self.holds[-1 - ago % len(self.holds)]
 
+    def let_time_pass(self) -> None:
+        """Let leases end, retries come due and deadlines pass."""
+        self.earlier += self.bench.wait(timedelta(hours=2))
+        for program in self.expected.values():
+            program.due = "now" if program.due == "later" else program.due
+
     def expect(self, told: Held, outcome: Outcome, *, goes_on: bool) -> bool:
         """Tell the reference; return whether the outcome stands."""
         program = self.expected[told.run_id]

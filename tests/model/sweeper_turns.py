@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, multiple, rule
+from hypothesis.stateful import precondition, rule
 
 from builders import row_of
-from model.games import Game
+from model.games import OLD, Game
 from program_service.bookkeeping.ledger.waking import (
     Due,
     Silence,
@@ -21,17 +20,18 @@ from program_service.bookkeeping.ledger.waking import (
 class SweeperTurns(Game):
     """Turns of the sweeper and of time."""
 
-    readings: Bundle[Due] = Bundle("readings")
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        super().__init__()
+        self.readings: list[Due] = []
 
-    @rule(hours=st.just(2))
-    def let_time_pass(self, hours: int) -> None:
+    @rule()
+    def pass_time(self) -> None:
         """Let leases end, retries come due and deadlines pass."""
-        self.earlier += self.bench.wait(timedelta(hours=hours))
-        for program in self.expected.values():
-            program.due = "now" if program.due == "later" else program.due
+        self.let_time_pass()
 
-    @rule(target=readings)
-    def find_due(self) -> Any:
+    @rule()
+    def find_due(self) -> None:
         """Let the sweeper look for what nobody was woken for."""
         self.earlier += self.bench.wait(timedelta(seconds=2))  # the relay's head start
         page = self.bench.run(self.bench.database.read(find_due, jobs=["a", "b"], limit=10))
@@ -41,10 +41,10 @@ class SweeperTurns(Game):
             if not program.has_ended and program.due == "now" and not program.is_woken
         }
         assert {row.run_id: (row.queue, row.is_suspect) for row in page.rows} == wanted
-        return multiple(*(self._undated(row) for row in page.rows))
+        self.readings += [self._undated(row) for row in page.rows]
 
-    @rule(target=readings, queue=st.sampled_from(["left", "right"]))
-    def find_unanswered(self, queue: str) -> Any:
+    @rule(queue=st.sampled_from(["left", "right"]))
+    def find_unanswered(self, queue: str) -> None:
         """Let the sweeper look for wake-ups that may be lost."""
         silence = Silence(queue, seconds=0)
         database = self.bench.database
@@ -57,11 +57,23 @@ class SweeperTurns(Game):
             and (program.due, program.is_woken) == ("now", True)
         }
         assert {row.run_id for row in page.rows} == wanted
-        return multiple(*(self._undated(row) for row in page.rows))
+        self.readings += [self._undated(row) for row in page.rows]
 
-    @rule(batch=st.lists(readings, min_size=1, max_size=2, unique_by=lambda due: due.run_id))
-    def mark(self, batch: list[Due]) -> None:
+    @rule()
+    def sweep(self) -> None:
+        """Find what is due, and mark it at once."""
+        before = len(self.readings)
+        self.find_due()
+        if found := self.readings[before:]:
+            self._mark(found)
+
+    @precondition(lambda game: game.readings)
+    @rule(ago=OLD)
+    def mark(self, ago: int) -> None:
         """Let a publisher mark what it read, perhaps long ago."""
+        self._mark([self.readings[-1 - ago % len(self.readings)]])
+
+    def _mark(self, batch: list[Due]) -> None:
         rows = [replace(row, due_at=row.due_at - self.earlier) for row in batch]
         stands = [self._due_at(row.run_id) == row.due_at for row in rows]
         self.bench.transact(mark_woken, rows)

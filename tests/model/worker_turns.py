@@ -52,7 +52,8 @@ class WorkerTurns(Game):
 
     @rule(worker=WORKERS)
     def take_over(self, worker: str) -> None:
-        """Claim all that is to be had."""
+        """Claim all that has not ended, as soon as time lets."""
+        self.let_time_pass()
         wishes = [Claim(run_id, next(self.names)) for run_id in self.expected]
         self._claim(wishes, worker, ("a", "b"))
 
