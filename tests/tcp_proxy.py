@@ -48,7 +48,8 @@ class TcpProxy:
         self._stalled: frozenset[End] = frozenset()
         self._passing = asyncio.Event()
         self._passing.set()
-        self._trap: bytes | None = None
+        self._stall_after: bytes | None = None
+        self._stall_before: bytes | None = None
 
     async def start(self) -> None:
         """Listen, always on the same port."""
@@ -70,7 +71,11 @@ class TcpProxy:
 
     def stall_after(self, said: bytes) -> None:
         """Let this still reach the server when somebody says it, and then stall everything."""
-        self._trap = said
+        self._stall_after = said
+
+    def stall_before(self, said: bytes) -> None:
+        """Stall everything when somebody says this, which does not reach the server any more."""
+        self._stall_before = said
 
     @property
     def is_stalling(self) -> bool:
@@ -83,7 +88,8 @@ class TcpProxy:
 
     def heal(self) -> None:
         """Let everything pass at once, but for the connections that were stalled."""
-        self._stalled, self._trap, self.delay_s = frozenset(), None, 0.0
+        self._stall_after = self._stall_before = None
+        self._stalled, self.delay_s = frozenset(), 0.0
         self._passing.set()
         for pair in self._pairs:
             if pair.is_half_closed:
@@ -134,12 +140,13 @@ class TcpProxy:
     async def _pass(self, pair: "Pair", data: bytes, end: End) -> None:
         await asyncio.sleep(self.delay_s)
         await self._passing.wait()
-        if end in pair.dead:
+        is_last = end is End.SERVER and _has(data, self._stall_after) and end not in pair.dead
+        if is_last or (end is End.SERVER and _has(data, self._stall_before)):
+            self._stall_after = self._stall_before = None
+            self.stall()
+        if end in pair.dead and not is_last:
             self.bytes_swallowed += len(data)
             return
-        if self._trap is not None and end is End.SERVER and self._trap in data:
-            self._trap = None
-            self.stall()
         pair.writers[end].write(data)
         await pair.writers[end].drain()
 
@@ -162,6 +169,10 @@ class Pair:
         """End what is left of both connections."""
         for writer in self.writers.values():
             writer.transport.abort()
+
+
+def _has(data: bytes, said: bytes | None) -> bool:
+    return said is not None and said in data
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
