@@ -54,8 +54,9 @@ async def test_jobs_that_kill_their_workers_take_no_innocent_program_along(
     service = await deployment.serve()
     innocent = [{"jobs": ["tick"] * 3, "labels": {"is": "innocent"}}] * INNOCENT
     poison = [{"jobs": ["tick", name, "tick"], "labels": {"is": name}} for name in POISON]
-    half = INNOCENT // 2
-    await submit_many(service, innocent[:half] + poison + innocent[half:])
+    # in different wake-ups, all of the first wave: an innocent one meets one first run at most
+    programs = [*innocent[:20], poison[0], *innocent[20:60], poison[1], *innocent[60:100]]
+    await submit_many(service, [*programs, poison[2], *innocent[100:]])
     fleet = Fleet(deployment)
     keeping = asyncio.create_task(fleet.keep())
     rows = await all_ended(deployment, within_s=TAIL_S)
