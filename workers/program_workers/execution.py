@@ -94,6 +94,7 @@ class Execution:
         with self._tools.keeper.holding(program, deadline) as held:
             if is_suspect and self._suspects:
                 # a worker holds one suspect at most: a poison job takes no other down (rule R11)
+                reach(CrashPoint.SUSPECT_CLAIMED)
                 now = time.monotonic()
                 await self._record(program, Ran(Released(SUSPECT_PAUSE_S), now, now), held)
                 return
