@@ -41,7 +41,6 @@ class CrashPoint(StrEnum):
     RENEW_AFTER_COMMIT = "renew.after_commit"
     JOB_DATA_BEFORE_COMMIT = "change_job_data.before_commit"
     JOB_DATA_AFTER_COMMIT = "change_job_data.after_commit"
-    SUSPECT_CLAIMED = "suspect.claimed"
     STEP_RAN = "step.ran"
     RECORD_BEFORE_COMMIT = "record.before_commit"
     RECORD_AFTER_COMMIT = "record.after_commit"

@@ -147,7 +147,7 @@ async def all_fall(place: Place) -> Aftermath:
 
 def test_there_is_a_scene_for_every_crash_point() -> None:
     """Two suspects on one worker are a story of their own, in test_suspects.py."""
-    assert {scene.point for scene in SCENES} | {At.SUSPECT_CLAIMED} == set(At)
+    assert {scene.point for scene in SCENES} == set(At)
 
 
 @pytest.mark.parametrize("name", NAMES)

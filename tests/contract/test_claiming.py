@@ -1,6 +1,7 @@
 """Claiming: one worker gets a due program that it knows, under a lease, and nobody else."""
 
 import asyncio
+from datetime import UTC
 
 import pytest
 
@@ -18,6 +19,7 @@ from builders import (
     reclaimed,
     row_of,
     seconds_ago,
+    stands,
     submitted,
     submitted_all,
     try_claim,
@@ -25,7 +27,7 @@ from builders import (
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Claimant, Missed, claim
 from program_service.bookkeeping.ledger.reading import find
-from program_service.bookkeeping.lifecycle import Claimed, Status
+from program_service.bookkeeping.lifecycle import Claimed, Released, Status
 from servers import Connect
 
 
@@ -191,11 +193,63 @@ async def test_rivals_for_many_programs_never_get_the_same_one(connect: Connect)
         return [answer for answer in answers if isinstance(answer, Claimed)]
 
     won = await asyncio.gather(*(compete(each, number) for number, each in enumerate(processes)))
-    assert sorted(program.run_id for programs in won for program in programs) == run_ids
-    for program in (program for programs in won for program in programs):
+    held = [program for programs in won for program in programs]
+    assert len({program.run_id for program in held}) == len(held)
+    assert {program.run_id for program in held} >= set(run_ids[1::2])
+    # of those that lost a lease, one for each worker, if they were not put off (rule R11)
+    assert all(sum(program.lease_losses for program in programs) <= 1 for programs in won)
+    assert any(program.lease_losses for program in held)
+    for program in held:
         row = await row_of(processes[0], program.run_id)
         assert row["lease"] == program.lease
         assert row["lease_losses"] == 1 - run_ids.index(program.run_id) % 2
+
+
+@pytest.mark.parametrize("holds_suspect", [False, True])
+async def test_worker_holds_one_suspect_at_most(database: Database, *, holds_suspect: bool) -> None:
+    """Rule R11: the others keep their old lease, and lose nothing if this worker dies."""
+    run_ids = ["lapsed-1", "released", "lapsed-2", "innocent"]
+    await submitted_all(database, [a_program(run_id) for run_id in run_ids])
+    for run_id in run_ids[:3]:
+        await try_claim(database, run_id)
+        await lapse(database, run_id)
+    second = await try_claim(database, "released", worker="worker-2")
+    assert isinstance(second, Claimed)
+    await stands(database, second, Released())
+    before = {run_id: await row_of(database, run_id) for run_id in run_ids}
+    claims, claimant = [a_claim(run_id) for run_id in run_ids], a_claimant("worker-3")
+    answers = await database.transact(claim, claims, claimant, holds_suspect=holds_suspect)
+    held = [answer.run_id for answer in answers if isinstance(answer, Claimed)]
+    assert held == (["innocent"] if holds_suspect else ["lapsed-1", "innocent"])
+    put_off = [run_id for run_id in run_ids if run_id not in held]
+    assert [answers[run_ids.index(run_id)] for run_id in put_off] == [Missed.PUT_OFF] * len(put_off)
+    clock = await database.read(clock_of)
+    for run_id in put_off:
+        row = await row_of(database, run_id)
+        due_in_s = (row["due_at"].replace(tzinfo=UTC) - clock).total_seconds()
+        assert due_in_s <= claimant.put_off_s
+        assert row["due_at"] > before[run_id]["due_at"]
+        kept = ("lease", "claimed_by", "lease_losses", "step", "version")
+        assert [row[name] for name in kept] == [before[run_id][name] for name in kept]
+        assert row["woken_at"] is None
+
+
+async def test_suspect_of_a_try_whose_commit_was_not_answered_is_the_one(
+    database: Database,
+) -> None:
+    """Rules R4 and R11: the try is made again whole."""
+    run_ids = ["lapsed-1", "lapsed-2"]
+    await submitted_all(database, [a_program(run_id) for run_id in run_ids])
+    for run_id in run_ids:
+        await try_claim(database, run_id)
+        await lapse(database, run_id)
+    claims, claimant = [a_claim(run_id) for run_id in run_ids], a_claimant("worker-2")
+    first = await database.transact(claim, claims, claimant)
+    for run_id in run_ids[1:]:
+        await lapse(database, run_id)
+    again = await database.transact(claim, claims, claimant)
+    assert first == again
+    assert [type(answer) for answer in again] == [Claimed, Missed]
 
 
 async def test_greek_job_of_255_characters_is_claimed(database: Database) -> None:

@@ -106,6 +106,15 @@ class Expected:
             self.version += 1
         return "held"
 
+    def is_suspect_for(self, lease: str, knows: Sequence[str]) -> bool:
+        """Say whether it lost a lease before it was claimed under this one, and can be."""
+        can_be = not self.has_ended and self.due == "now" and self.job in knows
+        return can_be and self.lease != lease and bool(self.losses or self.lease)
+
+    def put_off(self) -> None:
+        """Have it claimed later, by whoever holds no suspect then."""
+        self._due("later")
+
     def _count_what_was_lost(self) -> None:
         if self.lease:
             self._note(self.lease, self.claimed_by, "lost")

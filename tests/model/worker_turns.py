@@ -9,7 +9,14 @@ from hypothesis.stateful import precondition, rule
 from builders import next_step
 from model.games import DATA, KINDS, LONG_S, OLD, PLAIN, REPORTS, RUN_IDS, Game, is_held
 from model.reference import QUEUES, Held
-from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Hold, claim, renew
+from program_service.bookkeeping.ledger.claiming import (
+    Claim,
+    Claimant,
+    Hold,
+    Missed,
+    claim,
+    renew,
+)
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, change_job_data
 from program_service.bookkeeping.ledger.recording import StepRecord, record
 from program_service.bookkeeping.lifecycle import (
@@ -67,9 +74,14 @@ class WorkerTurns(Game):
             self._claim([Claim(told.run_id, told.lease)], told.worker, ("a", "b"))
 
     def _claim(self, wishes: list[Claim], worker: str, knows: tuple[str, ...]) -> None:
-        claimant = Claimant(worker, knows, LONG_S)
+        claimant = Claimant(worker, knows, LONG_S, put_off_s=LONG_S)
+        put_off = self._suspects_beside_another(wishes, knows)
         for wish, answer in zip(wishes, self.bench.transact(claim, wishes, claimant), strict=True):
             program = self.expected[wish.run_id]
+            if wish.run_id in put_off:
+                assert answer is Missed.PUT_OFF
+                program.put_off()
+                continue
             verdict = program.claim(wish.lease, worker, knows)
             if verdict != "held":
                 assert not isinstance(answer, Claimed)
@@ -80,6 +92,16 @@ class WorkerTurns(Game):
             assert _as_told(answer, worker) == told
             assert (answer.job_data, answer.version) == (program.job_data, program.version)
             self.holds.append((answer, told))
+
+    def _suspects_beside_another(self, wishes: list[Claim], knows: tuple[str, ...]) -> list[str]:
+        """Return those that lost a lease, but for the first: a worker holds one at most."""
+        leases = {wish.run_id: wish.lease for wish in wishes}
+        asked = [program for run_id, program in self.expected.items() if run_id in leases]
+        is_one_held = any(each.lease == leases[each.run_id] and each.losses for each in asked)
+        suspects = [
+            each.run_id for each in asked if each.is_suspect_for(leases[each.run_id], knows)
+        ]
+        return suspects if is_one_held else suspects[1:]
 
     @precondition(is_held)
     @rule(old=st.lists(OLD, min_size=1, max_size=3))

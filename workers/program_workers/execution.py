@@ -42,12 +42,9 @@ from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer
-from program_workers.recorder import Recorder
+from program_workers.recorder import Recorder, is_suspect
 
 log = structlog.get_logger()
-
-SUSPECT_PAUSE_S = 1.0
-"""When a program that lost a lease is offered again, because this worker runs another such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +83,14 @@ class Execution:
     def __init__(self, tools: Tools) -> None:
         """Take the tools."""
         self._tools = tools
-        self._suspects = 0
 
     async def run(self, program: Claimed, deadline: float) -> None:
         """Run a program until it ends, waits, or is not ours any more."""
-        is_suspect = program.lease_losses > 0
         with self._tools.keeper.holding(program, deadline) as held:
-            if is_suspect and self._suspects:
-                # a worker holds one suspect at most: a poison job takes no other down (rule R11)
-                reach(CrashPoint.SUSPECT_CLAIMED)
-                now = time.monotonic()
-                await self._record(program, Ran(Released(SUSPECT_PAUSE_S), now, now), held)
-                return
-            self._suspects += is_suspect
             try:
                 await self._run_steps(program, held)
             finally:
-                self._suspects -= is_suspect
+                self._tools.recorder.suspects -= is_suspect(program)
 
     async def _run_steps(self, program: Claimed, held: Held) -> None:
         current: Claimed | None = program

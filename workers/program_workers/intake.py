@@ -205,11 +205,10 @@ class Intake:
 
         While the database is away this waits for it: the wake-up is not acknowledged yet.
         """
-        # 64 random bits are unique among the leases of one program
-        wish = Claim(run_id, secrets.token_hex(8))
+        wish, sent_at = _wish(run_id), time.monotonic()
         while True:
-            sent_at = time.monotonic()
             try:
+                # the lease counts from the first try, whose answer may have been lost (rule R7)
                 return await self._recorder.claims.add(wish), sent_at
             except DatabaseUnavailable as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
@@ -218,6 +217,9 @@ class Intake:
                 # no program has such a name: PostgreSQL cannot even be asked for a NUL
                 log.warning(Event.WAKEUP_UNPARSABLE, error_message=str(error))
                 return Missed.GONE, sent_at
+            if time.monotonic() >= self._keeper.deadline_from(sent_at):
+                # others may have noted that lease as lost, so that its receipt is taken (rule R4)
+                wish, sent_at = _wish(run_id), time.monotonic()
 
     async def _hand_back(self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool) -> None:
         """Put the rest back into the queue; after some hops that brought nothing, drop it."""
@@ -235,3 +237,8 @@ class Intake:
         newest = self.newest_wakeups.get(wakeup.queue)
         if newest is None or wakeup.published_at > newest:
             self.newest_wakeups[wakeup.queue] = wakeup.published_at
+
+
+def _wish(run_id: str) -> Claim:
+    """Wish for a program; 64 random bits are unique among the leases of one program."""
+    return Claim(run_id, secrets.token_hex(8))

@@ -23,6 +23,11 @@ R = TypeVar("R")
 FOR_EVER_S = float("inf")
 
 
+def is_suspect(program: Claimed) -> bool:
+    """Tell a program that lost a lease, perhaps because it kills its workers."""
+    return program.lease_losses > 0
+
+
 class Recorder:
     """A worker's three ways to the ledger, each with group commit."""
 
@@ -31,15 +36,20 @@ class Recorder:
         self._database = database
         self._metrics = metrics
         self._claimant = claimant
+        self.suspects = 0
+        """How many programs that lost a lease are held by this worker, one at most."""
         self.claims: GroupCommit[Claim, Claimed | Missed] = GroupCommit(self._claim)
         self.outcomes: GroupCommit[StepRecord, Recorded | None] = GroupCommit(self._record)
         self.job_data: GroupCommit[JobDataEdit, dict[str, Json] | None] = GroupCommit(self._edit)
 
     async def _claim(self, claims: Sequence[Claim]) -> Sequence[Claimed | Missed]:
         async def claim_for_us(books: Books, batch: Sequence[Claim]) -> list[Claimed | Missed]:
-            return await claim(books, batch, self._claimant)
+            return await claim(books, batch, self._claimant, holds_suspect=self.suspects > 0)
 
-        return await self._measured("claim", 3.0, claim_for_us, claims)
+        answers = await self._measured("claim", 3.0, claim_for_us, claims)
+        # before the next batch is claimed, which may not have another
+        self.suspects += sum(is_suspect(each) for each in answers if isinstance(each, Claimed))
+        return answers
 
     async def _record(self, records: Sequence[StepRecord]) -> Sequence[Recorded | None]:
         return await self._measured("record", FOR_EVER_S, record, records)

@@ -26,6 +26,8 @@ class Claimant:
     worker: str
     jobs: Collection[str]
     lease_s: float
+    put_off_s: float = 1.0
+    """When a suspect is due again that it must not hold beside another."""
 
 
 class Missed(Enum):
@@ -35,12 +37,18 @@ class Missed(Enum):
     """It has ended, is not due, or another worker holds it: its wake-up has done its work."""
     UNKNOWN_JOB = "unknown_job"
     """It is due, but for a worker that knows its job."""
+    PUT_OFF = "put_off"
+    """It lost a lease, and its worker holds such a suspect already: it is due again soon."""
 
 
 async def claim(
-    books: Books, claims: Sequence[Claim], claimant: Claimant
+    books: Books, claims: Sequence[Claim], claimant: Claimant, *, holds_suspect: bool = False
 ) -> list[Claimed | Missed]:
-    """Claim what is due and known, and say of each other program why not (protocol rule R1)."""
+    """Claim what is due and known, and say of each other program why not (protocol rule R1).
+
+    Of those that lost a lease, suspects, one at most, and none if the worker holds one: a poison
+    job takes no other program down (rule R11).
+    """
     terms = {"worker": claimant.worker, "lease_s": claimant.lease_s}
     known = list(claimant.jobs)
     batch = [{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims]
@@ -49,8 +57,15 @@ async def claim(
     missing = [wish for wish in batch if wish["of_run_id"] not in answers]
     if missing:
         locked = await books.fetch(_lock_claimable, batch=missing, known=known)
+        known_rows = [row for row in locked if row.is_known]
+        put_off = _supernumerary(known_rows, holds_suspect=holds_suspect)
+        if put_off:
+            of_run_ids = [{"of_run_id": run_id} for run_id in put_off]
+            await books.run(_put_off, batch=of_run_ids, put_off_s=claimant.put_off_s)
+        taken = [row for row in known_rows if row.run_id not in put_off]
         answers |= {row.run_id: Missed.UNKNOWN_JOB for row in locked if not row.is_known}
-        answers |= await _claim_again(books, [row for row in locked if row.is_known], terms)
+        answers |= dict.fromkeys(put_off, Missed.PUT_OFF)
+        answers |= await _claim_again(books, taken, terms)
     return [_answer(claim, answers.get(claim.run_id)) for claim in claims]
 
 
@@ -59,6 +74,21 @@ def _answer(wish: Claim, answer: Claimed | Missed | None) -> Claimed | Missed:
     if isinstance(answer, Claimed) and answer.lease != wish.lease:
         return Missed.GONE
     return answer or Missed.GONE
+
+
+def _supernumerary(locked: Sequence[Any], *, holds_suspect: bool) -> set[str]:
+    """Return the run_ids of the suspects that one worker must not hold beside another.
+
+    One whose new lease stands already was claimed by a try before this one (rule R4).
+    """
+    ours = [row for row in locked if row.lease == row.new_lease]
+    suspects = dict.fromkeys(
+        row.run_id
+        for row in locked
+        if row.lease != row.new_lease and (row.lease_losses > 0 or row.lease is not None)
+    )
+    is_taken = holds_suspect or any(row.lease_losses > 0 for row in ours)
+    return set(list(suspects)[0 if is_taken else 1 :])
 
 
 async def _claim_again(
@@ -146,7 +176,7 @@ def _claim_unclaimed(sql: Sql) -> str | Script:
         matching="program.run_id = batch.of_run_id",
         where=f"""
             {sql.is_open} AND due_at <= {sql.clock} AND {sql.among("job", "known")}
-            AND lease IS NULL AND awaiting IS NULL
+            AND lease IS NULL AND awaiting IS NULL AND lease_losses = 0
         """,
         returning=COLUMNS,
     )
@@ -164,6 +194,15 @@ def _lock_claimable(sql: Sql) -> str:
            AND (lease = batch.new_lease OR due_at <= {sql.clock})
          ORDER BY program.id {sql.lock}
     """
+
+
+def _put_off(sql: Sql) -> str | Script:
+    return sql.update_programs(
+        f"due_at = {sql.later(':put_off_s')}, woken_at = NULL",
+        batch=sql.batch(of_run_id="varchar"),
+        matching="program.run_id = batch.of_run_id",
+        where="TRUE",  # they are locked
+    )
 
 
 def _note_lost_attempts(sql: Sql) -> str:
