@@ -46,11 +46,6 @@ Ended: TypeAlias = tuple[tuple[Claimed, Held], Outcome, bool]
 class WorkerTurns(Game):
     """Turns of two workers."""
 
-    def __init__(self) -> None:
-        """Begin with nothing recorded."""
-        super().__init__()
-        self.last: list[Ended] = []
-
     @rule(worker=WORKERS, run_ids=BATCHES, knows=KNOWN)
     def claim(self, worker: str, run_ids: list[str], knows: tuple[str, ...]) -> None:
         """Claim programs in one transaction."""
@@ -118,16 +113,21 @@ class WorkerTurns(Game):
         assert renewed == kept
 
     @precondition(is_held)
-    @rule(batch=st.lists(st.tuples(OLD, OUTCOMES, st.booleans()), min_size=1, max_size=2))
-    def record(self, batch: list[tuple[int, Outcome, bool]]) -> None:
-        """Record what became of steps, also under leases that were lost."""
-        self._record([(self.held(ago), outcome, goes_on) for ago, outcome, goes_on in batch])
+    @rule(
+        batch=st.lists(st.tuples(OLD, OUTCOMES, st.booleans()), min_size=1, max_size=2),
+        is_unheard=st.booleans(),
+    )
+    def record(self, batch: list[tuple[int, Outcome, bool]], *, is_unheard: bool) -> None:
+        """Record what became of steps, also under lost leases; twice, if no answer was heard."""
+        held = [(self.held(ago), outcome, goes_on) for ago, outcome, goes_on in batch]
+        self._record(held)
+        if is_unheard:
+            self._record(held)
 
     def _record(self, batch: list[Ended]) -> None:
-        self.last = batch
         records = [_record(*each) for each in batch]
         answers = self.bench.transact(record, records)
-        versions: dict[str, int] = {}
+        facts: dict[str, tuple[int, Any]] = {}
         for ended, step, answer in zip(batch, records, answers, strict=True):
             (claimed, told), outcome, goes_on = ended
             program = self.expected[told.run_id]
@@ -135,18 +135,14 @@ class WorkerTurns(Game):
             assert (answer is not None) == self.expect(told, outcome, goes_on=goes_on)
             if answer is None:
                 continue
-            versions[told.run_id] = answer.version
+            facts[told.run_id] = (answer.version, answer.job_data if is_new else None)
             if is_new and step.change.is_lease_kept:
                 following = next_step(claimed, answer)
                 self.holds.append((following, program.held_by(told.worker)))
-        for run_id, version in versions.items():
-            assert version == self.expected[run_id].version
-
-    @precondition(lambda game: game.last)
-    @rule()
-    def record_again(self) -> None:
-        """Record the same once more, as when the answer to COMMIT was lost."""
-        self._record(self.last)
+        for run_id, (version, job_data) in facts.items():
+            program = self.expected[run_id]
+            assert version == program.version
+            assert job_data is None or job_data == program.job_data
 
     @precondition(is_held)
     @rule(batch=st.lists(st.tuples(OLD, KINDS, DATA), min_size=1, max_size=3))
