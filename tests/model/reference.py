@@ -159,7 +159,7 @@ class Expected:
 
     def retry(self, held: Held, error: str) -> None:
         """Try again later, or end."""
-        if self.retries + 1 == MAX_ATTEMPTS:
+        if self.retries + 1 >= MAX_ATTEMPTS:  # timeouts count too, and end nothing by themselves
             self.fail(held, error)
             return
         self._written(held, "retry")

@@ -36,7 +36,7 @@ def _play(at: Bench, *, games: int, turns: int) -> None:
 @pytest.mark.timeout(600)  # a game that fails is played again until it is short
 def test_ledger_does_what_the_reference_does(bench: Bench) -> None:
     """Invariants 3, 4, 6, 7, 8 and 14."""
-    _play(bench, games=40, turns=40)
+    _play(bench, games=60, turns=40)
 
 
 @pytest.mark.long

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from builders import next_step
-from model.games import DATA, KINDS, LONG_S, OLD, PLAIN, REPORTS, RUN_IDS, Game, is_held
+from model.games import (
+    DATA,
+    DONE,
+    FAILURES,
+    KINDS,
+    LATER,
+    LONG_S,
+    OLD,
+    PLAIN,
+    RUN_IDS,
+    Game,
+    is_held,
+)
 from model.reference import QUEUES, Held
 from program_service.bookkeeping.ledger.claiming import (
     Claim,
@@ -22,6 +34,7 @@ from program_service.bookkeeping.ledger.recording import StepRecord, record
 from program_service.bookkeeping.lifecycle import (
     Accepted,
     Claimed,
+    Fail,
     LetGo,
     Outcome,
     Released,
@@ -33,11 +46,14 @@ from program_service.bookkeeping.lifecycle import (
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 BATCHES = st.lists(RUN_IDS, min_size=1, max_size=2, unique=True)
 KNOWN = st.sampled_from([("a", "b"), ("a", "b"), ("a",)])
-OUTCOMES: st.SearchStrategy[Outcome] = (
-    REPORTS
-    | REPORTS
-    | st.sampled_from([Accepted(LONG_S), Yielded(), Released(), Released(LONG_S), LetGo()])
+OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
+    *(DONE, DONE, DONE, LATER, LATER, st.builds(Fail, FAILURES)),
+    *(st.just(Accepted(LONG_S)), st.just(Accepted(LONG_S))),
+    st.sampled_from([Yielded(), Released(), Released(LONG_S), LetGo()]),
 )
+
+ENDS = st.tuples(OUTCOMES, st.booleans(), st.booleans())
+"""An outcome, whether the worker may go on, and whether the answer to COMMIT is lost."""
 
 Ended: TypeAlias = tuple[tuple[Claimed, Held], Outcome, bool]
 """What was held, what came of it, and whether the worker may go on with the next step."""
@@ -52,12 +68,20 @@ class WorkerTurns(Game):
         wishes = [Claim(run_id, next(self.names)) for run_id in run_ids]
         self._claim(wishes, worker, knows)
 
-    @rule(worker=WORKERS)
-    def take_over(self, worker: str) -> None:
-        """Claim all that has not ended, as soon as time lets."""
-        self.let_time_pass()
-        wishes = [Claim(run_id, next(self.names)) for run_id in self.expected]
-        self._claim(wishes, worker, ("a", "b"))
+    @rule(worker=WORKERS, run_id=RUN_IDS, ends=st.lists(ENDS, min_size=1, max_size=3))
+    def work(self, worker: str, run_id: str, ends: list[tuple[Outcome, bool, bool]]) -> None:
+        """Run some steps of a program, as soon as time lets, as a worker does undisturbed."""
+        for outcome, goes_on, is_unheard in ends:
+            if not (self.holds and self._is_good(self.holds[-1], run_id)):
+                self.let_time_pass()
+                self._claim([Claim(run_id, next(self.names))], worker, ("a", "b"))
+            if self.holds and self._is_good(self.holds[-1], run_id):
+                self.every_row_is_as_expected()
+                self.record([(0, outcome, goes_on)], is_unheard=is_unheard)
+                self.every_row_is_as_expected()
+
+    def _is_good(self, hold: tuple[Claimed, Held], run_id: str) -> bool:
+        return hold[1].run_id == run_id and self.expected[run_id].accepts(hold[1])
 
     @precondition(is_held)
     @rule(ago=OLD)
