@@ -132,10 +132,12 @@ class TcpProxy:
             while data := await reader.read(CHUNK):
                 await self._pass(pair, data, end)
         await self._passing.wait()
-        if end in pair.dead:
+        if end not in pair.dead:
+            pair.writers[end].close()
+        elif self._stalled:
             pair.is_half_closed = True
         else:
-            pair.writers[end].close()
+            pair.reset()
 
     async def _pass(self, pair: "Pair", data: bytes, end: End) -> None:
         await asyncio.sleep(self.delay_s)
