@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def main() -> int:
     weather = Weather(given.seed, given.seconds, plan(given.seed, given.seconds))
     folder = Path(tempfile.mkdtemp(prefix="program-executor-storm-"))
     print(f"seed {given.seed}, {given.seconds:.0f} s, {len(weather.planned)} faults; {folder}")
+    logging.basicConfig(level=logging.CRITICAL)  # our own console loses its broker, too
     began = time.monotonic()
     with private_postgres() as postgres, private_rabbitmq() as node:
         facts = asyncio.run(storm(folder, weather, postgres, node))

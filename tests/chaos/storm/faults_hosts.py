@@ -32,11 +32,13 @@ async def _hold_running(scene: Scene, place: Place) -> int:
 async def kill_worker(scene: Scene, planned: Planned) -> Met:
     """Kill a worker that runs steps, and start another."""
     place = scene.workers[planned.place]
-    await _free(place)
-    with place.changing():
-        name, hit = place.name, await _hold_running(scene, place)
-        await place.kill()
-        place.start()
+    async with scene.worker_lock:
+        await _free(place)
+        with place.changing():
+            name, hit = place.name, await _hold_running(scene, place)
+            await place.kill()
+            place.start()
+        await place.ready_at_last()
     return [name], hit
 
 
@@ -54,12 +56,14 @@ async def freeze_worker(scene: Scene, planned: Planned) -> Met:
 async def kill_service(scene: Scene, planned: Planned) -> Met:
     """Kill a service, and start another at its port."""
     place = scene.services[planned.place]
-    await _free(place)
-    with place.changing():
-        hit = place.database.connections + place.broker.connections
-        await place.kill()
-        await asyncio.sleep(DOWN_S)
-        place.start()
+    async with scene.service_lock:
+        await _free(place)
+        with place.changing():
+            hit = place.database.connections + place.broker.connections
+            await place.kill()
+            await asyncio.sleep(DOWN_S)
+            place.start()
+        await place.ready_at_last()
     return [], hit
 
 

@@ -1,5 +1,6 @@
 """Places: where a worker or a service runs, with a network and a clock of its own."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process
 
 READY_TRIES = 4
 """A machine that does many things at once has taken a minute to start five processes."""
+
+REVIVED_WITHIN_S = 1.0
 
 
 @dataclass(slots=True)
@@ -55,14 +58,16 @@ class Place:
         self.process = Process(name, words, self._environment(name), port=self.port)
         return self.process
 
-    async def ready(self) -> None:
-        """Wait until who is here says that it is ready."""
-        assert self.process is not None
-        for _ in range(READY_TRIES - 1):
+    async def ready_at_last(self) -> None:
+        """Wait until who is here, or whoever follows, says that it is ready."""
+        for _ in range(READY_TRIES):
+            assert self.process is not None
             with suppress(AssertionError):
                 await self.process.ready()
                 return
-        await self.process.ready()
+            await asyncio.sleep(REVIVED_WITHIN_S)
+        msg = f"{self.name} is not ready: {self.process.log[-2000:] if self.process else ''}"
+        raise AssertionError(msg)
 
     async def kill(self) -> None:
         """Kill who is here with SIGKILL, and write it into the journal when it is gone."""

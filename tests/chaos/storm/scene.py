@@ -34,6 +34,9 @@ class Scene:
     places: list[Place]
     database_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     broker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    worker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    service_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One of each starts at a time: on a slow machine nobody would be left to be hit."""
 
     @property
     def workers(self) -> list[Place]:
@@ -82,7 +85,7 @@ class Scene:
     async def ready(self) -> None:
         """Wait until every process says that it is ready."""
         for place in self.places:
-            await place.ready()
+            await place.ready_at_last()
 
 
 @asynccontextmanager
