@@ -3,17 +3,17 @@
 import argparse
 import asyncio
 import logging
-import shutil
 import sys
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from chaos.storm.facts import Facts
 from chaos.storm.faults import without_effect
 from chaos.storm.judging import judge
-from chaos.storm.keeping import keep
+from chaos.storm.keeping import a_folder, keep, kept
 from chaos.storm.report import report
 from chaos.storm.schedule import plan
 from chaos.storm.storm import Weather, storm
@@ -21,33 +21,53 @@ from private_postgres import private_postgres
 from private_rabbitmq import private_rabbitmq
 
 
+class BrokenError(Exception):
+    """A rule was broken, or a fault met nothing."""
+
+
 def main() -> int:
-    """Run it; return 1 when a rule was broken, or a fault met nothing."""
+    """Run it, or judge again what was kept; return 1 when something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--keep", action="store_true", help="keep what is known of it anyhow")
+    parser.add_argument("--again", type=Path, help="judge the storm that is kept in this folder")
     given = parser.parse_args()
-    weather = Weather(given.seed, given.seconds, plan(given.seed, given.seconds))
-    folder = Path(tempfile.mkdtemp(prefix="program-executor-storm-"))
-    print(f"seed {given.seed}, {given.seconds:.0f} s, {len(weather.planned)} faults; {folder}")
     logging.basicConfig(level=logging.CRITICAL)  # our own console loses its broker, too
+    with suppress(BrokenError):
+        if given.again:
+            judged(kept(given.again))
+        else:
+            blow(Weather(given.seed, given.seconds, plan(given.seed, given.seconds)))
+        return 0
+    return 1
+
+
+def blow(weather: Weather) -> None:
+    """Let a storm pass over servers of its own, and judge it."""
+    said = f"seed {weather.seed}, {weather.seconds:.0f} s, {len(weather.planned)} faults"
+    print(said, flush=True)
     began = time.monotonic()
-    with private_postgres() as postgres, private_rabbitmq() as node:
+    with a_folder() as folder, private_postgres() as postgres, private_rabbitmq() as node:
         facts = asyncio.run(storm(folder, weather, postgres, node))
-    kept = keep(facts, folder)
-    broken = judge(facts)
+        keep(facts, folder)
+        try:
+            judged(facts)
+        finally:
+            print(f"{said}; {time.monotonic() - began:.0f} s in all")
+
+
+def judged(facts: Facts) -> None:
+    """Print the table.
+
+    Raises:
+        BrokenError: something is wrong; the table says what.
+    """
+    broken, missed = judge(facts), without_effect(facts.planned)
     print(report(facts, broken))
-    print(f"seed {given.seed}, {time.monotonic() - began:.0f} s in all")
-    missed = without_effect(facts.planned)
     for kind in missed:
-        print(f"no effect: {kind}")
-    is_bad = bool(broken or missed)
-    if is_bad or given.keep:
-        print(f"kept: {kept}, the journal and the logs")
-    else:
-        shutil.rmtree(folder)
-    return int(is_bad)
+        print(f"met nothing: {kind}")
+    if broken or missed:
+        raise BrokenError
 
 
 if __name__ == "__main__":
