@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 EXECUTOR := .venv/bin/program-executor
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: run demo test test-all chaos check format generate clean
+.PHONY: run demo test test-all chaos mutants check format generate clean
 
 run: .venv/ready
 	$(EXECUTOR) dev --demo --data .dev
@@ -30,6 +30,10 @@ SEED ?= 7
 
 chaos: .venv/ready
 	.venv/bin/python tests/chaos/run_storm.py --seconds $(SECONDS) --seed $(SEED)
+
+# the storm must find five mistakes, each made in a copy of the product
+mutants: .venv/ready
+	.venv/bin/python tests/mutants/run_mutants.py --seed $(SEED)
 
 check: .venv/ready
 	.venv/bin/ruff check --quiet

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from patience import eventually
 from private_postgres import PrivatePostgres
-from program_service.bookkeeping.database import Books, Database
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.database import Database
 from tcp_proxy import TcpProxy, proxied
 
 CONNECTIONS = 8

@@ -23,8 +23,14 @@ TIMEOUT_S = 5.0
 HEARTBEAT_S = 10
 """A connection that is silent for two of these is dead, whatever the network says."""
 
-FAILURES = (aiormq.AMQPError, aio_pika.exceptions.AMQPException, OSError, RuntimeError)
-"""What opening, using or closing a connection may raise; OSError includes TimeoutError."""
+FAILURES = (
+    aiormq.AMQPError,
+    aio_pika.exceptions.AMQPException,
+    OSError,  # TimeoutError, too
+    RuntimeError,
+    StopAsyncIteration,  # aiormq's word for a broker that hangs up before its first frame
+)
+"""What opening, using or closing a connection may raise."""
 
 SCHEMES = ("amqp://", "amqps://")
 
