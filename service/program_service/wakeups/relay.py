@@ -33,8 +33,8 @@ class Waker:
         self._broker = broker
         self._metrics = metrics
 
-    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> int:
-        """Wake for these rows and return how many wake-ups were confirmed for them."""
+    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> set[str]:
+        """Wake for these rows and return the queues whose broker did not confirm that."""
         bundles = bundle(rows)
         wakeups = [
             Wakeup(rows[0].queue, tuple(row.run_id for row in rows), published_at)
@@ -53,7 +53,8 @@ class Waker:
         reach(CrashPoint.WAKE_PUBLISHED)
         if woken:
             await self._database.transact(mark_woken, woken)
-        return len(woken)
+        pairs = zip(wakeups, confirmed, strict=True)
+        return {wakeup.queue for wakeup, is_sure in pairs if not is_sure}
 
 
 class Relay:

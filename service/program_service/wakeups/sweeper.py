@@ -62,14 +62,13 @@ class Sweeper:
                 await self._wake_again(workers, jobs)
 
     async def _wake_due(self, jobs: list[str]) -> None:
+        """Wake for all that is due, but for queues that do not confirm: their turn is the next."""
+        sick: set[str] = set()
         while True:
-            page = await self._database.read(find_due, jobs=jobs, limit=PAGE)
+            page = await self._database.read(find_due, jobs=jobs, besides=sorted(sick), limit=PAGE)
             if not page.rows:
                 return
-            reach(CrashPoint.SWEEP_DUE)
-            woken = await self._waker.wake(page.rows, published_at=page.read_at)
-            if woken < len(page.rows):
-                return  # the broker does not confirm: the next turn tries again
+            sick |= await self._waker.wake(page.rows, published_at=page.read_at)
 
     async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
         silence_s = self._settings.wake_again_s

@@ -40,9 +40,20 @@ class DuePage:
     read_at: datetime
 
 
-async def find_due(books: Books, *, jobs: Sequence[str], limit: int) -> DuePage:
-    """Find due rows that nobody was woken for and that a live worker knows the job of."""
-    rows = await books.fetch(_select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit)
+async def find_due(
+    books: Books, *, jobs: Sequence[str], limit: int, besides: Sequence[str] = ()
+) -> DuePage:
+    """Find due rows that nobody was woken for and that a live worker knows the job of.
+
+    Those in the queues `besides` are left out.
+    """
+    rows = await books.fetch(
+        _select_due,
+        known=list(jobs),
+        besides=list(besides),
+        head_start_s=-RELAY_TIME_S,
+        limit=limit,
+    )
     return await _page(books, rows)
 
 
@@ -121,7 +132,7 @@ def _select_due(sql: Sql) -> str:
     return f"""
         SELECT {COLUMNS} FROM {sql.programs}
          WHERE {OPEN} AND woken_at IS NULL AND due_at <= {sql.later(":head_start_s")}
-           AND {sql.among("job", "known")}
+           AND {sql.among("job", "known")} AND NOT {sql.among("queue", "besides")}
          ORDER BY due_at LIMIT :limit
     """
 

@@ -1,6 +1,7 @@
 """Driver: RabbitMQ as a `Broker`."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -8,12 +9,12 @@ import aio_pika
 import orjson
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
-from aio_pika.exceptions import ChannelNotFoundEntity
 
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Cancelled, Wakeup
-from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
-from program_service.wakeups.rabbitmq.publisher import Publisher
+from program_service.wakeups.rabbitmq.consumer import Consumer
+from program_service.wakeups.rabbitmq.link import FAILURES, Link
+from program_service.wakeups.rabbitmq.publisher import Announcer, Publisher
 from program_service.wakeups.rabbitmq.subscription import RabbitSubscription
 from program_service.wakeups.rabbitmq.topology import Topology
 
@@ -30,42 +31,68 @@ class RabbitBroker:
         self._url = url
         self._metrics = metrics
         self._topology = Topology(queue_name)
-        self._out = Link(url, metrics, purpose="publisher")
-        self._publisher = Publisher(self._out, self._topology)
+        self._publishers: dict[str, Publisher] = {}
+        self._announcer = Announcer(self._link("announcer"), self._topology)
 
     async def close(self) -> None:
-        """Close the publishing connection; subscriptions close their own."""
-        await self._out.close()
+        """Close the publishing connections; subscriptions close their own."""
+        publishers = self._publishers.values()
+        await asyncio.gather(self._announcer.close(), *(each.close() for each in publishers))
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether the broker confirmed it."""
-        return await self._publisher.publish(wakeups)
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for place, wakeup in enumerate(wakeups):
+            places[wakeup.queue].append(place)
+        answers = await asyncio.gather(
+            *(
+                self._publisher(queue).publish([wakeups[place] for place in of_queue])
+                for queue, of_queue in places.items()
+            )
+        )
+        confirmed = [False] * len(wakeups)
+        for of_queue, of_places in zip(answers, places.values(), strict=True):
+            for answer, place in zip(of_queue, of_places, strict=True):
+                confirmed[place] = answer
+        return confirmed
+
+    def _publisher(self, queue: str) -> Publisher:
+        if queue not in self._publishers:
+            self._publishers[queue] = Publisher(self._link("publisher"), self._topology, queue)
+        return self._publishers[queue]
+
+    def _link(self, purpose: str) -> Link:
+        return Link(self._url, self._metrics, purpose=purpose)
 
     @asynccontextmanager
     async def subscribe(
         self, queues: Sequence[str], *, prefetch: int
     ) -> AsyncGenerator[RabbitSubscription]:
         """Receive the wake-ups of these queues."""
-        link = Link(self._url, self._metrics, purpose="consumer")
-        subscription = RabbitSubscription(
-            link, self._topology, self._metrics, queues=queues, prefetch=prefetch
-        )
+        # a connection for each queue: a sick one closes it
+        consumers = [
+            Consumer(
+                self._link("consumer"), self._topology, self._metrics, queue, prefetch=prefetch
+            )
+            for queue in queues
+        ]
+        subscription = RabbitSubscription(consumers)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(subscription.run())
             try:
                 yield subscription
             finally:
                 running.cancel()
-                await link.close()
+                await asyncio.gather(*(consumer.close() for consumer in consumers))
 
     async def announce(self, cancelled: Cancelled) -> None:
         """Tell all workers of a cancelled program."""
-        await self._publisher.announce(cancelled)
+        await self._announcer.announce(cancelled)
 
     @asynccontextmanager
     async def on_cancelled(self, listener: Callable[[Cancelled], None]) -> AsyncGenerator[None]:
         """Call the listener for each announcement, over a queue of this process alone."""
-        link = Link(self._url, self._metrics, purpose="control")
+        link = self._link("control")
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(self._listen(link, listener))
             try:
@@ -99,14 +126,4 @@ class RabbitBroker:
 
     async def depth(self, queue: str) -> int | None:
         """Count the wake-ups that wait in a queue; None when the broker does not answer."""
-        name = self._topology.queue(queue)
-        try:
-            channel = await self._out.channel()
-            try:
-                found = await channel.declare_queue(name, passive=True, timeout=TIMEOUT_S)
-            except ChannelNotFoundEntity:
-                return 0  # a queue that is not there holds nothing
-            await channel.close()
-        except FAILURES:
-            return None
-        return found.declaration_result.message_count or 0
+        return await self._publisher(queue).depth()

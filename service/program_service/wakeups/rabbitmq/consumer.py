@@ -29,15 +29,15 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 
 class Consumer:
-    """One queue's consumer, on a channel of its own: what happens to one queue harms no other."""
+    """One queue's consumer, over a link of its own: what happens to one queue harms no other."""
 
     def __init__(
         self,
         link: Link,
         topology: Topology,
         metrics: Metrics,
-        *,
         queue: str,
+        *,
         prefetch: int,
     ) -> None:
         """Receive from this queue while `run` runs."""
@@ -71,6 +71,10 @@ class Consumer:
             await self._link.discard(channel)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._link.close()
 
     async def pause(self) -> None:
         """Receive no more."""

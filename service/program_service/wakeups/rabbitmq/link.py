@@ -20,6 +20,9 @@ from yarl import URL
 from program_service.telemetry import Metrics
 
 TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
+"""For the last words of a connection that is given up."""
+
 HEARTBEAT_S = 10
 """A connection that is silent for two of these is dead, whatever the network says."""
 
@@ -119,7 +122,7 @@ class Link:
         if connection is None or connection.is_closed:
             return
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await connection.close()
         except FAILURES:
             pass  # it is gone already

@@ -1,4 +1,8 @@
-"""Publisher: send wake-ups, and believe only what the broker confirms."""
+"""Publisher: send wake-ups, and believe only what the broker confirms.
+
+Each queue has a connection of its own: one that is sick, as a node that dies at the wrong moment
+may leave it, hangs its channels and closes connections, and must not keep others from being woken.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +11,7 @@ import aio_pika
 import orjson
 import structlog
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import DeliveryError
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled, Wakeup
@@ -16,25 +20,69 @@ from program_service.wakeups.rabbitmq.topology import Topology, write
 
 log = structlog.get_logger()
 
-PAUSE_S = 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 8.0
 """After a failure nothing is sent for so long: who publishes must not wait for each time-out."""
 
 SETTLE_S = 0.5
 """A deleted queue is made anew after so long, when the broker has told its consumers of the end."""
 
 
-class Publisher:
+class Outlet:
     """A channel with confirms; after any failure, a new one."""
 
-    def __init__(self, link: Link, topology: Topology) -> None:
-        """Publish over this link."""
+    def __init__(self, link: Link) -> None:
+        """Send over this link, which nobody else uses."""
         self._link = link
-        self._topology = topology
         self._channel: AbstractChannel | None = None
-        self._declared: set[str] = set()
-        self._paused_until = 0.0
         self._settled_at = 0.0
         self._opening = asyncio.Lock()
+
+    async def channel(self) -> tuple[AbstractChannel, bool]:
+        """Return an open channel, and whether it is new.
+
+        Raises:
+            OSError: the broker does not answer; or another of `FAILURES`.
+        """
+        async with self._opening, asyncio.timeout(TIMEOUT_S):
+            if self._channel is not None and not self._channel.is_closed:
+                return self._channel, False
+            await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
+            self._channel = await self._link.channel(confirms=True)
+            return self._channel, True
+
+    async def spare_channel(self) -> AbstractChannel:
+        """Open a channel besides, to be closed by the caller.
+
+        Raises:
+            OSError: the broker does not answer; or another of `FAILURES`.
+        """
+        return await self._link.channel()
+
+    async def give_up(self, error: BaseException) -> None:
+        """Send no more over this channel; if that was no refusal, not over this connection."""
+        channel, self._channel = self._channel, None
+        log.warning(Event.BROKER_LOST, during="publish", error_message=repr(error))
+        if isinstance(error, DeliveryError):
+            self._settled_at = asyncio.get_running_loop().time() + SETTLE_S
+            await self._link.discard(channel)
+        else:
+            await self._link.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._link.close()
+
+
+class Publisher:
+    """Publishes to one queue."""
+
+    def __init__(self, link: Link, topology: Topology, queue: str) -> None:
+        """Publish over this link, which nobody else uses."""
+        self._outlet = Outlet(link)
+        self._topology = topology
+        self._queue = queue
+        self._paused_until = 0.0
+        self._pause_s = FIRST_PAUSE_S
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether it was confirmed."""
@@ -47,29 +95,76 @@ class Publisher:
                 answers[at] = answer
         return [answer is None for answer in answers]
 
+    async def depth(self) -> int | None:
+        """Count the wake-ups that wait; None when the broker does not answer."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                # a channel that asks for a queue that is not there is closed by the answer
+                channel = await self._outlet.spare_channel()
+                found = await channel.declare_queue(self._name, passive=True)
+                await channel.close()
+        except ChannelNotFoundEntity:
+            return 0  # a queue that is not there holds nothing
+        except FAILURES as error:
+            await self._pause(error)
+            return None
+        return found.declaration_result.message_count or 0
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._outlet.close()
+
+    @property
+    def _name(self) -> str:
+        return self._topology.queue(self._queue)
+
     async def _attempt(self, wakeups: Sequence[Wakeup]) -> list[BaseException | None]:
         """Send wake-ups once and return of each what went wrong with it, or None."""
         if asyncio.get_running_loop().time() < self._paused_until:
             return [ConnectionError("paused")] * len(wakeups)
         try:
-            channel = await self._ready({wakeup.queue for wakeup in wakeups})
+            channel, is_new = await self._outlet.channel()
+            if is_new:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._topology.declare_queue(channel, self._queue)
         except FAILURES as error:
-            await self._give_up(error)
+            await self._pause(error)
             return [error] * len(wakeups)
         answers = await asyncio.gather(
             *(self._send(channel, wakeup) for wakeup in wakeups), return_exceptions=True
         )
         failure = next((answer for answer in answers if answer is not None), None)
-        if failure is not None:
+        if failure is None:
+            self._pause_s = FIRST_PAUSE_S
+        else:
             # also after a nack: on RabbitMQ 3.10 a channel whose first publish fell while the
             # queue's leader was down gets a nack for every later one
-            await self._give_up(failure)
+            await self._pause(failure)
         return answers
+
+    async def _send(self, channel: AbstractChannel, wakeup: Wakeup) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            await channel.default_exchange.publish(write(wakeup), self._name, mandatory=True)
+
+    async def _pause(self, error: BaseException) -> None:
+        if not isinstance(error, DeliveryError):
+            self._paused_until = asyncio.get_running_loop().time() + self._pause_s
+            self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
+        await self._outlet.give_up(error)
+
+
+class Announcer:
+    """Tells all workers of cancelled programs."""
+
+    def __init__(self, link: Link, topology: Topology) -> None:
+        """Send over this link, which nobody else uses."""
+        self._outlet = Outlet(link)
+        self._topology = topology
 
     async def announce(self, cancelled: Cancelled) -> None:
         """Tell all workers of a cancelled program, if the broker is there."""
         try:
-            channel = await self._ready(set())
+            channel, _ = await self._outlet.channel()
             async with asyncio.timeout(TIMEOUT_S):
                 exchange = await channel.declare_exchange(
                     self._topology.control, aio_pika.ExchangeType.FANOUT, durable=True
@@ -78,32 +173,8 @@ class Publisher:
                 # not mandatory: without a worker there is nobody to tell
                 await exchange.publish(message, routing_key="", mandatory=False)
         except FAILURES as error:
-            await self._give_up(error)
+            await self._outlet.give_up(error)
 
-    async def _ready(self, queues: set[str]) -> AbstractChannel:
-        """Return an open channel, with these queues declared."""
-        async with self._opening, asyncio.timeout(TIMEOUT_S):
-            if self._channel is None or self._channel.is_closed:
-                await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
-                self._channel = await self._link.channel(confirms=True)
-                self._declared = set()
-            for queue in queues - self._declared:
-                await self._topology.declare_queue(self._channel, queue)
-                self._declared.add(queue)
-            return self._channel
-
-    async def _send(self, channel: AbstractChannel, wakeup: Wakeup) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            await channel.default_exchange.publish(
-                write(wakeup), self._topology.queue(wakeup.queue), mandatory=True
-            )
-
-    async def _give_up(self, error: BaseException) -> None:
-        channel, self._channel = self._channel, None
-        now = asyncio.get_running_loop().time()
-        if isinstance(error, DeliveryError):
-            self._settled_at = now + SETTLE_S
-        else:
-            self._paused_until = now + PAUSE_S
-        log.warning(Event.BROKER_LOST, during="publish", error_message=repr(error))
-        await self._link.discard(channel)
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._outlet.close()

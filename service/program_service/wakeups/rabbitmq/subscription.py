@@ -3,30 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 
-from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Delivery
 from program_service.wakeups.rabbitmq.consumer import Consumer
-from program_service.wakeups.rabbitmq.link import Link
-from program_service.wakeups.rabbitmq.topology import Topology
 
 
 class RabbitSubscription:
     """The wake-ups of some queues."""
 
-    def __init__(
-        self,
-        link: Link,
-        topology: Topology,
-        metrics: Metrics,
-        *,
-        queues: Sequence[str],
-        prefetch: int,
-    ) -> None:
-        """Receive from these queues while `run` runs."""
+    def __init__(self, consumers: Sequence[Consumer]) -> None:
+        """Receive by these consumers while `run` runs."""
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
-        self._consumers = [
-            Consumer(link, topology, metrics, queue=queue, prefetch=prefetch) for queue in queues
-        ]
+        self._consumers = consumers
 
     async def run(self) -> None:
         """Keep the consumers at the broker for ever."""
