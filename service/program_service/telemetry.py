@@ -48,6 +48,7 @@ class Event(StrEnum):
     WAKEUP_DROPPED = "wakeup.dropped"
     WAKEUP_UNPARSABLE = "wakeup.unparsable"
     BROKER_LOST = "broker.lost"
+    QUEUE_DELETED = "queue.deleted"
     LEASE_LOST = "lease.lost"
     THREAD_OUTLIVES = "thread.outlives_its_step"
     OUTCOME_REFUSED = "outcome.refused_by_database"

@@ -1,17 +1,23 @@
 """A sick queue: it is there, and answers nothing; a node that dies while it is made leaves such."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from brokers import a_queue_name
+from patience import eventually
 from private_rabbitmq import PrivateRabbit
 from program_service.telemetry import Metrics
+from program_service.wakeups.rabbitmq import sickness
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from wakeups import a_wakeup
 
 pytestmark = pytest.mark.long  # each time-out takes seconds
+
+SETTLED_S = 3.0
+"""RabbitMQ 3.10 writes down where a queue's files are about a second after it was made."""
 
 
 @contextmanager
@@ -44,3 +50,28 @@ async def test_sick_queue_costs_the_wakeups_of_no_other(
         answers = await other.publish([a_wakeup(queue="bank"), a_wakeup(queue="default")])
     await other.close()
     assert answers == [False, True]
+
+
+async def test_queue_that_is_there_by_name_only_is_made_anew_for_good(
+    healthy: RabbitBroker, private_node: PrivateRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 2: it takes no message, closes the connections of its consumers, and stays so."""
+    monkeypatch.setattr(sickness, "SICK_AFTER_S", 1.0)
+    name = healthy._topology.queue("bank")
+
+    async def is_confirmed() -> bool:
+        return await healthy.publish([a_wakeup(queue="bank")]) == [True]
+
+    private_node.control(
+        "eval", f"ra:force_delete_server(quorum_queues, {{'%2F_{name}', node()}})."
+    )
+    assert not await is_confirmed()
+    await eventually(is_confirmed)
+    async with healthy.subscribe(["bank"], prefetch=1) as subscription:
+        await (await subscription.next()).acknowledge()
+    await asyncio.sleep(SETTLED_S)
+    private_node.kill()
+    private_node.start()
+    await eventually(is_confirmed)
+    async with healthy.subscribe(["bank"], prefetch=1) as subscription:
+        await (await subscription.next()).acknowledge()

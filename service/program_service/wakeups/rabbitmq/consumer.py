@@ -19,6 +19,7 @@ from program_service.pacing import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Delivery, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
+from program_service.wakeups.rabbitmq.sickness import Sickness
 from program_service.wakeups.rabbitmq.topology import Topology, Unparsable, read
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class Consumer:
     ) -> None:
         """Receive from this queue while `run` runs."""
         self._link = link
+        self._sickness = Sickness(link, topology, queue)
         self._topology = topology
         self._metrics = metrics
         self._name = queue
@@ -99,8 +101,25 @@ class Consumer:
             self._lost.set()
 
     async def _open(self) -> None:
+        """Open a channel and consume.
+
+        Raises:
+            OSError: the broker does not answer; or another of `FAILURES`.
+        """
         self._lost.clear()
-        self._channel = channel = await self._link.channel()
+        try:
+            self._channel = channel = await self._link.channel()
+        except FAILURES:
+            self._sickness.is_over()
+            raise
+        try:
+            await self._consume_over(channel)
+        except FAILURES:
+            await self._sickness.goes_on()
+            raise
+        self._sickness.is_over()
+
+    async def _consume_over(self, channel: AbstractChannel) -> None:
         channel.close_callbacks.add(self._on_closed)
         async with self._changing, asyncio.timeout(TIMEOUT_S):
             # for each consumer: RabbitMQ 4 knows no limit for a whole channel of quorum queues

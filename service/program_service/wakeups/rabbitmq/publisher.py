@@ -16,6 +16,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
+from program_service.wakeups.rabbitmq.sickness import Sickness
 from program_service.wakeups.rabbitmq.topology import Topology, write
 
 log = structlog.get_logger()
@@ -79,6 +80,7 @@ class Publisher:
     def __init__(self, link: Link, topology: Topology, queue: str) -> None:
         """Publish over this link, which nobody else uses."""
         self._outlet = Outlet(link)
+        self._sickness = Sickness(link, topology, queue)
         self._topology = topology
         self._queue = queue
         self._paused_until = 0.0
@@ -124,23 +126,35 @@ class Publisher:
             return [ConnectionError("paused")] * len(wakeups)
         try:
             channel, is_new = await self._outlet.channel()
-            if is_new:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await self._topology.declare_queue(channel, self._queue)
         except FAILURES as error:
+            self._sickness.is_over()
             await self._pause(error)
             return [error] * len(wakeups)
-        answers = await asyncio.gather(
-            *(self._send(channel, wakeup) for wakeup in wakeups), return_exceptions=True
-        )
+        answers = await self._send_all(channel, wakeups, is_new=is_new)
         failure = next((answer for answer in answers if answer is not None), None)
         if failure is None:
             self._pause_s = FIRST_PAUSE_S
+            self._sickness.is_over()
         else:
             # also after a nack: on RabbitMQ 3.10 a channel whose first publish fell while the
             # queue's leader was down gets a nack for every later one
             await self._pause(failure)
+            await self._sickness.goes_on()
         return answers
+
+    async def _send_all(
+        self, channel: AbstractChannel, wakeups: Sequence[Wakeup], *, is_new: bool
+    ) -> list[BaseException | None]:
+        """Send wake-ups, over a new channel to a queue that is surely declared."""
+        try:
+            if is_new:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._topology.declare_queue(channel, self._queue)
+        except FAILURES as error:
+            return [error] * len(wakeups)
+        return await asyncio.gather(
+            *(self._send(channel, wakeup) for wakeup in wakeups), return_exceptions=True
+        )
 
     async def _send(self, channel: AbstractChannel, wakeup: Wakeup) -> None:
         async with asyncio.timeout(TIMEOUT_S):
