@@ -68,20 +68,26 @@ class WorkerTurns(Game):
         wishes = [Claim(run_id, next(self.names)) for run_id in run_ids]
         self._claim(wishes, worker, knows)
 
-    @rule(worker=WORKERS, run_id=RUN_IDS, ends=st.lists(ENDS, min_size=1, max_size=3))
+    @rule(worker=WORKERS, run_id=RUN_IDS, ends=st.lists(ENDS, max_size=3))
     def work(self, worker: str, run_id: str, ends: list[tuple[Outcome, bool, bool]]) -> None:
-        """Run some steps of a program, as soon as time lets, as a worker does undisturbed."""
+        """Claim a program as soon as time lets, and run some steps, as a worker undisturbed."""
+        self._hold(worker, run_id)
         for outcome, goes_on, is_unheard in ends:
-            if not (self.holds and self._is_good(self.holds[-1], run_id)):
-                self.let_time_pass()
-                self._claim([Claim(run_id, next(self.names))], worker, ("a", "b"))
-            if self.holds and self._is_good(self.holds[-1], run_id):
+            if self._hold(worker, run_id):
                 self.every_row_is_as_expected()
                 self.record([(0, outcome, goes_on)], is_unheard=is_unheard)
                 self.every_row_is_as_expected()
 
-    def _is_good(self, hold: tuple[Claimed, Held], run_id: str) -> bool:
-        return hold[1].run_id == run_id and self.expected[run_id].accepts(hold[1])
+    def _hold(self, worker: str, run_id: str) -> bool:
+        """Claim a program that is not held by the newest hold; say whether it is now."""
+        if not self._is_good(run_id):
+            self.let_time_pass()
+            self._claim([Claim(run_id, next(self.names))], worker, ("a", "b"))
+        return self._is_good(run_id)
+
+    def _is_good(self, run_id: str) -> bool:
+        told = self.holds[-1][1] if self.holds else None
+        return told is not None and told.run_id == run_id and self.expected[run_id].accepts(told)
 
     @precondition(is_held)
     @rule(ago=OLD)
