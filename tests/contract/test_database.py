@@ -75,7 +75,7 @@ async def test_transactions_are_read_committed(database: Database) -> None:
     async with database.engine.connect() as connection:
         for setting, value in (
             ("transaction_isolation", "read committed"),
-            ("idle_in_transaction_session_timeout", "1min"),
+            ("idle_in_transaction_session_timeout", "15s"),
         ):
             assert await connection.scalar(sa.text(f"SHOW {setting}")) == value
 

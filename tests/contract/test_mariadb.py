@@ -28,7 +28,7 @@ async def test_transactions_are_read_committed_in_utc_and_strict(database: Datab
         for variable, value in (
             ("tx_isolation", "READ-COMMITTED"),
             ("time_zone", "+00:00"),
-            ("idle_transaction_timeout", 60),
+            ("idle_transaction_timeout", 15),
             ("max_statement_time", 30),
         ):
             assert await connection.scalar(sa.text(f"SELECT @@{variable}")) == value

@@ -25,7 +25,7 @@ DRIVERS = {
 
 STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
-CLOSE_TIMEOUT_S = 1
+CLOSE_TIMEOUT_S = 0.5
 """For the last words of a connection; the pool waits for one after the other."""
 
 IDLE_TIMEOUT_S = 15
