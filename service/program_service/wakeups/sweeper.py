@@ -68,6 +68,7 @@ class Sweeper:
             page = await self._database.read(find_due, jobs=jobs, besides=sorted(sick), limit=PAGE)
             if not page.rows:
                 return
+            reach(CrashPoint.SWEEP_DUE)
             sick |= await self._waker.wake(page.rows, published_at=page.read_at)
 
     async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
