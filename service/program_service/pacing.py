@@ -1,6 +1,26 @@
-"""Pacing: loops that look again and again until something happens."""
+"""Pacing: loops that look again and again, until something happens or for ever."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import structlog
+
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
+
+
+async def turn_for_ever(
+    loop: str, turn: Callable[[], Awaitable[None]], *, every_s: float
+) -> NoReturn:
+    """Take turns with pauses between; one that fails is told of, and followed by the next."""
+    while True:
+        try:
+            await turn()
+        except Exception as error:  # noqa: BLE001 - one turn of a loop
+            log.warning(Event.LOOP_FAILED, loop=loop, error_message=str(error))
+        await asyncio.sleep(every_s)
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -10,7 +10,6 @@ from program_service.api.responses import json_response
 from program_service.api.services import Services, Serving
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
-from program_service.bookkeeping.ledger.registry import list_workers
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.migrations import is_migrated
 from program_service.bookkeeping.trouble import FAILURES
@@ -57,7 +56,7 @@ async def _measure_table(services: Services) -> None:
     try:
         counts = await database.read(count_open)
         ages_s = await database.read(oldest_due_ages_s)
-        workers = await database.read(list_workers, beat_s=services.settings.worker_beat_s)
+        workers = await services.live_workers()
     except (*FAILURES, BookkeepingError):
         return  # the other metrics are worth more than none; /readyz tells of the database
     for status in Status:

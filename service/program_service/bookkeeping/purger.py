@@ -6,11 +6,13 @@ a time. Batches are small and paused between, so that those who work do not noti
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
+from program_service.pacing import turn_for_ever
 from program_service.telemetry import Event, Metrics
 
 log = structlog.get_logger()
@@ -35,12 +37,9 @@ class Purger:
 
     async def run(self) -> None:
         """Purge for ever, if a retention is set; a turn that fails is followed by the next."""
-        while self._older_than is not None:
-            try:
-                await self._turn(self._older_than)
-            except Exception as error:  # noqa: BLE001 - one turn of a loop
-                log.warning(Event.LOOP_FAILED, loop="purger", error_message=str(error))
-            await asyncio.sleep(TURN_EVERY_S)
+        if self._older_than is not None:
+            turn = partial(self._turn, self._older_than)
+            await turn_for_ever("purger", turn, every_s=TURN_EVERY_S)
 
     async def _turn(self, older_than: timedelta) -> None:
         """Purge what is too old by now, unless another process does."""

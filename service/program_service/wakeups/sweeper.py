@@ -4,8 +4,6 @@ It runs in every service process; an advisory lock lets one of them sweep at a t
 lock while it publishes (protocol rules R5 and R6).
 """
 
-import asyncio
-
 import structlog
 
 from program_service.bookkeeping.database import Database
@@ -17,6 +15,7 @@ from program_service.bookkeeping.ledger.waking import (
     queues_with_unanswered,
 )
 from program_service.crashpoints import CrashPoint, reach
+from program_service.pacing import turn_for_ever
 from program_service.settings import Settings
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Broker
@@ -42,12 +41,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; a turn that fails is followed by the next."""
-        while True:
-            try:
-                await self.sweep()
-            except Exception as error:  # noqa: BLE001 - one turn of a loop
-                log.warning(Event.LOOP_FAILED, loop="sweeper", error_message=str(error))
-            await asyncio.sleep(self._settings.sweep_interval_s)
+        await turn_for_ever("sweeper", self.sweep, every_s=self._settings.sweep_interval_s)
 
     async def sweep(self) -> None:
         """Sweep once, unless another process does."""
