@@ -5,7 +5,7 @@ import asyncio
 import logging
 import sys
 import time
-from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,28 +21,30 @@ from private_postgres import private_postgres
 from private_rabbitmq import private_rabbitmq
 
 
-class BrokenError(Exception):
-    """A rule was broken, or a fault met nothing."""
+class Verdict(IntEnum):
+    """What came of a storm; the exit code."""
+
+    HELD = 0
+    BROKEN = 1
+    """A rule was broken."""
+    PROVED_NOTHING = 3
+    """Every rule held, but some kind of fault met nothing; 2 is a wrong use of the command."""
 
 
 def main() -> int:
-    """Run it, or judge again what was kept; return 1 when something is wrong."""
+    """Run it, or judge again what was kept, and return a `Verdict`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--again", type=Path, help="judge the storm that is kept in this folder")
     given = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)  # our own console loses its broker, too
-    with suppress(BrokenError):
-        if given.again:
-            judged(kept(given.again))
-        else:
-            blow(Weather(given.seed, given.seconds, plan(given.seed, given.seconds)))
-        return 0
-    return 1
+    if given.again:
+        return judged(kept(given.again))
+    return blow(Weather(given.seed, given.seconds, plan(given.seed, given.seconds)))
 
 
-def blow(weather: Weather) -> None:
+def blow(weather: Weather) -> Verdict:
     """Let a storm pass over servers of its own, and judge it."""
     said = f"seed {weather.seed}, {weather.seconds:.0f} s, {len(weather.planned)} faults"
     print(said, flush=True)
@@ -51,23 +53,20 @@ def blow(weather: Weather) -> None:
         facts = asyncio.run(storm(folder, weather, postgres, node))
         keep(facts, folder)
         try:
-            judged(facts)
+            return judged(facts)
         finally:
             print(f"{said}; {time.monotonic() - began:.0f} s in all")
 
 
-def judged(facts: Facts) -> None:
-    """Print the table.
-
-    Raises:
-        BrokenError: something is wrong; the table says what.
-    """
+def judged(facts: Facts) -> Verdict:
+    """Print the table, and what is wrong."""
     broken, missed = judge(facts), without_effect(facts.planned)
     print(report(facts, broken))
     for kind in missed:
         print(f"met nothing: {kind}")
-    if broken or missed:
-        raise BrokenError
+    if broken:
+        return Verdict.BROKEN
+    return Verdict.PROVED_NOTHING if missed else Verdict.HELD
 
 
 if __name__ == "__main__":
