@@ -73,6 +73,11 @@ def spawn(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -
         )
 
 
+def import_path(*folders: Path) -> str:
+    """Return a PYTHONPATH of these folders and ours, which may lead to a mutant of the product."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 class Process:
     """A running `serve` or `work`."""
 
@@ -232,10 +237,9 @@ class Deployment:
             **self.settings,
             **settings,
         }
-        paths = [str(JOBS_FOLDER), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         environment = inherited | {
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "PYTHONPATH": import_path(JOBS_FOLDER),
             JOURNAL_VARIABLE: str(self.journal),
             **{f"{PREFIX}{key.upper()}": str(value) for key, value in chosen.items()},
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 from chaos.storm.clock import STEPPED, Clock
 from chaos.storm.network import Link
 from journal import note_kill
-from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process
+from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process, import_path
 
 READY_TRIES = 4
 """A machine that does many things at once has taken a minute to start five processes."""
@@ -114,7 +114,7 @@ class Place:
             inherited
             | self.clock.environment
             | {
-                "PYTHONPATH": os.pathsep.join([str(STEPPED), str(JOBS_FOLDER)]),
+                "PYTHONPATH": import_path(STEPPED, JOBS_FOLDER),
                 JOURNAL_VARIABLE: str(self.journal),
                 **{f"{PREFIX}{key.upper()}": str(value) for key, value in chosen.items()},
             }
