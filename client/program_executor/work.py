@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import NoReturn
 
 from program_executor.processes import (
     connect_broker,
@@ -16,6 +17,9 @@ from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 from program_workers.pages import pages
 from program_workers.worker import Stopped, Worker
+
+LEAVE_WITHIN_S = 10.0
+"""For taking leave of servers that may not answer any more, once all programs are dealt with."""
 
 
 async def run_work(settings: Settings) -> int:
@@ -43,6 +47,11 @@ async def run_work(settings: Settings) -> int:
             worker.hurry()
         stopping.set()
 
+    def leave_soon(drained: asyncio.Future[Stopped]) -> None:
+        if not drained.cancelled():
+            asyncio.get_running_loop().call_later(LEAVE_WITHIN_S, leave, drained.result())
+
+    worker.drained.add_done_callback(leave_soon)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(probes.serve([listener]))
@@ -53,7 +62,11 @@ async def run_work(settings: Settings) -> int:
         await broker.close()
         await database.close()
     if stopped is Stopped.ABANDONED:
-        # threads that do not end would keep the process alive
-        sys.stderr.flush()
-        os._exit(stopped)
+        leave(stopped)  # threads that do not end would keep the process alive
     return stopped
+
+
+def leave(stopped: Stopped) -> NoReturn:
+    """End this process without waiting for anything or anybody."""
+    sys.stderr.flush()
+    os._exit(stopped)

@@ -29,6 +29,9 @@ log = structlog.get_logger()
 RELEASE_WAIT_S = 3.0
 """How long stopped jobs may take to end; a thread that runs on then is abandoned."""
 
+LAST_WORDS_S = 1.0
+"""How long what a drained worker still says to its servers may take: nothing depends on it."""
+
 ABANDONED_DUE_S = 5.0
 """When an abandoned program is due: this process, and the thread with it, is gone by then."""
 
@@ -77,6 +80,8 @@ class Worker:
         )
         self._watch = LoopWatch(lambda: engine.keeper.held, metrics)
         self.is_ready = asyncio.Event()
+        self.drained: asyncio.Future[Stopped] = asyncio.Future()
+        """How it stopped; from then on it only takes leave of its servers."""
         self._is_hurried = asyncio.Event()
 
     def hurry(self) -> None:
@@ -105,18 +110,25 @@ class Worker:
         return stopped
 
     async def _work(self, stopping: asyncio.Event) -> Stopped:
-        async with asyncio.TaskGroup() as programs:
-            execute = self._engine.execution.run
-            intake = programs.create_task(
-                self._intake.run(self._settings.queues, programs, execute)
-            )
-            self.is_ready.set()
-            await stopping.wait()
-            self.is_ready.clear()
-            intake.cancel()
-            reach(CrashPoint.DRAIN_QUIET)
-            log.info(Event.WORKER_QUIET, worker=self.name, running=len(self._engine.keeper.held))
-            return await self._drain()
+        """Run programs until told to stop, and drain; say how that went."""
+        stopped = Stopped.ABANDONED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as end, asyncio.TaskGroup() as programs:
+                intake = programs.create_task(
+                    self._intake.run(self._settings.queues, programs, self._engine.execution.run)
+                )
+                self.is_ready.set()
+                await stopping.wait()
+                self.is_ready.clear()
+                intake.cancel()
+                reach(CrashPoint.DRAIN_QUIET)
+                running = len(self._engine.keeper.held)
+                log.info(Event.WORKER_QUIET, worker=self.name, running=running)
+                stopped = await self._drain()
+                self.drained.set_result(stopped)
+                # claims that were not taken, for one: they wait for a database that is away
+                end.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
+        return stopped
 
     async def _drain(self) -> Stopped:
         if await self._slots.are_free_within(self._settings.grace_s, unless=self._is_hurried):
