@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 EXECUTOR := .venv/bin/program-executor
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: run demo test test-all chaos mutants check format generate clean
+.PHONY: run demo test test-all chaos mutants bench check format generate clean
 
 run: .venv/ready
 	$(EXECUTOR) dev --demo --data .dev
@@ -35,6 +35,14 @@ chaos: .venv/ready
 mutants: .venv/ready
 	.venv/bin/python tests/mutants/run_mutants.py --seed $(SEED)
 
+# ours, the yardstick and other systems, side by side: docs/performance.md
+ONLY ?=
+REPEAT ?= 3
+PROGRAMS ?= 10000
+
+bench: .venv/ready
+	.venv/bin/python benchmarks/bench.py --only "$(ONLY)" --repeat $(REPEAT) --programs $(PROGRAMS)
+
 check: .venv/ready
 	.venv/bin/ruff check --quiet
 	.venv/bin/ruff format --check --quiet
@@ -52,7 +60,7 @@ generate: .venv/ready
 	$(EXECUTOR) config document docs/settings.md
 
 clean:
-	rm -rf .venv .tools .dev dist
+	rm -rf .venv .tools .dev .bench dist
 
 $(UV):
 	$(PYTHON) -m venv .tools

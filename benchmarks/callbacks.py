@@ -1,33 +1,26 @@
-"""Drain programs of three callback jobs, against an endpoint that answers at once.
+"""Callbacks: programs of three callback jobs, against an endpoint that answers at once.
 
-    python benchmarks/callbacks.py --database postgresql://… --amqp amqp://… --programs 3000
-
-Prints the rate of our caller alone with 100 calls in flight, and the programs per second that one
-worker drains, submitted before it starts. Everything is durable; the endpoint is a process of its
-own.
+The endpoint is a process of its own. Its calls per second by our caller alone, 100 in flight, are
+what a worker can reach at most.
 """
 
-import argparse
 import asyncio
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import uuid
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-import httpx
-
+from grounds import STOP_WITHIN_S
+from load import Connection
+from private_postgres import free_port
+from product import until
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.guard import Guard
 
-COMMAND = Path(sys.executable).with_name("program-executor")
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-IN_FLIGHT, CALLS = 100, 10_000
-BATCH = 500
-ENDPOINT_PORT, PORT, WORKER_PORT = 9_751, 9_752, 9_753
+IN_FLIGHT = 100
+ALLOWED = "127.0.0.0/8"
 
 
 class Endpoint(asyncio.Protocol):
@@ -57,17 +50,37 @@ class Endpoint(asyncio.Protocol):
             self.transport.write(ANSWER)  # type: ignore[attr-defined]
 
 
-async def serve_endpoint() -> None:
+async def serve_endpoint(port: int) -> None:
     """Serve until killed."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Endpoint, "127.0.0.1", ENDPOINT_PORT)
+    server = await loop.create_server(Endpoint, "127.0.0.1", port)
     await server.serve_forever()
 
 
-async def plain_rate() -> float:
+@asynccontextmanager
+async def endpoint() -> AsyncIterator[str]:
+    """Run the endpoint in a process of its own; yield its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/job"
+    process = subprocess.Popen([sys.executable, __file__, str(port)])
+
+    async def is_up() -> bool:
+        with suppress(ConnectionRefusedError):
+            await (await Connection.open(url)).close()
+            return True
+        return False
+
+    try:
+        await until(is_up)
+        yield url
+    finally:
+        process.kill()
+        process.wait(STOP_WITHIN_S)
+
+
+async def plain_rate(url: str, calls: int) -> float:
     """Return the calls per second of our caller alone."""
-    caller = Caller(Guard.parse("127.0.0.0/8"))
-    url, left = f"http://127.0.0.1:{ENDPOINT_PORT}/job", CALLS
+    caller, left = Caller(Guard.parse(ALLOWED)), calls
 
     async def call() -> None:
         nonlocal left
@@ -79,101 +92,8 @@ async def plain_rate() -> float:
     await asyncio.gather(*(call() for _ in range(IN_FLIGHT)))
     took = time.perf_counter() - began
     await caller.aclose()
-    return CALLS / took
-
-
-async def drain_rate(arguments: argparse.Namespace) -> float:
-    """Return the programs per second of one worker."""
-    name = f"bench_{uuid.uuid4().hex[:8]}"
-    settings = {
-        "DATABASE_URL": arguments.database,
-        "AMQP_URL": arguments.amqp,
-        "TABLE_NAME": name,
-        "QUEUE_NAME": name,
-        "CALLBACK_ALLOW": "127.0.0.0/8",
-        "PORT": str(PORT),
-        "WORKER_PORT": str(WORKER_PORT),
-    }
-    environment = os.environ | {f"PROGRAM_EXECUTOR_{key}": value for key, value in settings.items()}
-    service = subprocess.Popen([COMMAND, "serve"], env=environment, stdout=subprocess.DEVNULL)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
-        try:
-            await _ready(client)
-            body = {"url": f"http://127.0.0.1:{ENDPOINT_PORT}/job"}
-            for job in ("a", "b", "c"):
-                (await client.put(f"/jobs/{job}", json=body)).raise_for_status()
-            program = {"jobs": ["a", "b", "c"]}
-            for _ in range(arguments.programs // BATCH):
-                batch = {"programs": [program] * BATCH}
-                (await client.post("/programs/batch", json=batch)).raise_for_status()
-            worker = subprocess.Popen(
-                [COMMAND, "work"],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-            )
-            try:
-                return await _drained(client, arguments.programs)
-            finally:
-                worker.send_signal(signal.SIGTERM)
-                worker.wait()
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait()
-
-
-async def _ready(client: httpx.AsyncClient) -> None:
-    while True:
-        try:
-            if (await client.get("/readyz")).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(0.1)
-
-
-async def _drained(client: httpx.AsyncClient, programs: int) -> float:
-    """Wait from the first finished program to the last one, and return their rate."""
-    first: float | None = None
-    while True:
-        left = (await client.get("/programs", params={"in_progress": "true", "limit": 1})).json()
-        finished = (await client.get("/programs?status=finished&limit=1")).json()["programs"]
-        now = time.perf_counter()
-        if finished and first is None:
-            first = now
-        if not left["programs"] and first is not None:
-            return programs / (now - first)
-        await asyncio.sleep(0.05)
-
-
-def _wait_for(port: int) -> None:
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            time.sleep(0.1)
-        else:
-            return
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--database", default="postgresql://postgres@127.0.0.1:5432/postgres")
-    parser.add_argument("--amqp", default="amqp://guest:guest@127.0.0.1:5672/")
-    parser.add_argument("--programs", type=int, default=3_000)
-    parser.add_argument("--endpoint", action="store_true", help="only serve the endpoint")
-    arguments = parser.parse_args()
-    if arguments.endpoint:
-        asyncio.run(serve_endpoint())
-        return
-    endpoint = subprocess.Popen([sys.executable, __file__, "--endpoint"])
-    try:
-        _wait_for(ENDPOINT_PORT)
-        print(f"caller alone, {IN_FLIGHT} in flight: {asyncio.run(plain_rate()):,.0f} calls/s")
-        print(f"drain, 3 calls each: {asyncio.run(drain_rate(arguments)):,.0f} programs/s")
-    finally:
-        endpoint.kill()
+    return calls / took
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve_endpoint(int(sys.argv[1])))
