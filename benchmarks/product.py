@@ -95,7 +95,7 @@ class Product:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Run the service, which has an empty route beside ours, until left."""
-        with self._running([sys.executable, str(HERE / "empty_route.py")]) as process:
+        with self.running([sys.executable, str(HERE / "empty_route.py")]) as process:
             await Worker(process, self.url).ready()
             self.service_pid = process.pid
             yield
@@ -103,7 +103,7 @@ class Product:
     @asynccontextmanager
     async def developing(self, folder: Path) -> AsyncIterator[None]:
         """Run `dev` instead, everything in one process."""
-        with self._running([str(COMMAND), "dev", "nothing", "--data", str(folder)]) as process:
+        with self.running([str(COMMAND), "dev", "nothing", "--data", str(folder)]) as process:
             await Worker(process, self.url).ready()
             yield
 
@@ -115,11 +115,12 @@ class Product:
             return
         port = free_port()
         command = [str(COMMAND), "work", *modules, "--port", str(port)]
-        with self._running(command) as process, self.working(workers - 1, *modules) as others:
+        with self.running(command) as process, self.working(workers - 1, *modules) as others:
             yield [Worker(process, f"http://127.0.0.1:{port}"), *others]
 
     @contextmanager
-    def _running(self, command: list[str]) -> "Iterator[Popen[bytes]]":
+    def running(self, command: list[str]) -> "Iterator[Popen[bytes]]":
+        """Run a process with our settings until left."""
         process = Popen(
             command,
             env=self._environment,

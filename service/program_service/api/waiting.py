@@ -1,30 +1,46 @@
-"""Waiting: one query for all who wait for a change of a program."""
+"""Waiting: one query for all who wait for a change of a program, and whose turn it is."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from itertools import count
 
 import structlog
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.reading import versions
+from program_service.pacing import is_set_within
 from program_service.telemetry import Event
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 0.05
-"""How often the table is looked at while somebody waits: the latency of an answer."""
+FIRST_LOOK_S, LONGEST_PAUSE_S = 0.001, 0.05
+"""Most programs that somebody waits for end soon; who has waited long can wait a little more."""
+
+REST = 2.0
+"""The pause after a look, in times of what it took: however many wait, most time is for others."""
+
+AWAY_PAUSE_S = 1.0
+
+PATIENCE = 0.15
+"""The pause between two looks, as a part of how long somebody has waited: what answers add."""
 
 
 class Watch:
     """Somebody who waits for a program to change."""
 
-    def __init__(self, version: int) -> None:
-        """Wait for a version above this one."""
+    def __init__(self, run_id: str, version: int, now: float) -> None:
+        """Wait from now on for a version above this one."""
+        self.run_id = run_id
         self.version = version
         self.changed = asyncio.Event()
+        self._since = now
+
+    def look_after(self, now: float) -> float:
+        """Return when to look next."""
+        pause_s = PATIENCE * (now - self._since)
+        return now + min(LONGEST_PAUSE_S, max(FIRST_LOOK_S, pause_s))
 
 
 class WaitingRoom:
@@ -33,48 +49,65 @@ class WaitingRoom:
     def __init__(self, database: Database) -> None:
         """Begin with nobody waiting."""
         self._database = database
-        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
-        self._somebody = asyncio.Event()
+        self._looks: list[tuple[float, int, Watch]] = []
+        """A heap: when to look for whom; the number keeps two of one moment apart."""
+        self._numbers = count()
+        self._arrived = asyncio.Event()
 
     async def wait(self, run_id: str, *, version: int, timeout_s: float) -> bool:
         """Wait until the program has a version above this one; say whether it has in time."""
-        with self._watching(run_id, version) as watch:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await watch.changed.wait()
-            except TimeoutError:
-                return False
+        now = asyncio.get_running_loop().time()
+        watch = Watch(run_id, version, now)
+        self._put(watch, now)
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await watch.changed.wait()
+        except TimeoutError:
+            return False
+        finally:
+            watch.changed.set()  # nobody waits any more: it is not looked for again
         return True
 
     async def run(self) -> None:
         """Look for changes for ever, while somebody waits."""
+        clock = asyncio.get_running_loop().time
         while True:
-            await self._somebody.wait()
+            await self._until_next()
+            began, watches = clock(), self._due(clock())
             try:
-                await self._look()
+                await self._look(watches)
             except DatabaseUnavailable as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="wait", error_message=str(error))
-                await asyncio.sleep(1.0)
-            await asyncio.sleep(LOOK_EVERY_S)
-
-    async def _look(self) -> None:
-        found = await self._database.read(versions, list(self._watches))
-        for run_id, watches in self._watches.items():
+                await asyncio.sleep(AWAY_PAUSE_S)
             for watch in watches:
-                # a program that is gone has changed too: whoever waits finds out by reading it
-                if run_id not in found or found[run_id] > watch.version:
-                    watch.changed.set()
+                self._put(watch, clock())
+            await asyncio.sleep(REST * (clock() - began))
 
-    @contextmanager
-    def _watching(self, run_id: str, version: int) -> Iterator[Watch]:
-        watch = Watch(version)
-        self._watches[run_id].add(watch)
-        self._somebody.set()
-        try:
-            yield watch
-        finally:
-            self._watches[run_id].discard(watch)
-            if not self._watches[run_id]:
-                del self._watches[run_id]
-            if not self._watches:
-                self._somebody.clear()
+    async def _until_next(self) -> None:
+        """Wait until it is time to look for somebody, or somebody comes."""
+        self._arrived.clear()
+        if not self._looks:
+            await self._arrived.wait()
+        now = asyncio.get_running_loop().time()
+        await is_set_within(self._arrived, self._looks[0][0] - now)
+
+    async def _look(self, watches: Sequence[Watch]) -> None:
+        if not watches:
+            return
+        found = await self._database.read(versions, list({watch.run_id for watch in watches}))
+        for watch in watches:
+            # a program that is gone has changed too: whoever waits finds out by reading it
+            if found.get(watch.run_id, watch.version + 1) > watch.version:
+                watch.changed.set()
+
+    def _due(self, now: float) -> list[Watch]:
+        """Take out whom to look for now."""
+        watches = []
+        while self._looks and self._looks[0][0] <= now:
+            watches.append(heappop(self._looks)[-1])
+        return [watch for watch in watches if not watch.changed.is_set()]
+
+    def _put(self, watch: Watch, now: float) -> None:
+        if not watch.changed.is_set():
+            heappush(self._looks, (watch.look_after(now), next(self._numbers), watch))
