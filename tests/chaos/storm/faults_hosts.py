@@ -4,7 +4,6 @@ import asyncio
 import time
 
 from chaos.storm.met import LOOK_EVERY_S, Met, until
-from chaos.storm.network import Link
 from chaos.storm.places import Place
 from chaos.storm.scene import Scene
 from chaos.storm.schedule import STALL_S, Planned
@@ -80,11 +79,29 @@ async def freeze_service(scene: Scene, planned: Planned) -> Met:
 
 
 async def hide_database(scene: Scene, planned: Planned) -> Met:
-    """Swallow what passes between a process and the database, and cut it when it is over."""
+    """Swallow what passes between a process and the database, and cut it when it is over.
+
+    For a worker it is over when another has begun a step that it began before: then both write.
+    """
     place = _any_place(scene, planned)
     await _free(place)
     with place.changing():
-        return [place.name], await _hide(place.database, planned.size)
+        name, since = place.name, time.monotonic()
+        place.database.stall()
+        hit = place.database.stalled
+        await asyncio.sleep(planned.size)
+        if place in scene.workers:
+            await until(lambda: _overtaken(scene, name, since))
+        place.database.heal()
+        place.database.cut()
+    return [name], hit
+
+
+async def _overtaken(scene: Scene, name: str, since: float) -> int:
+    """Count the steps of a worker that others have begun since a moment."""
+    begins = scene.journal.begins()
+    its = {entry.of for entry in begins if entry.worker == name}
+    return sum(entry.at > since and entry.worker != name and entry.of in its for entry in begins)
 
 
 async def hide_broker(scene: Scene, planned: Planned) -> Met:
@@ -92,16 +109,12 @@ async def hide_broker(scene: Scene, planned: Planned) -> Met:
     place = _any_place(scene, planned)
     await _free(place)
     with place.changing():
-        return [], await _hide(place.broker, planned.size)
-
-
-async def _hide(link: Link, seconds: float) -> int:
-    link.stall()
-    hit = link.stalled
-    await asyncio.sleep(seconds)
-    link.heal()
-    link.cut()
-    return hit
+        place.broker.stall()
+        hit = place.broker.stalled
+        await asyncio.sleep(planned.size)
+        place.broker.heal()
+        place.broker.cut()
+    return [], hit
 
 
 async def lose_commits(scene: Scene, planned: Planned) -> Met:
