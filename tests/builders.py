@@ -68,7 +68,7 @@ def a_record(
 ) -> StepRecord:
     """Settle an outcome into a change to be written."""
     now = time.monotonic()
-    change = settle(program, outcome, Terms(**{"lease_s": HOUR_S} | terms))
+    change = settle(program, outcome, Terms(**terms))
     return StepRecord(program, change, queue=queue, worker=WORKER, began=now, ended=now)
 
 

@@ -31,8 +31,8 @@ class CrashPoint(StrEnum):
     SWEEP_UNANSWERED = "sweep.unanswered"
 
     INTAKE_RECEIVED = "intake.received"
-    CLAIM_BEFORE_COMMIT = "claim_for_us.before_commit"
-    CLAIM_AFTER_COMMIT = "claim_for_us.after_commit"
+    CLAIM_BEFORE_COMMIT = "claim.before_commit"
+    CLAIM_AFTER_COMMIT = "claim.after_commit"
     INTAKE_HANDED_BACK = "intake.handed_back"
     INTAKE_BEFORE_ACK = "intake.before_ack"
     INTAKE_AFTER_ACK = "intake.after_ack"
@@ -102,4 +102,5 @@ def reach(point: CrashPoint) -> None:
 def reach_commit(work: Callable[..., Any], when: str) -> None:
     """Die before or after the commit of this function's transaction, if a test wants it."""
     if _aim is not None:
-        _aim.reach(f"{work.__name__}.{when}_commit")
+        name = work.__name__.removesuffix("_at_once")  # a form of the same that commits by itself
+        _aim.reach(f"{name}.{when}_commit")

@@ -1,6 +1,6 @@
 """Lost COMMIT answers: what is tried again whole changes nothing (rule R4, invariant 7)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,8 +45,8 @@ class Forgetful(Database):
     answers_to_lose = 0
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Books]:
-        async with super()._transaction() as books:
+    async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
+        async with super()._transaction(work) as books:
             yield books
         if self.answers_to_lose:
             self.answers_to_lose -= 1

@@ -16,7 +16,7 @@ from program_service.bookkeeping.ledger.job_data import (
 )
 from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
-from program_service.bookkeeping.ledger.reading import Filter, find, list_programs, versions
+from program_service.bookkeeping.ledger.reading import Filter, find, list_programs, standings
 from program_service.bookkeeping.ledger.recording import record
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import (
@@ -209,7 +209,7 @@ async def test_one_program_is_looked_up_by_its_key(explained: Explained) -> None
 
     async def work() -> None:
         await database.read(find, run_id)
-        await database.read(versions, [run_id, "run-5"])
+        await database.read(standings, [run_id, "run-5"])
         await database.transact(edit_job_data, run_id, "reserve", kind="set", value={"a": 1})
         await database.transact(cancel, run_id)
         await database.transact(resume, run_id, queues={})

@@ -31,7 +31,7 @@ from program_service.bookkeeping.ledger.reading import (
     find,
     list_attempts,
     list_programs,
-    versions,
+    standings,
 )
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Done, Fail, Status
@@ -191,9 +191,9 @@ async def test_attempts_come_in_the_order_of_their_ends(database: Database) -> N
 async def test_versions_are_for_those_who_wait(database: Database) -> None:
     await submitted(database, "run-1")
     await claimed(database, "007")
-    known = await database.read(versions, ["run-1", "007", "nobody", "run-1"])
+    known = await database.read(standings, ["run-1", "007", "nobody", "run-1"])
     assert known == {"run-1": 1, "007": 2}
-    assert await database.read(versions, []) == {}
+    assert await database.read(standings, []) == {}
 
 
 async def test_open_programs_are_counted_by_status(database: Database) -> None:

@@ -207,6 +207,6 @@ def _as_told(program: Claimed, worker: str) -> Held:
 
 def _record(hold: tuple[Claimed, Held], outcome: Outcome, is_next_mine: bool) -> StepRecord:  # noqa: FBT001 - drawn
     program, told = hold
-    terms = Terms(PLAIN, lease_s=LONG_S, is_next_mine=is_next_mine)
+    terms = Terms(PLAIN, is_next_mine=is_next_mine)
     change, now = settle(program, outcome, terms), time.monotonic()
     return StepRecord(program, change, QUEUES[change.job], told.worker, began=now, ended=now)

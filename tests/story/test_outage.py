@@ -51,11 +51,12 @@ async def test_outcome_of_an_outage_is_recorded_after_it_without_a_second_run(
 
 async def test_many_outcomes_wait_together(stage: Stage, cable: Cable) -> None:
     runs: list[str] = []
+    all_run = asyncio.Barrier(20)
 
     @job
     async def charge(ctx: JobContext) -> None:
         runs.append(ctx.run_id)
-        await eventually(lambda: asyncio.sleep(0, len(runs) == 20))
+        await all_run.wait()
         cable.is_cut = True
 
     await stage.hire(charge, database=cable.database)

@@ -15,7 +15,7 @@ class Catalogue(Collection[str]):
 
     def __init__(self, library: JobLibrary) -> None:
         """Begin with the functions; endpoints are looked up again and again."""
-        self._library = library
+        self._functions = library.jobs
         self._endpoints: dict[str, CallbackJob] = {}
         self._enabled: frozenset[str] = frozenset()
 
@@ -23,7 +23,7 @@ class Catalogue(Collection[str]):
         """Take what is registered now; return {job: queue} of those that are new or changed."""
         jobs = {job.name: CallbackJob.of(job) for job in endpoints if job.endpoint is not None}
         enabled = {job.name for job in endpoints if job.disabled_at is None and job.name in jobs}
-        enabled -= self._library.keys()
+        enabled -= self._functions.keys()
         changed = {
             name: jobs[name].queue
             for name in enabled
@@ -36,21 +36,21 @@ class Catalogue(Collection[str]):
 
     def of(self, name: str) -> Runnable:
         """Return a job that is known, or was when its program was claimed."""
-        return self._library[name] if name in self._library else self._endpoints[name]
+        return self._functions[name] if name in self._functions else self._endpoints[name]
 
     def kind(self, name: str) -> str:
         """Say whether a job is a function or an endpoint."""
-        return registry.IN_PROCESS if name in self._library else registry.CALLBACK
+        return registry.IN_PROCESS if name in self._functions else registry.CALLBACK
 
     def __contains__(self, name: object) -> bool:
         """Say whether a job can be run now."""
-        return name in self._library or name in self._enabled
+        return name in self._functions or name in self._enabled
 
     def __iter__(self) -> Iterator[str]:
         """Walk through the names."""
-        yield from self._library
+        yield from self._functions
         yield from self._enabled
 
     def __len__(self) -> int:
         """Count the names."""
-        return len(self._library) + len(self._enabled)
+        return len(self._functions) + len(self._enabled)

@@ -159,7 +159,7 @@ class View:
     @property
     def cancelled(self) -> bool:
         """Whether the step shall stop: cancelled, timed out, or lost."""
-        return self._step.held.stopped.is_set()
+        return self._step.held.is_stopped
 
 
 class JobData:

@@ -47,7 +47,7 @@ from program_workers.recorder import Recorder, is_suspect
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see docs/performance.md
 class Ran:
     """A step that ran, by readings of `time.monotonic()`."""
 
@@ -86,11 +86,13 @@ class Execution:
 
     async def run(self, program: Claimed, deadline: float) -> None:
         """Run a program until it ends, waits, or is not ours any more."""
+        structlog.contextvars.bind_contextvars(run_id=program.run_id)
         with self._tools.keeper.holding(program, deadline) as held:
             try:
                 await self._run_steps(program, held)
             finally:
                 self._tools.recorder.suspects -= is_suspect(program)
+                structlog.contextvars.clear_contextvars()
 
     async def _run_steps(self, program: Claimed, held: Held) -> None:
         current: Claimed | None = program
@@ -112,20 +114,20 @@ class Execution:
             outcome = Released()
         if outcome is None:
             structlog.contextvars.bind_contextvars(
-                run_id=program.run_id, job=job.name, step=program.step, attempt=program.attempt
+                job=job.name, step=program.step, attempt=program.attempt
             )
             step = Step(program, held, tools.desk, transaction)
             if isinstance(job, Job):
                 outcome = await tools.functions.run(job, step)
             else:
                 outcome = await tools.endpoints.run(job, step)
-            structlog.contextvars.clear_contextvars()
             reach(CrashPoint.STEP_RAN)
             tools.keeper.check(held)  # before anything is recorded or begun (rule R7)
         ended = time.monotonic()
         if transaction.is_open and isinstance(outcome, Done):
             return Ran(outcome, began, ended, transaction)
-        await transaction.roll_back()
+        if transaction.is_open:
+            await transaction.roll_back()
         return Ran(outcome, began, ended)
 
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
@@ -137,7 +139,6 @@ class Execution:
             draw=random.random(),  # noqa: S311 - jitter
         )
         queue = await self._queue_of(change.job)
-        sent_at = time.monotonic()
         record = StepRecord(program, change, queue, self._tools.worker, ran.began, ran.ended)
         try:
             recorded, change = await self._write(record, ran.transaction)
@@ -155,7 +156,6 @@ class Execution:
         if not change.is_lease_kept:
             return None
         reach(CrashPoint.STEP_RECORDED)
-        held.deadline = self._tools.keeper.deadline_from(sent_at)
         return replace(
             program,
             step=change.step,
@@ -169,11 +169,11 @@ class Execution:
         """Say on what terms the step is settled."""
         tools = self._tools
         following = program.jobs[program.step + 1 : program.step + 2]
-        is_next_mine = held.stop_reason is None and all(
-            job in tools.catalogue and tools.catalogue.of(job).queue in tools.queues
-            for job in following
-        )
-        return Terms(tools.catalogue.of(program.job).retry, tools.keeper.lease_s, is_next_mine)
+        is_next_mine = held.stop_reason is None
+        for job in following:
+            is_known = job in tools.catalogue
+            is_next_mine &= is_known and tools.catalogue.of(job).queue in tools.queues
+        return Terms(tools.catalogue.of(program.job).retry, is_next_mine=is_next_mine)
 
     async def abandon(self, held: Held, *, due_in_s: float) -> None:
         """Give back a program whose thread does not end, due when the thread is sure to be gone."""

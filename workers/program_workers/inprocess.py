@@ -81,7 +81,7 @@ class InProcessJobs:
         try:
             result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
-            step.held.stopped.set()
+            step.held.is_stopped = True
             if not thread.cancel():  # it has begun, and nothing but its own end can stop it
                 log.warning(Event.THREAD_OUTLIVES, run_id=view.run_id, job=job.name)
                 await asyncio.wait([running])

@@ -5,7 +5,6 @@ the lease, less a margin; past it the worker starts no step and stops what runs 
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +44,8 @@ class Held:
         self.hold = Hold(program.id, program.lease)
         self.deadline = deadline
         self.stop_reason: StopReason | None = None
-        self.stopped = threading.Event()
+        self.is_stopped = False
+        """What threads look at, which cannot be cancelled."""
         self.has_blocked = False
         self._scope: asyncio.Timeout | None = None
         self.task = asyncio.current_task()
@@ -64,7 +64,7 @@ class Held:
         """Stop the running step now, and start no other; the first reason stands."""
         if self.stop_reason is None:
             self.stop_reason = reason
-            self.stopped.set()
+            self.is_stopped = True
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(asyncio.get_running_loop().time())
 

@@ -215,6 +215,11 @@ class JobLibrary(Mapping[str, Job]):
             )
             raise LibraryError(msg)
 
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """The jobs by their names, as a dict, for those who look them up for each step."""
+        return self._jobs
+
     def __getitem__(self, name: str) -> Job:
         """Return the job of this name."""
         return self._jobs[name]

@@ -2,9 +2,11 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 import structlog
 
@@ -18,6 +20,9 @@ log = structlog.get_logger()
 
 HOOK_TIMEOUT_S = 30.0
 """How long a hook may take: its program's slot is held meanwhile."""
+
+ENDED = {Ending.FINISHED: "finished", Ending.ERRORED: "errored"}
+MOMENTS = {Ending.FINISHED: "finish", Ending.ERRORED: "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,14 @@ class Observer:
     def __init__(self, metrics: Metrics, hooks: Sequence[Hook], catalogue: Catalogue) -> None:
         """Take where to count, whom to call, and what kind each job is of."""
         self._metrics = metrics
+        # a lookup by labels takes a lock and some loops: 5 % of a step's time in the worker
+        self._attempts = cache(metrics.attempts.labels)
+        self._step_s = cache(metrics.step_s.labels)
+        self._finished = cache(metrics.finished.labels)
+        self._program_s = cache(metrics.program_s.labels)
         self._catalogue = catalogue
         self._hooks = hooks
+        self._is_verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def observe(self, program: Claimed, change: Change, *, ran_s: float) -> None:
         """Count, log and call hooks for a change that is committed."""
@@ -54,19 +65,21 @@ class Observer:
 
     def _count(self, program: Claimed, change: Change, ran_s: float) -> None:
         metrics, kind = self._metrics, self._catalogue.kind(program.job)
-        metrics.attempts.labels(program.job, kind, change.outcome).inc()
-        metrics.step_s.labels(program.job, kind).observe(ran_s)
+        self._attempts(program.job, kind, change.outcome).inc()
+        self._step_s(program.job, kind).observe(ran_s)
         if change.outcome == "retry" and change.failure:
             metrics.retries.labels(program.job, change.failure.code or "error").inc()
-        ended = {Ending.FINISHED: "finished", Ending.ERRORED: "errored"}.get(change.ending)
+        ended = ENDED.get(change.ending)
         if ended:
-            metrics.finished.labels(ended).inc()
+            self._finished(ended).inc()
             took = datetime.now(UTC) - program.created_at
-            metrics.program_s.labels(ended).observe(max(0.0, took.total_seconds()))
+            self._program_s(ended).observe(max(0.0, took.total_seconds()))
 
     def _log(self, program: Claimed, change: Change) -> None:
-        names = {"run_id": program.run_id, "job": program.job, "step": program.step}
         failure = change.failure
+        if failure is None and not self._is_verbose:
+            return
+        names = {"run_id": program.run_id, "job": program.job, "step": program.step}
         if failure is None:
             event = Event.PROGRAM_FINISHED if change.ending is Ending.FINISHED else Event.JOB_DONE
             log.debug(event, outcome=change.outcome, attempt=program.attempt, **names)
@@ -125,7 +138,7 @@ def _captured(hook: Hook, event: ProgramEvent) -> BaseException | None:
 def _moment(change: Change) -> str | None:
     if change.outcome == "retry":
         return "retry"
-    return {Ending.FINISHED: "finish", Ending.ERRORED: "error"}.get(change.ending)
+    return MOMENTS.get(change.ending)
 
 
 def _event(moment: str, program: Claimed, change: Change) -> ProgramEvent:

@@ -5,21 +5,37 @@ running a step again.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
-from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.group_commit import GroupCommit
-from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Missed, claim
+from program_service.bookkeeping.ledger.claiming import (
+    Claim,
+    Claimant,
+    Missed,
+    claim,
+    claim_at_once,
+)
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
-from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
+from program_service.bookkeeping.ledger.recording import (
+    Recorded,
+    StepRecord,
+    record,
+    record_at_once,
+)
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.telemetry import Metrics
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+OUTCOMES = 250
+"""In one batch: what 500 slots come to fills two."""
+
+CLAIM_PATIENCE_S = 3.0
 FOR_EVER_S = float("inf")
 
 
@@ -38,35 +54,63 @@ class Recorder:
         self._claimant = claimant
         self.suspects = 0
         """How many programs that lost a lease are held by this worker, one at most."""
+        # while the database writes one batch, the steps of the other run: 5 % more programs
+        lanes = 2 if database.commits_statements else 1
         self.claims: GroupCommit[Claim, Claimed | Missed] = GroupCommit(self._claim)
-        self.outcomes: GroupCommit[StepRecord, Recorded | None] = GroupCommit(self._record)
+        self.outcomes: GroupCommit[StepRecord, Recorded | None] = GroupCommit(
+            self._record, limit=OUTCOMES, lanes=lanes
+        )
         self.job_data: GroupCommit[JobDataEdit, dict[str, Json] | None] = GroupCommit(self._edit)
 
     async def _claim(self, claims: Sequence[Claim]) -> Sequence[Claimed | Missed]:
-        async def claim_for_us(books: Books, batch: Sequence[Claim]) -> list[Claimed | Missed]:
-            return await claim(books, batch, self._claimant, holds_suspect=self.suspects > 0)
-
-        answers = await self._measured("claim", 3.0, claim_for_us, claims)
+        transact = partial(self._database.transact_within, CLAIM_PATIENCE_S)
+        ours, holds_suspect = self._claimant, self.suspects > 0
+        answers = await self._in_two_tries(
+            "claim",
+            claims,
+            partial(transact, claim_at_once, claimant=ours),
+            partial(transact, claim, claimant=ours, holds_suspect=holds_suspect),
+        )
         # before the next batch is claimed, which may not have another
         self.suspects += sum(is_suspect(each) for each in answers if isinstance(each, Claimed))
         return answers
 
     async def _record(self, records: Sequence[StepRecord]) -> Sequence[Recorded | None]:
-        return await self._measured("record", FOR_EVER_S, record, records)
+        transact = partial(self._database.transact_within, FOR_EVER_S)
+        return await self._in_two_tries(
+            "record", records, partial(transact, record_at_once), partial(transact, record)
+        )
 
     async def _edit(self, edits: Sequence[JobDataEdit]) -> Sequence[dict[str, Json] | None]:
         # as long as the lease may last: past it the edit would be refused anyway
-        return await self._measured("job_data", self._claimant.lease_s, change_job_data, edits)
+        with self._measuring("job_data", edits):
+            return await self._database.transact_within(
+                self._claimant.lease_s, change_job_data, edits
+            )
 
-    async def _measured(
+    async def _in_two_tries(
         self,
         op: str,
-        patience_s: float,
-        work: Callable[[Books, Sequence[T]], Awaitable[list[R]]],
         batch: Sequence[T],
+        at_once: Callable[[Sequence[T]], Awaitable[list[R | None]]],
+        whole: Callable[[Sequence[T]], Awaitable[list[R]]],
     ) -> list[R]:
+        """Do in one statement what can be done so, and the rest in a transaction."""
+        done: list[R | None] = [None] * len(batch)
+        if self._database.commits_statements:
+            with self._measuring(op, batch):
+                done = await at_once(batch)
+        left = [each for each, answer in zip(batch, done, strict=True) if answer is None]
+        rest: list[R] = []
+        if left:
+            with self._measuring(op, left):
+                rest = await whole(left)
+        others = iter(rest)
+        return [next(others) if answer is None else answer for answer in done]
+
+    @contextmanager
+    def _measuring(self, op: str, batch: Sequence[object]) -> Iterator[None]:
         began = time.perf_counter()
-        results = await self._database.transact_within(patience_s, work, batch)
+        yield
         self._metrics.database_s.labels(op=op).observe(time.perf_counter() - began)
         self._metrics.batch_rows.labels(op=op).observe(len(batch))
-        return results

@@ -1,9 +1,9 @@
 """Books: one open transaction on the bookkeeping tables, and the words that it is kept in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +11,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
 from program_service.bookkeeping.engines import UtcClock
 from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_changing_once: set[object] = set()
+
+
+def one_change(work: F) -> F:
+    """Mark a function of the ledger that changes rows by one statement, if at all.
+
+    Where that statement can commit by itself it needs neither BEGIN nor COMMIT, two round trips.
+    """
+    _changing_once.add(work)
+    return work
+
+
+def changes_once(work: object) -> bool:
+    """Say whether a function is marked so."""
+    return work in _changing_once
 
 
 class Books:

@@ -8,13 +8,13 @@ are written so that this changes nothing (protocol rule R4).
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from program_service.bookkeeping.books import Books, Words
+from program_service.bookkeeping.books import Books, Words, changes_once
 from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.tables import Tables
@@ -37,6 +37,12 @@ class Database(Words):
         is_embedded = engine.dialect.name == "sqlite"
         super().__init__(engine.dialect.name, tables, clock if is_embedded else None)
         self.engine = engine
+        # the same connections, where each statement is a transaction: no BEGIN, no COMMIT
+        self._singly = (
+            engine.execution_options(is_reader=True)
+            if is_embedded
+            else engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
         self._writer = asyncio.Lock() if is_embedded else None
 
@@ -101,9 +107,8 @@ class Database(Words):
         while True:
             try:
                 with heeding_cancellation():
-                    async with self._transaction() as books:
+                    async with self._transaction(work) as books:
                         result = await work(books, *args, **kwargs)
-                        reach_commit(work, "before")
                 reach_commit(work, "after")
             except FAILURES as error:
                 if not is_transient(error):
@@ -128,9 +133,8 @@ class Database(Words):
         """
         try:
             with heeding_cancellation():
-                async with self.engine.connect() as connection:
-                    reader = await connection.execution_options(is_reader=True)
-                    return await work(Books(reader, self), *args, **kwargs)
+                async with self._singly.connect() as connection:
+                    return await work(Books(connection, self), *args, **kwargs)
         except FAILURES as error:
             if not is_transient(error):
                 raise
@@ -159,14 +163,21 @@ class Database(Words):
                     if is_alone:
                         await session.execute(sa.text(dialect.advisory_unlock), {"key": key})
 
+    @property
+    def commits_statements(self) -> bool:
+        """Whether one statement can change rows, write of it elsewhere, and answer."""
+        return self.sql.dialect.name == "postgresql"
+
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Books]:
-        if self._writer is None:
-            async with self.engine.begin() as connection:
+    async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
+        if self.commits_statements and changes_once(work):
+            async with self._singly.connect() as connection:
+                reach_commit(work, "before")
                 yield Books(connection, self)
             return
-        async with self._writer, self.engine.begin() as connection:
+        async with self._writer or nullcontext(), self.engine.begin() as connection:
             yield Books(connection, self)
+            reach_commit(work, "before")
 
 
 @contextmanager

@@ -22,11 +22,19 @@ class GroupCommit(Generic[T, R]):
     """Collect items and flush them together; each caller gets the answer for its own."""
 
     def __init__(
-        self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, limit: int = MAX_BATCH
+        self,
+        flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int = MAX_BATCH,
+        lanes: int = 1,
     ) -> None:
-        """Take the function that commits a batch and answers one result for each item."""
+        """Take the function that commits a batch and answers one result for each item.
+
+        With several lanes so many batches are on their way at a time.
+        """
         self._flush = flush
         self._limit = limit
+        self._lanes = lanes
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._arrived = asyncio.Event()
 
@@ -44,6 +52,11 @@ class GroupCommit(Generic[T, R]):
 
     async def run(self) -> None:
         """Flush what arrives, for ever; cancel it when nothing more will be added."""
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(self._lanes):
+                lanes.create_task(self._run_lane())
+
+    async def _run_lane(self) -> None:
         while True:
             await self._arrived.wait()
             batch = self._take()

@@ -13,6 +13,7 @@ from program_service.bookkeeping.ledger.submitting import (
     SubmitResult,
     Submitted,
     submit,
+    submit_at_once,
 )
 from program_service.bookkeeping.ledger.waking import Due
 from program_service.telemetry import Metrics
@@ -53,7 +54,8 @@ class Submissions:
 
     async def _flush(self, programs: Sequence[NewProgram]) -> Sequence[SubmitResult]:
         began = time.perf_counter()
-        results = await self._database.transact(submit, programs)
+        has_keys = any(program.idempotency for program in programs)
+        results = await self._database.transact(submit if has_keys else submit_at_once, programs)
         self._metrics.database_s.labels(op="submit").observe(time.perf_counter() - began)
         self._metrics.batch_rows.labels(op="submit").observe(len(programs))
         for program, result in zip(programs, results, strict=True):

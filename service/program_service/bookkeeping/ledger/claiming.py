@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.tables import read_json, require_moment
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see docs/performance.md
 class Claim:
     """A wish to hold a program; `lease` is a new id that nobody used before: the fence."""
 
@@ -67,6 +67,22 @@ async def claim(
         answers |= dict.fromkeys(put_off, Missed.PUT_OFF)
         answers |= await _claim_again(books, taken, terms)
     return [_answer(claim, answers.get(claim.run_id)) for claim in claims]
+
+
+@one_change
+async def claim_at_once(
+    books: Books, claims: Sequence[Claim], claimant: Claimant
+) -> list[Claimed | Missed | None]:
+    """Claim in one statement what nobody held before; None leaves the question open."""
+    rows = await books.fetch(
+        _claim_unclaimed,
+        batch=[{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims],
+        known=list(claimant.jobs),
+        worker=claimant.worker,
+        lease_s=claimant.lease_s,
+    )
+    claimed = {row.lease: claimed_from(row) for row in rows}
+    return [claimed.get(claim.lease) for claim in claims]
 
 
 def _answer(wish: Claim, answer: Claimed | Missed | None) -> Claimed | Missed:
@@ -150,6 +166,7 @@ class Hold:
     lease: str
 
 
+@one_change
 async def renew(books: Books, holds: Sequence[Hold], *, lease_s: float) -> set[Hold]:
     """Prolong exactly these leases and return those that still hold (rule R3).
 

@@ -146,10 +146,18 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
     return [Attempt(**row._asdict()) for row in rows]
 
 
-async def versions(books: Books, run_ids: Sequence[str]) -> dict[str, int]:
-    """Return {run_id: version}, for those who wait for a change."""
-    rows = await books.fetch(_select_versions, run_ids=list(run_ids))
-    return {row.run_id: row.version for row in rows}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a program has come: its version, and whether it has ended."""
+
+    version: int
+    has_ended: bool
+
+
+async def standings(books: Books, run_ids: Sequence[str]) -> dict[str, Standing]:
+    """Return {run_id: how far it has come}, for those who wait for a change."""
+    rows = await books.fetch(_select_standings, run_ids=list(run_ids))
+    return {row.run_id: Standing(row.version, bool(row.has_ended)) for row in rows}
 
 
 def write_cursor(last_id: int) -> str:
@@ -227,5 +235,9 @@ def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
     return sa.exists().where(entry.c.key == key, entry.c.value == value)
 
 
-def _select_versions(sql: Sql) -> str:
-    return f"SELECT run_id, version FROM {sql.programs} WHERE {sql.among('run_id', 'run_ids')}"
+def _select_standings(sql: Sql) -> str:
+    return f"""
+        SELECT run_id, version,
+               CASE WHEN {sql.is_open} THEN 0 ELSE 1 END AS has_ended
+          FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
+    """

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import IdempotencyMismatch
 from program_service.bookkeeping.ledger.reading import Program
@@ -76,6 +76,15 @@ async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitRes
     fresh = [program for program in programs if program.run_id not in answers]
     written = await _insert(books, fresh)
     return [answers.get(program.run_id) or written[program.run_id] for program in programs]
+
+
+@one_change
+async def submit_at_once(
+    books: Books, programs: Sequence[NewProgram]
+) -> list[Submitted | Replayed | Mismatched]:
+    """Write programs down that have no idempotency key."""
+    written = await _insert(books, programs)
+    return [written[program.run_id] for program in programs]
 
 
 def as_program(new: NewProgram, submitted: Submitted) -> Program:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.tables import require_moment
@@ -85,6 +85,7 @@ async def find_unanswered(
     return await _page(books, rows)
 
 
+@one_change
 async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
     """Note that a wake-up was confirmed, where `due_at` still is as it was read."""
     batch = [{"of_id": row.id, "was_due_at": row.due_at.isoformat()} for row in rows]
