@@ -1,6 +1,7 @@
 """Processes: what the commands that run a server have in common."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -140,6 +141,17 @@ def address(listener: socket.socket) -> str:
     """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def collect_seldom() -> None:
+    """Have Python look for cyclic garbage more seldom, and never in what was loaded until now.
+
+    By default it walks through everything that hundreds of running programs hold, every few
+    batches, and finds next to nothing: 25 % of a busy worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Serve: the API as a process of its own, over RabbitMQ."""
 
 from program_executor.processes import (
+    collect_seldom,
     connect_broker,
     connect_database,
     listen,
@@ -27,6 +28,7 @@ async def run_serve(settings: Settings) -> int:
     database = connect_database(settings)
     app = create_app(settings, database=database, broker=broker, metrics=metrics)
     api = server(app)
+    collect_seldom()
 
     def stop() -> None:
         api.should_exit = True

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from program_executor.processes import (
+    collect_seldom,
     connect_broker,
     connect_database,
     listen,
@@ -39,6 +40,7 @@ async def run_work(settings: Settings) -> int:
     broker, database = connect_broker(settings, metrics), connect_database(settings)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
     probes = server(pages(worker.is_ready.is_set, metrics), keep_lifespan=False)
+    collect_seldom()
     listener = listen(settings.worker_host, settings.worker_port)
     stopping = asyncio.Event()
 
