@@ -49,7 +49,7 @@ async def watch_program(
             seen = tag
         if program.status.is_final:
             return
-        await services.waiting.wait(program.run_id, version=program.version, timeout_s=WAIT_S)
+        await services.waiting.wait(program.run_id, beyond=program.version, timeout_s=WAIT_S)
         try:
             program = await services.database.read(find, program.run_id)
         except ProgramNotFound:

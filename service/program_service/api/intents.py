@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import uuid_utils
+from fastapi import Request
 
 from program_service.api.auth import Caller
 from program_service.api.problems import Problem, forbidden_address, suggest
@@ -42,8 +43,6 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
     if services.settings.unknown_jobs is UnknownJobs.REFUSE:
         _refuse_unknown_jobs(services, requests, queues, place)
     _require_tellable(services, requests, place)
-    # what is no trace context is ignored, as the W3C's recommendation says
-    trace = traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None
     return [
         NewProgram(
             run_id=str(uuid_utils.uuid7()),
@@ -54,12 +53,18 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             labels=each.labels,
             start_at=each.start_at,
             submitted_by=caller.name,
-            traceparent=trace,
+            traceparent=traceparent,
             notify=each.notify,
             idempotency=None if key is None else _idempotency(key, each, caller),
         )
         for each in requests
     ]
+
+
+def traceparent_of(request: Request) -> str | None:
+    """Return a request's trace context; what is none is ignored, as the W3C recommends."""
+    given = request.headers.get("traceparent", "")
+    return given if TRACEPARENT.fullmatch(given) else None
 
 
 def _require_tellable(services: Services, requests: Sequence[ProgramRequest], place: str) -> None:

@@ -1,6 +1,5 @@
 """Programs: submit, follow, cancel and resume."""
 
-import asyncio
 import re
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.auth import Caller, Scope, requires
 from program_service.api.bodies import StrictRoute
-from program_service.api.intents import new_programs
+from program_service.api.intents import new_programs, traceparent_of
 from program_service.api.problems import Problem
 from program_service.api.queries import ProgramQuery
 from program_service.api.responses import (
@@ -46,7 +45,6 @@ RunId = Annotated[
 Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(requires(Scope.READ))]
 Operator = Annotated[Caller, Depends(requires(Scope.OPERATE))]
-TraceParent = Annotated[str | None, Header(include_in_schema=False)]
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -65,15 +63,15 @@ async def submit_program(
     body: ProgramRequest,
     services: Serving,
     caller: Submitter,
+    request: Request,
     idempotency_key: Annotated[
         str | None,
         Header(description="The same key and body answers the same program.", max_length=300),
     ] = None,
-    traceparent: TraceParent = None,
 ) -> Response:
     """Store a program and have it run; 201 means that it is committed."""
     (new,) = await new_programs(
-        services, [body], caller, traceparent=traceparent, key=idempotency_key
+        services, [body], caller, traceparent=traceparent_of(request), key=idempotency_key
     )
     result = await services.submissions.submit(new)
     if isinstance(result, Mismatched):
@@ -100,14 +98,17 @@ async def submit_batch(
     services: Serving,
     caller: Submitter,
     request: Request,
-    traceparent: TraceParent = None,
 ) -> Response:
     """Store 1 to 1,000 programs in one transaction: all or nothing."""
     if "idempotency-key" in request.headers:
         detail = "Idempotency-Key works for POST /programs only; submit these programs one by one."
         raise Problem(422, "idempotency_not_for_batches", detail)
     new = await new_programs(
-        services, body.programs, caller, traceparent=traceparent, place="programs[{}]."
+        services,
+        body.programs,
+        caller,
+        traceparent=traceparent_of(request),
+        place="programs[{}].",
     )
     await services.submissions.submit_all(new)
     return json_response({"programs": [{"run_id": each.run_id} for each in new]}, status=201)
@@ -146,15 +147,10 @@ async def get_program(
 
 async def _until_final(services: Services, program: Program, wait_s: float) -> Program:
     """Wait until the program has ended, or the time is over."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_s
-    while not program.status.is_final:
-        left_s = deadline - loop.time()
-        if left_s <= 0:
-            break
-        await services.waiting.wait(program.run_id, version=program.version, timeout_s=left_s)
-        program = await services.database.read(find, program.run_id)
-    return program
+    if program.status.is_final:
+        return program
+    await services.waiting.wait(program.run_id, timeout_s=wait_s)
+    return await services.database.read(find, program.run_id)
 
 
 @router.get(

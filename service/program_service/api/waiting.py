@@ -9,17 +9,17 @@ import structlog
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
-from program_service.bookkeeping.ledger.reading import versions
+from program_service.bookkeeping.ledger.reading import Standing, standings
 from program_service.pacing import is_set_within
 from program_service.telemetry import Event
 
 log = structlog.get_logger()
 
-FIRST_LOOK_S, LONGEST_PAUSE_S = 0.001, 0.05
+FIRST_LOOK_S, LONGEST_PAUSE_S = 0.004, 0.05
 """Most programs that somebody waits for end soon; who has waited long can wait a little more."""
 
-REST = 2.0
-"""The pause after a look, in times of what it took: however many wait, most time is for others."""
+REST_S, LONGEST_REST_S = 0.0005, 0.02
+"""The pause after a look, for each who waits: the more there are, the more share one look."""
 
 AWAY_PAUSE_S = 1.0
 
@@ -28,14 +28,22 @@ PATIENCE = 0.15
 
 
 class Watch:
-    """Somebody who waits for a program to change."""
+    """Somebody who waits for a program to change, or for its end."""
 
-    def __init__(self, run_id: str, version: int, now: float) -> None:
-        """Wait from now on for a version above this one."""
+    def __init__(self, run_id: str, version: int | None, now: float) -> None:
+        """Wait from now on for a version above this one, or, without one, for the end."""
         self.run_id = run_id
-        self.version = version
+        self._version = version
         self.changed = asyncio.Event()
         self._since = now
+
+    def see(self, standing: Standing | None) -> None:
+        """Notice how far the program has come."""
+        # a program that is gone has changed too: whoever waits finds out by reading it
+        if standing is None or (
+            standing.has_ended if self._version is None else standing.version > self._version
+        ):
+            self.changed.set()
 
     def look_after(self, now: float) -> float:
         """Return when to look next."""
@@ -54,10 +62,10 @@ class WaitingRoom:
         self._numbers = count()
         self._arrived = asyncio.Event()
 
-    async def wait(self, run_id: str, *, version: int, timeout_s: float) -> bool:
-        """Wait until the program has a version above this one; say whether it has in time."""
+    async def wait(self, run_id: str, *, timeout_s: float, beyond: int | None = None) -> bool:
+        """Wait until a program has ended, or has a version `beyond` this; say whether in time."""
         now = asyncio.get_running_loop().time()
-        watch = Watch(run_id, version, now)
+        watch = Watch(run_id, beyond, now)
         self._put(watch, now)
         self._arrived.set()
         try:
@@ -74,7 +82,7 @@ class WaitingRoom:
         clock = asyncio.get_running_loop().time
         while True:
             await self._until_next()
-            began, watches = clock(), self._due(clock())
+            watches = self._due(clock())
             try:
                 await self._look(watches)
             except DatabaseUnavailable as error:
@@ -82,7 +90,7 @@ class WaitingRoom:
                 await asyncio.sleep(AWAY_PAUSE_S)
             for watch in watches:
                 self._put(watch, clock())
-            await asyncio.sleep(REST * (clock() - began))
+            await asyncio.sleep(min(LONGEST_REST_S, REST_S * len(self._looks)))
 
     async def _until_next(self) -> None:
         """Wait until it is time to look for somebody, or somebody comes."""
@@ -95,11 +103,9 @@ class WaitingRoom:
     async def _look(self, watches: Sequence[Watch]) -> None:
         if not watches:
             return
-        found = await self._database.read(versions, list({watch.run_id for watch in watches}))
+        found = await self._database.read(standings, list({watch.run_id for watch in watches}))
         for watch in watches:
-            # a program that is gone has changed too: whoever waits finds out by reading it
-            if found.get(watch.run_id, watch.version + 1) > watch.version:
-                watch.changed.set()
+            watch.see(found.get(watch.run_id))
 
     def _due(self, now: float) -> list[Watch]:
         """Take out whom to look for now."""

@@ -1,5 +1,6 @@
 """Directory: which jobs are registered, and in which queue, remembered for a moment."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 
@@ -18,16 +19,31 @@ class JobDirectory:
         self._database = database
         self._queues: dict[str, str] = {}
         self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._coming: asyncio.Task[None] | None = None
 
     async def queues(self, names: Iterable[str]) -> dict[str, str]:
         """Return {job: queue} of those that are registered."""
         wanted = set(names)
         age_s = time.monotonic() - self._read_at
         if age_s > STALE_S or not wanted <= self._queues.keys():
-            jobs = await self._database.read(list_jobs)
-            self._queues = {job.name: job.queue for job in jobs}
-            self._read_at = time.monotonic()
+            await self._read_together()
         return {name: self._queues[name] for name in wanted if name in self._queues}
+
+    async def _read_together(self) -> None:
+        """Wait for a reading that begins from now on; all who wait share it."""
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._read_after(self._reading))
+        # whoever gives up waiting leaves the others theirs
+        await asyncio.shield(self._coming)
+
+    async def _read_after(self, previous: "asyncio.Task[None] | None") -> None:
+        if previous is not None:
+            await asyncio.wait([previous])
+        self._reading, self._coming = self._coming, None
+        jobs = await self._database.read(list_jobs)
+        self._queues = {job.name: job.queue for job in jobs}
+        self._read_at = time.monotonic()
 
     @property
     def names(self) -> Iterable[str]:
