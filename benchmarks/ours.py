@@ -56,8 +56,11 @@ async def product(grounds: Grounds) -> AsyncIterator[Product]:
 async def submits(ours: Product, _grounds: Grounds, plan: Plan) -> Figures:
     """Submit on 32 connections, and post as much to a route that does nothing, in turn.
 
-    Nobody works: the service's memory is seen with a few programs queued, and with all of them.
+    Nobody works: the service's memory is seen with a few programs queued, and with all of them. But
+    a worker was there before: its jobs are known.
     """
+    with ours.working(1, "nothing") as (worker,):
+        await worker.ready()
     calls = plan.programs // 2
     for path in (PATH, "/programs"):
         await post_rate(ours.url, path, BODY, calls=WARM_UP)
