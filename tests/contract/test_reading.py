@@ -28,6 +28,7 @@ from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_
 from program_service.bookkeeping.ledger.reading import (
     BadCursor,
     Filter,
+    Standing,
     find,
     list_attempts,
     list_programs,
@@ -188,11 +189,17 @@ async def test_attempts_come_in_the_order_of_their_ends(database: Database) -> N
     assert await attempts_of(database, "run-2") == []
 
 
-async def test_versions_are_for_those_who_wait(database: Database) -> None:
+async def test_standings_are_for_those_who_wait(database: Database) -> None:
     await submitted(database, "run-1")
+    await submitted(database, "run-2")
     await claimed(database, "007")
-    known = await database.read(standings, ["run-1", "007", "nobody", "run-1"])
-    assert known == {"run-1": 1, "007": 2}
+    await database.transact(cancel, "run-2")
+    known = await database.read(standings, ["run-1", "run-2", "007", "nobody", "run-1"])
+    assert known == {
+        "run-1": Standing(1, has_ended=False),
+        "run-2": Standing(2, has_ended=True),
+        "007": Standing(2, has_ended=False),
+    }
     assert await database.read(standings, []) == {}
 
 
