@@ -21,7 +21,7 @@ from program_service.webhooks.errors import BrokenAnswer, CallError, NoConnectio
 from program_service.webhooks.guard import Address, Guard, Target
 
 LIMIT_BYTES = 1_048_576
-MAX_IDLE, IDLE_S = 100, 15.0
+MAX_IDLE, IDLE_S = 500, 15.0
 """Connections to one host that are kept for the next call, and for how long."""
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[Address]]]
