@@ -13,6 +13,7 @@ from program_executor import Job, JobContext, JobError, Retry, RetryableError, j
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Status
+from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.wakeups.broker import Cancelled
 from servers import on_servers
 from stage import Stage
@@ -209,6 +210,31 @@ def break_commits(monkeypatch: pytest.MonkeyPatch, *, is_committed: bool) -> Non
         raise exc.OperationalError("COMMIT", {}, OSError("gone"), connection_invalidated=True)
 
     monkeypatch.setattr(AsyncConnection, "commit", break_once)
+
+
+class StartingUpError(Exception):
+    """What PostgreSQL says while it starts."""
+
+    sqlstate = "57P03"
+
+
+async def test_transaction_that_cannot_begin_yet_costs_no_attempt(
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was done: the database was away before the job could do anything in it."""
+    connect, refusals = StepConnections.connect, [StartingUpError("it is starting up")] * 2
+
+    async def not_yet(connections: StepConnections) -> AsyncConnection:
+        if refusals:
+            raise exc.DBAPIError("BEGIN", None, refusals.pop())
+        return await connect(connections)
+
+    monkeypatch.setattr(StepConnections, "connect", not_yet)
+    await stage.hire(adding())
+    run_id = await stage.submit("add")
+    program = await stage.finished(run_id)
+    assert await stage.outcomes(run_id) == ["released", "released", "done"]
+    assert (program.step_retry_count, await counter.number()) == (0, 1)
 
 
 async def test_what_the_database_refuses_fails_the_step(stage: Stage, counter: Counter) -> None:

@@ -58,7 +58,7 @@ class InProcessJobs:
                 return stopping
             if scope.expired() or step.held.stop_reason is not None:
                 return _stopped(job, step)
-            passing = passing_outcome(error) if step.transaction.is_open else None
+            passing = passing_outcome(error) if step.transaction.was_asked_for else None
             return passing or judge(error)
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 

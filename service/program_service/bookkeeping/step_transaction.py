@@ -82,6 +82,8 @@ class StepTransaction:
         self._connection: AsyncConnection | None = None
         self._session: AsyncSession | None = None
         self._beginning = asyncio.Lock()
+        self.was_asked_for = False
+        """Whether the job has wanted it, also where it could not be begun."""
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -98,7 +100,7 @@ class StepTransaction:
 
     @property
     def is_open(self) -> bool:
-        """Whether the job has asked for it."""
+        """Whether it has begun."""
         return self._session is not None
 
     async def begin(self) -> StepSession:
@@ -107,6 +109,7 @@ class StepTransaction:
         Raises:
             NoTransactions: the database is SQLite.
         """
+        self.was_asked_for = True
         async with self._beginning:
             if self._session is None:
                 self._connection = await self._connections.connect()

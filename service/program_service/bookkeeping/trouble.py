@@ -9,6 +9,8 @@ FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.Interfa
 # SQLSTATE classes by which the server refuses what it was asked to do: cardinality, data,
 # integrity, syntax and access, WITH CHECK OPTION, limits. All others tell of trouble that may pass.
 REFUSALS = {"21", "22", "23", "42", "44", "54"}
+AWAY = {"57P01", "57P02", "57P03"}
+"""PostgreSQL shuts down, has crashed, or is starting up."""
 UNDEFINED_TABLE = "42P01"
 """The tables are not there yet, or not any more: no reason to drop an outcome."""
 
@@ -39,4 +41,6 @@ def is_transient(error: BaseException) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Say whether the database itself was not to be had, whatever it was asked."""
-    return not isinstance(error, exc.DBAPIError) or error.connection_invalidated
+    if not isinstance(error, exc.DBAPIError) or error.connection_invalidated:
+        return True
+    return getattr(error.orig, "sqlstate", None) in AWAY
