@@ -13,7 +13,6 @@ from program_executor import Job, JobContext, JobError, Retry, RetryableError, j
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Status
-from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.wakeups.broker import Cancelled
 from servers import on_servers
 from stage import Stage
@@ -218,18 +217,26 @@ class StartingUpError(Exception):
     sqlstate = "57P03"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        exc.DBAPIError("BEGIN", None, StartingUpError("it is starting up")),
+        ConnectionRefusedError("nobody listens"),
+    ],
+    ids=["starting", "refused"],
+)
 async def test_transaction_that_cannot_begin_yet_costs_no_attempt(
-    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch, refusal: Exception
 ) -> None:
     """Nothing was done: the database was away before the job could do anything in it."""
-    connect, refusals = StepConnections.connect, [StartingUpError("it is starting up")] * 2
+    beside, refusals = Database.beside, [refusal] * 2
 
-    async def not_yet(connections: StepConnections) -> AsyncConnection:
+    def not_yet(database: Database, **options: int) -> Database:
         if refusals:
-            raise exc.DBAPIError("BEGIN", None, refusals.pop())
-        return await connect(connections)
+            raise refusals.pop()
+        return beside(database, **options)
 
-    monkeypatch.setattr(StepConnections, "connect", not_yet)
+    monkeypatch.setattr(Database, "beside", not_yet)
     await stage.hire(adding())
     run_id = await stage.submit("add")
     program = await stage.finished(run_id)

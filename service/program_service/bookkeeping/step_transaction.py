@@ -44,6 +44,7 @@ class StepConnections:
 
         Raises:
             NoTransactions: the database has one writer, for which everybody would wait.
+            DBAPIError: the database is not to be had.
         """
         if self.books.sql.dialect.name == "sqlite":
             raise NoTransactions
@@ -52,8 +53,13 @@ class StepConnections:
             self._own = self._own or self.books.beside(idle_timeout_s=IDLE_TIMEOUT_S)
             connection = await self._own.engine.connect()
             await connection.begin()
-        except BaseException:
+        except BaseException as error:
             self._free.release()
+            if isinstance(error, FAILURES) and not isinstance(error, exc.SQLAlchemyError):
+                # as SQLAlchemy says it; a bare OSError could be anything that the job does
+                raise exc.OperationalError(
+                    "BEGIN", None, error, connection_invalidated=True
+                ) from error
             raise
         return connection
 
