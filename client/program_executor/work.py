@@ -19,7 +19,7 @@ from program_service.telemetry import Metrics, configure_logging
 from program_workers.pages import pages
 from program_workers.worker import Stopped, Worker
 
-LEAVE_WITHIN_S = 10.0
+LEAVE_WITHIN_S = 8.0
 """For taking leave of servers that may not answer any more, once all programs are dealt with."""
 
 

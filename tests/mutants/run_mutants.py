@@ -79,7 +79,7 @@ def judge(patch: Path | None, *, seconds: int, seed: int) -> bool:
 def main() -> int:
     """Run them all; return 1 when one of them ended as it must not."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", action="append", help="names of patches")
     given = parser.parse_args()

@@ -138,9 +138,12 @@ class Worker:
         if await self._slots.are_free_within(RELEASE_WAIT_S):
             return Stopped.RELEASED
         # what must be given back though its thread still runs (protocol rule R12)
-        for held in self._engine.keeper.held:
-            with suppress(TimeoutError):  # the database is away: the lease will lapse
-                async with asyncio.timeout(RELEASE_WAIT_S):
-                    await self._engine.execution.abandon(held, due_in_s=ABANDONED_DUE_S)
+        abandoned, abandon = self._engine.keeper.held, self._engine.execution.abandon
+        with suppress(TimeoutError):  # the database is away: the leases will lapse
+            async with asyncio.timeout(RELEASE_WAIT_S):
+                await asyncio.gather(
+                    *(abandon(held, due_in_s=ABANDONED_DUE_S) for held in abandoned)
+                )
+        for held in abandoned:
             held.abandon()
         return Stopped.ABANDONED

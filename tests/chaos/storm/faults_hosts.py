@@ -79,19 +79,18 @@ async def freeze_service(scene: Scene, planned: Planned) -> Met:
 
 
 async def hide_database(scene: Scene, planned: Planned) -> Met:
-    """Swallow what passes between a process and the database, and cut it when it is over.
+    """Swallow what passes between a worker and the database, and cut it when it is over.
 
-    For a worker it is over when another has begun a step that it began before: then both write.
+    It is over when another has begun a step that this one began before: then both write.
     """
-    place = _any_place(scene, planned)
+    place = scene.workers[planned.place]
     await _free(place)
     with place.changing():
         name, since = place.name, time.monotonic()
         place.database.stall()
         hit = place.database.stalled
         await asyncio.sleep(planned.size)
-        if place in scene.workers:
-            await until(lambda: _overtaken(scene, name, since))
+        await until(lambda: _overtaken(scene, name, since))
         place.database.heal()
         place.database.cut()
     return [name], hit

@@ -81,7 +81,7 @@ def plan(seed: int, seconds: float) -> list[Planned]:
 def _place(kind: Kind, chance: random.Random) -> int:
     if kind in {Kind.KILL_SERVICE, Kind.FREEZE_SERVICE}:
         return chance.randrange(SERVICES)
-    if kind in {Kind.HIDE_DATABASE, Kind.HIDE_BROKER, Kind.LOSE_COMMITS}:
+    if kind in {Kind.HIDE_BROKER, Kind.LOSE_COMMITS}:
         # two of three times a worker's network, else a service's
         places: list[int] = [*range(WORKERS), *range(WORKERS), -1, -2]
         return chance.choice(places)
