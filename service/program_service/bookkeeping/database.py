@@ -37,12 +37,13 @@ class Database(Words):
         is_embedded = engine.dialect.name == "sqlite"
         super().__init__(engine.dialect.name, tables, clock if is_embedded else None)
         self.engine = engine
-        # the same connections, where each statement is a transaction: no BEGIN, no COMMIT
-        self._singly = (
-            engine.execution_options(is_reader=True)
-            if is_embedded
-            else engine.execution_options(isolation_level="AUTOCOMMIT")
-        )
+        # the same connections, where each statement is a transaction: no BEGIN, no COMMIT; MariaDB
+        # would be told so each time
+        modes: dict[str, dict[str, Any]] = {
+            "postgresql": {"isolation_level": "AUTOCOMMIT"},
+            "sqlite": {"is_reader": True},
+        }
+        self._singly = engine.execution_options(**modes.get(engine.dialect.name, {}))
         # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
         self._writer = asyncio.Lock() if is_embedded else None
 

@@ -197,8 +197,9 @@ class MySQL:
     name = "mysql"
     clock = "UTC_TIMESTAMP(6)"
     lock = "FOR UPDATE"
-    try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(:key), 0)"
-    advisory_unlock = "SELECT RELEASE_LOCK(SHA1(:key))"
+    # a lock is the whole server's, and other databases may have tables of the same names
+    try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"
+    advisory_unlock = "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), :key)))"
 
     _TYPES = {  # noqa: RUF012 - a constant
         # JSON_TABLE cuts in silence: one character more than columns hold, and strict mode refuses
