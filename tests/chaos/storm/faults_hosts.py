@@ -9,6 +9,8 @@ from chaos.storm.scene import Scene
 from chaos.storm.schedule import STALL_S, Planned
 
 DOWN_S = 0.5
+FURTHER_S = 1.0
+"""From the first step that others go on with: more are to follow."""
 
 
 async def _free(place: Place) -> None:
@@ -81,7 +83,7 @@ async def freeze_service(scene: Scene, planned: Planned) -> Met:
 async def hide_database(scene: Scene, planned: Planned) -> Met:
     """Swallow what passes between a worker and the database, and cut it when it is over.
 
-    It is over when another has begun a step that this one began before: then both write.
+    It is over soon after another has begun a step that this one began before: then both write.
     """
     place = scene.workers[planned.place]
     await _free(place)
@@ -91,6 +93,7 @@ async def hide_database(scene: Scene, planned: Planned) -> Met:
         hit = place.database.stalled
         await asyncio.sleep(planned.size)
         await until(lambda: _overtaken(scene, name, since))
+        await asyncio.sleep(FURTHER_S)
         place.database.heal()
         place.database.cut()
     return [name], hit
