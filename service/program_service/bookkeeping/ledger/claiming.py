@@ -49,13 +49,10 @@ async def claim(
     Of those that lost a lease, suspects, one at most, and none if the worker holds one: a poison
     job takes no other program down (rule R11).
     """
-    terms = {"worker": claimant.worker, "lease_s": claimant.lease_s}
-    known = list(claimant.jobs)
-    batch = [{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims]
-    rows = await books.fetch(_claim_unclaimed, batch=batch, known=known, **terms)
-    answers: dict[str, Claimed | Missed] = {row.run_id: claimed_from(row) for row in rows}
-    missing = [wish for wish in batch if wish["of_run_id"] not in answers]
+    answers: dict[str, Claimed | Missed] = {**await _take_unclaimed(books, claims, claimant)}
+    missing = [_as_row(claim) for claim in claims if claim.run_id not in answers]
     if missing:
+        terms, known = _terms(claimant), list(claimant.jobs)
         locked = await books.fetch(_lock_claimable, batch=missing, known=known)
         known_rows = [row for row in locked if row.is_known]
         put_off = _supernumerary(known_rows, holds_suspect=holds_suspect)
@@ -74,15 +71,26 @@ async def claim_at_once(
     books: Books, claims: Sequence[Claim], claimant: Claimant
 ) -> list[Claimed | Missed | None]:
     """Claim in one statement what nobody held before; None leaves the question open."""
-    rows = await books.fetch(
-        _claim_unclaimed,
-        batch=[{"of_run_id": claim.run_id, "new_lease": claim.lease} for claim in claims],
-        known=list(claimant.jobs),
-        worker=claimant.worker,
-        lease_s=claimant.lease_s,
-    )
-    claimed = {row.lease: claimed_from(row) for row in rows}
+    taken = await _take_unclaimed(books, claims, claimant)
+    claimed = {program.lease: program for program in taken.values()}
     return [claimed.get(claim.lease) for claim in claims]
+
+
+async def _take_unclaimed(
+    books: Books, claims: Sequence[Claim], claimant: Claimant
+) -> dict[str, Claimed]:
+    """Claim what is due, known, and was never lost; return {run_id: program}."""
+    batch, known = [_as_row(claim) for claim in claims], list(claimant.jobs)
+    rows = await books.fetch(_claim_unclaimed, batch=batch, known=known, **_terms(claimant))
+    return {row.run_id: claimed_from(row) for row in rows}
+
+
+def _as_row(claim: Claim) -> dict[str, str]:
+    return {"of_run_id": claim.run_id, "new_lease": claim.lease}
+
+
+def _terms(claimant: Claimant) -> dict[str, Any]:
+    return {"worker": claimant.worker, "lease_s": claimant.lease_s}
 
 
 def _answer(wish: Claim, answer: Claimed | Missed | None) -> Claimed | Missed:
