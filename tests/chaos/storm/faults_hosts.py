@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from chaos.storm.met import LOOK_EVERY_S, Met, until
+from chaos.storm.network import Link
 from chaos.storm.places import Place
 from chaos.storm.scene import Scene
 from chaos.storm.schedule import STALL_S, Planned
@@ -89,13 +92,10 @@ async def hide_database(scene: Scene, planned: Planned) -> Met:
     await _free(place)
     with place.changing():
         name, since = place.name, time.monotonic()
-        place.database.stall()
-        hit = place.database.stalled
-        await asyncio.sleep(planned.size)
-        await until(lambda: _overtaken(scene, name, since))
-        await asyncio.sleep(FURTHER_S)
-        place.database.heal()
-        place.database.cut()
+        with _hidden(place.database) as hit:
+            await asyncio.sleep(planned.size)
+            await until(lambda: _overtaken(scene, name, since))
+            await asyncio.sleep(FURTHER_S)
     return [name], hit
 
 
@@ -110,13 +110,20 @@ async def hide_broker(scene: Scene, planned: Planned) -> Met:
     """Swallow what passes between a process and the broker, and cut it when it is over."""
     place = _any_place(scene, planned)
     await _free(place)
-    with place.changing():
-        place.broker.stall()
-        hit = place.broker.stalled
+    with place.changing(), _hidden(place.broker) as hit:
         await asyncio.sleep(planned.size)
-        place.broker.heal()
-        place.broker.cut()
     return [], hit
+
+
+@contextmanager
+def _hidden(link: Link) -> Iterator[int]:
+    """Swallow what passes, and cut it after; yield how many connections that meets."""
+    link.stall()
+    try:
+        yield link.stalled
+    finally:
+        link.heal()
+        link.cut()
 
 
 async def lose_commits(scene: Scene, planned: Planned) -> Met:
