@@ -1,12 +1,13 @@
 """Outage: the database of a worker goes away; what jobs have done is recorded when it is back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from patience import eventually
-from program_executor import JobContext, job
+from program_executor import JobContext, ThreadJobContext, job
 from program_service.bookkeeping.lifecycle import Status
 from program_workers.worker import Stopped
 from refusing import Cable
@@ -80,6 +81,47 @@ async def test_job_data_waits_for_the_database_too(stage: Stage, cable: Cable) -
     program = await stage.finished(run_id)
     assert program.job_data == {"sync": {"page": 1}}
     assert await stage.outcomes(run_id) == ["done"]
+
+
+@pytest.mark.parametrize("name", ["hire", "hire_by_thread"])
+@on_sqlite
+async def test_child_that_cannot_be_stored_in_an_outage_costs_its_parent_no_attempt(
+    stage: Stage, cable: Cable, name: str
+) -> None:
+    attempts: list[int] = []
+
+    @contextmanager
+    def outage_at_first() -> Iterator[None]:
+        """Begin an outage that lasts until the worker has lost patience with it."""
+        cable.is_cut = len(attempts) == 1
+        try:
+            yield
+        finally:
+            cable.is_cut = False
+
+    @job
+    async def hire(ctx: JobContext) -> None:
+        attempts.append(ctx.attempt)
+        with outage_at_first():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ctx.start_program(["train"]))
+
+    @job
+    def hire_by_thread(ctx: ThreadJobContext) -> None:
+        attempts.append(ctx.attempt)
+        with outage_at_first():
+            ctx.start_program(["train"])
+
+    @job
+    async def train(_ctx: JobContext) -> None:
+        pass
+
+    await stage.hire(hire, hire_by_thread, train, database=cable.database)
+    run_id = await stage.submit(name)
+    program = await stage.finished(run_id)
+    assert attempts == [1, 1]
+    assert program.error_message is None
+    assert await stage.outcomes(run_id) == ["released", "done"]
 
 
 async def test_wakeups_of_an_outage_are_claimed_after_it(stage: Stage, cable: Cable) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import (
     TIMED_OUT,
     Done,
@@ -23,7 +24,7 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
-from program_service.bookkeeping.step_transaction import passing_outcome
+from program_service.bookkeeping.step_transaction import AWAY_PAUSE_S, passing_outcome
 from program_service.bookkeeping.storable import NotStorable, storable_object
 from program_service.telemetry import Event
 from program_workers.classes import InThread
@@ -103,12 +104,14 @@ def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | No
 
 
 def _stopping_outcome(error: BaseException) -> Outcome | None:
-    """Find what we raised to end the step ourselves, also in the group of a job's own tasks."""
+    """Find what we raised into the job, which ends the step, also in the group of its own tasks."""
     if isinstance(error, BaseExceptionGroup):
         found = (_stopping_outcome(inner) for inner in error.exceptions)
         return next((outcome for outcome in found if outcome is not None), None)
     if isinstance(error, CheckpointReached):
         return Yielded()
+    if isinstance(error, DatabaseUnavailable):  # our own database's, and no failure of the job
+        return Released(AWAY_PAUSE_S)
     return LetGo() if isinstance(error, LeaseLost) else None
 
 
