@@ -157,6 +157,25 @@ async def attempts_of(database: Database, run_id: str) -> list[Attempt]:
     return await database.read(list_attempts, run_id)
 
 
+async def rollups_of(database: Database) -> list[dict[str, Any]]:
+    """Return what was counted."""
+
+    async def select(books: Books) -> list[dict[str, Any]]:
+        rows = await books.select(sa.select(books.tables.rollups))
+        return [dict(row._mapping) for row in rows]
+
+    return await database.read(select)
+
+
+async def counts_of(database: Database) -> dict[tuple[str, str, str], int]:
+    """Return {(job, outcome, worker): count}, of all minutes and buckets."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for row in await rollups_of(database):
+        key = (row["job"], row["outcome"], row["worker"])
+        counts[key] = counts.get(key, 0) + row["count"]
+    return counts
+
+
 async def row_of(database: Database, run_id: str) -> dict[str, Any]:
     """Return all columns of a program's row, also those that the API does not show."""
     programs = database.tables.programs

@@ -194,6 +194,14 @@ class Settings(BaseSettings):
             " unasked."
         ),
     )
+    rollup_days: float = Field(
+        7.0,
+        gt=0,
+        le=36_500,
+        description=(
+            "How long the counts of each minute are kept, which the dashboard's figures are from."
+        ),
+    )
 
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         LogLevel.INFO, description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."

@@ -12,6 +12,7 @@ from patience import eventually
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Missed, claim
+from program_service.bookkeeping.ledger.counting import Tally, count
 from program_service.bookkeeping.ledger.job_data import edit_job_data
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Claimed, Done
@@ -123,3 +124,29 @@ async def test_outcome_that_waited_for_a_cancel_is_refused(connect: Connect, out
     assert answer is None
     row = await row_of(database, "run-1")
     assert (row["step"], row["job_data"]) == (0, {})
+
+
+@on_servers
+async def test_counts_are_written_in_one_order_and_never_deadlock(connect: Connect) -> None:
+    """In whatever order the batches are that two lanes count."""
+    holder, observer, lanes = connect(), connect(), [connect(), connect()]
+    tallies = [Tally("a", "done"), Tally("b", "done")]
+    counting: list[asyncio.Future[None]] = []
+
+    async def both_wait() -> bool:
+        await asyncio.sleep(0.2)
+        async with observer.engine.connect() as connection:
+            waiting = await connection.scalar(WAITING[connection.dialect.name])
+        # those of the next minute need not wait
+        return waiting >= len(lanes) or all(each.done() for each in counting)
+
+    async def count_slowly(books: Books) -> None:
+        await count(books, tallies)
+        for lane, batch in zip(lanes, (tallies, tallies[::-1]), strict=True):
+            # a deadlock is not tried again
+            once = lane.transact_within(0.0, count, batch)
+            counting.append(asyncio.ensure_future(once))
+        await eventually(both_wait)
+
+    await holder.transact(count_slowly)
+    await asyncio.gather(*counting)

@@ -17,6 +17,7 @@ from builders import (
     attempts_of,
     by_hand,
     claimed,
+    counts_of,
     lapse,
     later,
     let_go,
@@ -99,6 +100,7 @@ async def test_claim_is_mine_if_the_lease_is_mine(forgetful: Forgetful, *, is_la
     assert row["version"] == answer.version
     outcomes = [attempt.outcome for attempt in await attempts_of(forgetful, "run-1")]
     assert outcomes == ["lost"] * is_lapsed
+    assert list((await counts_of(forgetful)).values()) == [1] * is_lapsed
 
 
 async def test_timed_out_callback_is_counted_once(forgetful: Forgetful) -> None:
@@ -144,6 +146,7 @@ async def test_outcome_is_recorded_once(
     assert answer is not None
     assert (answer.version, answer.job_data) == (first["version"], first["job_data"])
     assert len(await attempts_of(forgetful, "run-1")) == 1
+    assert list((await counts_of(forgetful)).values()) == [1]
 
 
 async def test_outcome_stands_though_others_went_on_meanwhile(forgetful: Forgetful) -> None:
@@ -187,6 +190,7 @@ async def test_cancel_is_the_callers_though_its_answer_was_lost(forgetful: Forge
     forgetful.answers_to_lose = 1
     program, _ = await forgetful.transact(cancel, "run-1")
     assert (program.status, program.version) == (Status.CANCELLED, 2)
+    assert list((await counts_of(forgetful)).values()) == [1]
 
 
 async def test_database_that_never_answers_is_unavailable_in_the_end(

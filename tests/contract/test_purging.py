@@ -1,7 +1,7 @@
 """Purging: what ended long ago is deleted with all that belongs to it, and nothing else is."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from builders import (
     a_program,
     by_hand,
     claimed,
+    clock_of,
     lapse,
     reclaimed,
     recorded,
@@ -28,7 +29,7 @@ from patience import eventually
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Missed, claim
-from program_service.bookkeeping.ledger.purging import forget_keys, purge
+from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import Replayed, Submitted
 from program_service.bookkeeping.lifecycle import Done, Fail
@@ -62,6 +63,12 @@ async def _run_ids(database: Database, table: str = "programs") -> list[str]:
         return [row.run_id for row in await books.select(sa.select(run_id).order_by(run_id))]
 
     return await database.read(select)
+
+
+def _purger(
+    database: Database, *, metrics: Metrics | None = None, retention_days: float | None = 1
+) -> Purger:
+    return Purger(database, metrics or Metrics(), retention_days=retention_days, rollup_days=7)
 
 
 def _counted(metrics: Metrics) -> float:
@@ -211,7 +218,7 @@ async def test_purger_deletes_batch_after_batch(database: Database) -> None:
     await _many_old(database, 2 * BATCH + 1)
     await submitted(database, "new")
     metrics = Metrics()
-    purging = asyncio.create_task(Purger(database, metrics, retention_days=1).run())
+    purging = asyncio.create_task(_purger(database, metrics=metrics).run())
 
     async def all_are_counted() -> bool:
         return _counted(metrics) == 2 * BATCH + 1
@@ -224,21 +231,63 @@ async def test_purger_deletes_batch_after_batch(database: Database) -> None:
     assert await _run_ids(database) == ["new"]
 
 
+async def _counted_days_ago(database: Database, days: float, *, minutes: int = 1) -> None:
+    """Pretend that something was counted in each of so many minutes, the last so long ago."""
+    newest = (await database.read(clock_of)).replace(second=0, microsecond=0) - days * DAY
+    counted = {"job": "reserve", "outcome": "done", "worker": "", "bucket": 1, "shard": 0}
+    rows = [
+        counted | {"minute": newest - timedelta(minutes=number), "count": 1}
+        for number in range(minutes)
+    ]
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.insert(database.tables.rollups), rows)
+
+
+async def _minutes(database: Database) -> list[datetime]:
+    minute = database.tables.rollups.c.minute
+
+    async def select(books: Books) -> list[datetime]:
+        return [row.minute for row in await books.select(sa.select(minute).order_by(minute))]
+
+    return await database.read(select)
+
+
+async def test_counts_grow_old_some_minutes_at_a_time(database: Database) -> None:
+    await _counted_days_ago(database, 2.0, minutes=14)
+    await _counted_days_ago(database, 0.5)
+    for left in (5, 1, 1):
+        await database.transact(forget_counts, older_than=DAY)
+        assert len(await _minutes(database)) == left
+
+
+@pytest.mark.parametrize("retention_days", [None, 9_999])
+async def test_old_counts_are_deleted_however_long_programs_are_kept(
+    database: Database, retention_days: float | None
+) -> None:
+    await _finished(database, "run-1")
+    for days in (8, 6):
+        await _counted_days_ago(database, days)
+    await _purger(database, retention_days=retention_days)._turn()
+    now = await database.read(clock_of)
+    assert [(now - minute).days for minute in await _minutes(database)] == [6, 0]
+    assert await _run_ids(database) == ["run-1"]
+
+
 @on_servers  # SQLite's one process is always alone
 async def test_one_process_purges_at_a_time(connect: Connect) -> None:
     database, other = connect(), connect()
     await _ended_long_ago(database, "run-1")
-    purger = Purger(database, Metrics(), retention_days=1)
+    purger = _purger(database)
     async with other.alone("purge"):
-        await purger._turn(DAY)
+        await purger._turn()
         assert await _run_ids(database) == ["run-1"]
-    await purger._turn(DAY)
+    await purger._turn()
     assert await _run_ids(database) == []
 
 
 async def test_without_a_retention_nothing_is_purged(database: Database) -> None:
     await _ended_long_ago(database, "run-1", 9_999 * DAY_S)
-    await Purger(database, Metrics(), retention_days=None).run()
+    await _purger(database, retention_days=None)._turn()
     assert await _run_ids(database) == ["run-1"]
 
 
@@ -247,15 +296,15 @@ async def test_failed_turn_is_followed_by_the_next(
 ) -> None:
     await _ended_long_ago(database, "run-1")
     monkeypatch.setattr("program_service.bookkeeping.purger.TURN_EVERY_S", 0.01)
-    purger = Purger(database, Metrics(), retention_days=1)
+    purger = _purger(database)
     begun, turn = 0, purger._turn
 
-    async def fail_first(older_than: timedelta) -> None:
+    async def fail_first() -> None:
         nonlocal begun
         begun += 1
         if begun == 1:
             raise OSError("the database is away")
-        await turn(older_than)
+        await turn()
 
     monkeypatch.setattr(purger, "_turn", fail_first)
     purging = asyncio.create_task(purger.run())

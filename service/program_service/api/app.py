@@ -78,7 +78,12 @@ def create_app(
     )
     jobs_of_file = read_file(Path(settings.callback_jobs)) if settings.callback_jobs else {}
     sweeper = Sweeper(database, broker, waker, settings=settings)
-    purger = Purger(database, metrics, retention_days=settings.retention_days)
+    purger = Purger(
+        database,
+        metrics,
+        retention_days=settings.retention_days,
+        rollup_days=settings.rollup_days,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -48,6 +48,12 @@ class Dialect(Protocol):
     clock: str
     """The database's own clock, read when the statement begins."""
 
+    minute: str
+    """The minute that the clock is in."""
+
+    connection: str
+    """The number of this connection."""
+
     lock: str
     """The end of a SELECT that locks the rows of `program`, in the order of its ORDER BY."""
 
@@ -92,6 +98,9 @@ class Dialect(Protocol):
     def or_update(self, keys: Sequence[str], columns: Sequence[str]) -> str:
         """Return the end of an INSERT that gives such rows the new values of these columns."""
 
+    def or_add(self, table: str, keys: Sequence[str], column: str) -> str:
+        """Return the end of an INSERT that adds the new value of a column to that of such rows."""
+
 
 class _Standard:
     """What PostgreSQL and SQLite say in the same words."""
@@ -124,6 +133,11 @@ class _Standard:
         changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
         return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
 
+    def or_add(self, table: str, keys: Sequence[str], column: str) -> str:
+        """Say ON CONFLICT."""
+        change = f"{column} = {table}.{column} + excluded.{column}"
+        return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {change}"
+
 
 class PostgreSQL(_Standard):
     """PostgreSQL, the production database."""
@@ -133,6 +147,8 @@ class PostgreSQL(_Standard):
     # and would keep the planner from using the index on due_at. It is read before the statement
     # waits for row locks, so a lease is never longer than its worker believes (docs/adr/0003).
     clock = "statement_timestamp()"
+    minute = f"date_trunc('minute', {clock})"
+    connection = "pg_backend_pid()"
     lock = "FOR UPDATE OF program"
     try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
     advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
@@ -165,6 +181,8 @@ class SQLite(_Standard):
 
     name = "sqlite"
     clock = ":now"
+    minute = "substr(:now, 1, 17) || '00.000000'"
+    connection = "1"
     lock = ""  # a transaction that writes holds the whole file
     try_advisory_lock: str | None = None
     advisory_unlock = ""
@@ -196,6 +214,8 @@ class MySQL:
 
     name = "mysql"
     clock = "UTC_TIMESTAMP(6)"
+    minute = "CAST(DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i') AS DATETIME(6))"
+    connection = "CONNECTION_ID()"
     lock = "FOR UPDATE"
     # a lock is the whole server's, and other databases may have tables of the same names
     try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"
@@ -276,6 +296,11 @@ class MySQL:
         changes = ", ".join(f"{column} = VALUES({column})" for column in columns)
         return f"ON DUPLICATE KEY UPDATE {changes}"
 
+    def or_add(self, table: str, keys: Sequence[str], column: str) -> str:
+        """Say ON DUPLICATE KEY."""
+        del keys
+        return f"ON DUPLICATE KEY UPDATE {column} = {table}.{column} + VALUES({column})"
+
 
 def _with_texts(row: Any) -> Any:
     if not isinstance(row, dict):
@@ -299,6 +324,7 @@ class Sql:
     idempotency: str
     jobs: str
     workers: str
+    rollups: str
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Sql":
@@ -310,6 +336,7 @@ class Sql:
             idempotency=tables.idempotency.name,
             jobs=tables.jobs.name,
             workers=tables.workers.name,
+            rollups=tables.rollups.name,
         )
 
     @property

@@ -1,17 +1,16 @@
-"""Purger: delete the programs that ended longer ago than people want to keep them.
+"""Purger: delete programs that ended, and counts, longer ago than people want to keep them.
 
-It runs in every service process, if a retention is set; an advisory lock lets one of them purge at
-a time. Batches are small and paused between, so that those who work do not notice.
+It runs in every service process; an advisory lock lets one of them purge at a time. Batches are
+small and paused between, so that those who work do not notice.
 """
 
 import asyncio
 from datetime import timedelta
-from functools import partial
 
 import structlog
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.purging import forget_keys, purge
+from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
 from program_service.pacing import turn_for_ever
 from program_service.telemetry import Event, Metrics
 
@@ -27,25 +26,31 @@ class Purger:
     """Purge the tables every now and then."""
 
     def __init__(
-        self, database: Database, metrics: Metrics, *, retention_days: float | None
+        self,
+        database: Database,
+        metrics: Metrics,
+        *,
+        retention_days: float | None,
+        rollup_days: float,
     ) -> None:
-        """Take how long ended programs are kept; None is for ever."""
+        """Take how long ended programs are kept, None is for ever, and how long counts."""
         self._database = database
         self._metrics = metrics
         self._older_than = None if retention_days is None else timedelta(days=retention_days)
+        self._counts_older_than = timedelta(days=rollup_days)
         self._looked_to = ""
 
     async def run(self) -> None:
-        """Purge for ever, if a retention is set; a turn that fails is followed by the next."""
-        if self._older_than is not None:
-            turn = partial(self._turn, self._older_than)
-            await turn_for_ever("purger", turn, every_s=TURN_EVERY_S)
+        """Purge for ever; a turn that fails is followed by the next."""
+        await turn_for_ever("purger", self._turn, every_s=TURN_EVERY_S)
 
-    async def _turn(self, older_than: timedelta) -> None:
+    async def _turn(self) -> None:
         """Purge what is too old by now, unless another process does."""
         async with self._database.alone("purge") as is_alone:
             if is_alone:
-                await self._purge(older_than)
+                await self._database.transact(forget_counts, older_than=self._counts_older_than)
+            if is_alone and self._older_than is not None:
+                await self._purge(self._older_than)
                 await self._forget_keys()
 
     async def _purge(self, older_than: timedelta) -> None:

@@ -198,6 +198,20 @@ class WorkerRow(SQLModel, table=True):
     endpoints: dict[str, Any] | None = Field(sa_type=_Json)
 
 
+class RollupRow(SQLModel, table=True):
+    """How often something came to an end in a minute; written with what it counts."""
+
+    __tablename__: ClassVar[Any] = "rollups"
+
+    minute: datetime = Field(sa_column=sa.Column(UtcDateTime, primary_key=True))
+    job: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    outcome: str = Field(sa_column=sa.Column(sa.String(32), primary_key=True))
+    worker: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    bucket: int = Field(sa_column=sa.Column(sa.SmallInteger, primary_key=True, autoincrement=False))
+    shard: int = Field(sa_column=sa.Column(sa.SmallInteger, primary_key=True, autoincrement=False))
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The tables under the names of one deployment."""
@@ -208,6 +222,7 @@ class Tables:
     idempotency: sa.Table
     jobs: sa.Table
     workers: sa.Table
+    rollups: sa.Table
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -225,6 +240,7 @@ class Tables:
             idempotency=renamed(IdempotencyRow, f"{name}_idempotency"),
             jobs=renamed(JobRow, f"{name}_jobs"),
             workers=renamed(WorkerRow, f"{name}_workers"),
+            rollups=renamed(RollupRow, f"{name}_rollups"),
         )
         _add_indexes(tables.programs)
         sa.Index(f"{name}_idempotency_run_id", tables.idempotency.c.run_id)

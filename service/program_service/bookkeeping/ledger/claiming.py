@@ -7,6 +7,7 @@ from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.dialects import Script, Sql
+from program_service.bookkeeping.ledger.counting import LOST, NOBODY, Tally, count
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.tables import read_json, require_moment
 
@@ -123,9 +124,10 @@ async def _claim_again(
     Rows that already carry the new lease are ours: a COMMIT whose answer was lost (rule R4).
     """
     lapsed = [row for row in locked if row.lease != row.new_lease]
-    lost = [row.run_id for row in lapsed if row.lease is not None]
+    lost = [row for row in lapsed if row.lease is not None]
     if lost:
-        await books.run(_note_lost_attempts, run_ids=lost)
+        await books.run(_note_lost_attempts, run_ids=[row.run_id for row in lost])
+        await count(books, [Tally(row.job, LOST, row.claimed_by or NOBODY) for row in lost])
     if lapsed:
         # a lapsed lease is a loss, a callback that did not come a failed try
         changes = [
@@ -210,7 +212,7 @@ def _claim_unclaimed(sql: Sql) -> str | Script:
 def _lock_claimable(sql: Sql) -> str:
     return f"""
         SELECT program.run_id, program.lease, batch.new_lease, lease_losses, step_retry_count,
-               awaiting,
+               awaiting, job, claimed_by,
                CASE WHEN {sql.among("job", "known")} THEN 1 ELSE 0 END AS is_known
           FROM {sql.programs} AS program
           JOIN {sql.batch(of_run_id="varchar", new_lease="varchar")}
@@ -235,7 +237,7 @@ def _note_lost_attempts(sql: Sql) -> str:
     return f"""
         INSERT INTO {sql.attempts} (run_id, lease, step, attempt, job, worker, finished_at, outcome)
         SELECT run_id, lease, step, 1 + step_retry_count + lease_losses, job, claimed_by,
-               {sql.clock}, 'lost'
+               {sql.clock}, '{LOST}'
           FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
         {sql.dialect.or_ignore(sql.attempts, ["run_id", "lease", "step"])}
     """

@@ -1,6 +1,7 @@
 """Purge: delete what ended long ago, with its attempts and its idempotency keys.
 
-Rows that somebody else has locked are left for the next time, so that nobody waits for anybody.
+Counts of minutes are deleted when they are old, too. Rows that somebody else has locked are left
+for the next time, so that nobody waits for anybody.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.ledger.measuring import read_clock
+
+AT_ONCE = timedelta(minutes=10)
+"""Of counts in one transaction; the purger's next turn takes the next."""
 
 
 async def purge(books: Books, *, older_than: timedelta, limit: int) -> int:
@@ -46,6 +50,17 @@ async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
     if gone:
         await books.connection.execute(sa.delete(keys).where(keys.c.run_id.in_(gone)))
     return rows[-1].run_id if len(rows) == limit else None
+
+
+async def forget_counts(books: Books, *, older_than: timedelta) -> None:
+    """Delete counts of minutes longer ago, those of ten minutes at most."""
+    rollups = books.tables.rollups
+    counted_before = await read_clock(books) - older_than
+    oldest = sa.select(rollups.c.minute).order_by(rollups.c.minute).limit(1)
+    rows = await books.select(oldest.where(rollups.c.minute < counted_before))
+    for row in rows:
+        until = min(counted_before, row.minute + AT_ONCE)
+        await books.connection.execute(sa.delete(rollups).where(rollups.c.minute < until))
 
 
 async def _lock_finished(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:

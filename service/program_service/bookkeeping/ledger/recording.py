@@ -13,6 +13,14 @@ from typing import Any, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.dialects import Script, Sql
+from program_service.bookkeeping.ledger.counting import (
+    FINISHED,
+    LET_GO,
+    Tally,
+    bucket_of,
+    count,
+    insert_counts,
+)
 from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
 from program_service.bookkeeping.tables import read_moment
@@ -119,7 +127,7 @@ Applied: TypeAlias = dict[int, tuple[datetime | None, int]]
 
 
 async def _apply(books: Books, batch: list[dict[str, Any]]) -> Applied:
-    """Write what the fences let through, its attempts, and look for the receipts of the rest."""
+    """Write what the fences let through, its attempts, their counts; find the rest's receipts."""
     applied: Applied = {}
     for statement, lets_go in ((_change, False), (_let_go, True)):
         rows = [row for row in batch if row["lets_go"] is lets_go]
@@ -129,6 +137,7 @@ async def _apply(books: Books, batch: list[dict[str, Any]]) -> Applied:
     fresh = [row for row in batch if row["of_id"] in applied]
     if fresh:
         await books.run(_insert_attempts, batch=fresh)
+        await count(books, [_tally(row) for row in fresh])
     refused = [row for row in batch if row["of_id"] not in applied]
     if refused:
         receipts = await books.fetch(_select_receipts, batch=refused)
@@ -173,12 +182,19 @@ def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, A
         "began_in_s": record.began - now,
         "ended_in_s": record.ended - now,
         "outcome": change.outcome,
+        "bucket": bucket_of(record.ended - record.began),
         "error_type": failure.type if failure else None,
         "error_code": failure.code if failure else None,
         "traceback": failure.traceback if failure else None,
     }
     # what is left out is NULL; to read a null takes the database as long as to read a value
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _tally(row: dict[str, Any]) -> Tally:
+    """Say as what a change is counted; `_select_tallies` says it in SQL."""
+    word = FINISHED if row["is_finished"] else LET_GO if row["lets_go"] else row["outcome"]
+    return Tally(row["job"], word, row["worker"], row["bucket"])
 
 
 CHANGE_COLUMNS = {
@@ -222,12 +238,22 @@ def _change(sql: Sql) -> str | Script:
 
 
 def _change_and_note(sql: Sql) -> str:
-    """Change, and write the attempts of what was changed: one parse of the batch, one answer."""
+    """Change, write the attempts of what was changed, and count: one parse of the batch."""
+    columns = CHANGE_COLUMNS | ATTEMPT_COLUMNS | {"bucket": "integer"}
     returning = "program.id, program.due_at, program.version, batch.*"
     return f"""
-        WITH changed AS ({_change_by(sql, CHANGE_COLUMNS | ATTEMPT_COLUMNS, returning=returning)}),
-             noted AS ({_insert_attempts_of(sql, "changed")})
+        WITH changed AS ({_change_by(sql, columns, returning=returning)}),
+             noted AS ({_insert_attempts_of(sql, "changed")}),
+             counted AS ({insert_counts(sql, f"({_select_tallies()}) AS tallies")})
         SELECT id, due_at, version FROM changed
+    """
+
+
+def _select_tallies() -> str:
+    return f"""
+        SELECT job, CASE WHEN is_finished THEN '{FINISHED}' ELSE outcome END AS word, worker,
+               bucket, COUNT(*) AS times
+          FROM changed GROUP BY job, word, worker, bucket
     """
 
 

@@ -3,6 +3,7 @@
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
+from program_service.bookkeeping.ledger.counting import CANCELLED, Tally, count
 from program_service.bookkeeping.ledger.reading import Program, find
 
 
@@ -18,6 +19,8 @@ async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
     if not changed and program.cancelled_at is None:
         msg = f"The program has {program.status} already; only one that has not ended is cancelled."
         raise AlreadyFinal(msg)
+    if changed:
+        await count(books, [Tally(program.job, CANCELLED)])
     return program, bool(changed)
 
 

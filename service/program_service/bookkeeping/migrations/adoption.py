@@ -169,5 +169,6 @@ def _changes(
         if old != new:
             yield f"column {column.name}: {old} becomes {new}"
     yield "run_id: unique from now on"
-    yield f"tables {name}_attempts, {name}_idempotency, {name}_jobs, {name}_workers: created"
+    beside = ("attempts", "idempotency", "jobs", "workers", "rollups")
+    yield f"tables {', '.join(f'{name}_{each}' for each in beside)}: created"
     yield f"view {name}_status: created"
