@@ -19,7 +19,10 @@ OPEN_ROWS = 20_000
 QUIET_ROWS = 1_000
 """The oldest; all of these have ended: what there is in a quiet hour."""
 
-BESIDE = ("_attempts", "_idempotency")
+BESIDE = ("_attempts", "_idempotency", "_rollups")
+
+COUNTS = 20
+"""Rows of counts for each minute: of the last week."""
 
 FILL = (
     """
@@ -57,6 +60,12 @@ INSERT INTO {name}_idempotency (owner, key, request_hash, run_id)
 SELECT 'shop', 'order-' || n, md5(n::text), 'run-' || n
   FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) AS n WHERE n % 4 = 0
 """,
+    """
+INSERT INTO {name}_rollups (minute, job, outcome, worker, bucket, shard, count)
+SELECT date_trunc('minute', now()) - ({rows} - n) / {counts} * interval '1 minute', 'reserve',
+       CASE WHEN n % 10 = 0 THEN 'failed' ELSE 'done' END, 'worker-1', n % {counts}, 0, 7
+  FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) AS n
+""",
 )
 
 
@@ -71,7 +80,8 @@ async def _fill(place: Place, analyzed_at: int) -> None:
     await migrate(database)
     name = place.table_name
     tables = (name, *(f"{name}{suffix}" for suffix in BESIDE))
-    fills = [sa.text(each.format(name=name, ended=ROWS - OPEN_ROWS, rows=ROWS)) for each in FILL]
+    sizes = {"ended": ROWS - OPEN_ROWS, "rows": ROWS, "counts": COUNTS}
+    fills = [sa.text(each.format(name=name, **sizes)) for each in FILL]
     async with database.engine.begin() as connection:
         for table in tables:
             off = sa.text(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")

@@ -1,12 +1,9 @@
 """Plans: on a long table no statement of the hot path reads what it does not need."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import pytest
-
 from builders import JOBS, a_claim, a_claimant, a_record, lapse, seconds_ago
-from explaining import OPEN_ROWS, QUIET_ROWS, ROWS, Explained, filled
+from explaining import OPEN_ROWS, ROWS, Explained
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Hold, claim, renew
 from program_service.bookkeeping.ledger.job_data import (
@@ -16,7 +13,7 @@ from program_service.bookkeeping.ledger.job_data import (
 )
 from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
-from program_service.bookkeeping.ledger.reading import Filter, find, list_programs, standings
+from program_service.bookkeeping.ledger.reading import find, standings
 from program_service.bookkeeping.ledger.recording import record
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import (
@@ -26,26 +23,9 @@ from program_service.bookkeeping.ledger.waking import (
     mark_woken,
     queues_with_unanswered,
 )
-from program_service.bookkeeping.lifecycle import Claimed, Done, Status
-from servers import Place
+from program_service.bookkeeping.lifecycle import Claimed, Done
 
 BATCH = 100
-
-
-@pytest.fixture(scope="module", params=["new", "of_a_quiet_hour"])
-def long_table(request: pytest.FixtureRequest, postgresql_url: str) -> Place:
-    """Fill a table; its statistics are new, or from when all had ended."""
-    is_new = request.param == "new"
-    place = Place(postgresql_url, f"statistics_{request.param}")
-    return filled(place, analyzed_at=ROWS if is_new else QUIET_ROWS)
-
-
-@pytest.fixture
-async def explained(long_table: Place) -> AsyncIterator[Explained]:
-    """Return a database with a long table."""
-    explained = Explained(long_table)
-    yield explained
-    await explained.database.close()
 
 
 async def _some(explained: Explained, first: int) -> list[str]:
@@ -217,39 +197,3 @@ async def test_one_program_is_looked_up_by_its_key(explained: Explained) -> None
     scans = await explained.ways(work)
     assert {scan.partition(" ")[0] for scan in scans} <= {"Index", "Bitmap"}
     assert {scan.rpartition(" ")[2] for scan in scans} <= {"_run_id_key", "_pkey"}
-
-
-PAGE = 50
-
-
-LISTS: dict[str, tuple[Filter, set[str], int]] = {
-    "all": (Filter(), {"_pkey"}, PAGE + 1),
-    "oldest_first": (Filter(is_oldest_first=True), {"_pkey"}, PAGE + 1),
-    "job": (Filter(job="reserve"), {"_pkey"}, PAGE + 1),
-    "queue": (Filter(queue="mail"), {"_pkey"}, 100 * (PAGE + 1)),
-    "finished": (Filter(status=Status.FINISHED), {"_pkey"}, OPEN_ROWS + 2 * PAGE),
-    "errored": (Filter(status=Status.ERRORED), {"_errored"}, 3 * PAGE),
-    "cancelled": (Filter(status=Status.CANCELLED), {"_errored"}, 3 * PAGE),
-    "running": (Filter(status=Status.RUNNING), {"_pkey", "_due"}, OPEN_ROWS),
-    "retrying": (Filter(status=Status.RETRYING), {"_pkey", "_due"}, OPEN_ROWS),
-    "waiting": (Filter(status=Status.WAITING), {"_due"}, OPEN_ROWS),
-    "in_progress": (Filter(is_in_progress=True), {"_pkey", "_due"}, OPEN_ROWS),
-    "error": (Filter(error="no bank"), {"_troubled", "_pkey"}, OPEN_ROWS),
-    "unknown_error": (Filter(error="no such text"), {"_troubled"}, OPEN_ROWS),
-    "retried": (Filter(step_retry_count_gte=1), {"_troubled", "_pkey"}, OPEN_ROWS),
-    "often_retried": (Filter(step_retry_count_gte=9), {"_troubled"}, OPEN_ROWS),
-    "label": (Filter(labels=[("tenant", "acme")]), {"_labels"}, ROWS // 500),
-    "unknown_label": (Filter(labels=[("tenant", "nobody")]), {"_labels"}, 0),
-}
-"""{what is listed: (filter, indexes that may serve it, rows that are read at most)}"""
-
-
-@pytest.mark.parametrize("kind", LISTS)
-async def test_lists_are_served_by_an_index(explained: Explained, kind: str) -> None:
-    database, (wanted, indexes, rows) = explained.database, LISTS[kind]
-    scans = await explained.scans(lambda: database.read(list_programs, wanted, limit=PAGE))
-    used = {scan.index for scan in scans if scan.index}
-    assert used
-    assert used <= indexes
-    assert not any(scan.kind.startswith("Seq") for scan in scans)
-    assert max(scan.rows for scan in scans) <= rows

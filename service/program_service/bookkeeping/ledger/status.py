@@ -49,4 +49,7 @@ def has_status(
         return programs.c.finished_at.is_not(None)
     if status.is_final:
         return sa.and_(programs.c.errored_at.is_not(None), exact)
+    if status in {Status.RETRYING, Status.SCHEDULED}:
+        # said once more, so that the index on due rows passes over a long queue
+        return sa.and_(is_open(programs), programs.c.due_at > clock, exact)
     return sa.and_(is_open(programs), exact)
