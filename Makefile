@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 EXECUTOR := .venv/bin/program-executor
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: run demo test test-all chaos mutants bench check format generate clean
+.PHONY: run demo test test-all chaos mutants bench check format generate screenshots clean
 
 run: .venv/ready
 	$(EXECUTOR) dev --demo --data .dev
@@ -58,6 +58,10 @@ format: .venv/ready
 generate: .venv/ready
 	$(EXECUTOR) openapi openapi/program-executor.json
 	$(EXECUTOR) config document docs/settings.md
+
+# the pictures of the dashboard, in docs/screenshots
+screenshots: .venv/ready
+	PYTHONPATH=tests .venv/bin/python tests/browser/screenshots.py
 
 clean:
 	rm -rf .venv .tools .dev .bench dist

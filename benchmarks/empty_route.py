@@ -10,7 +10,7 @@ from program_executor.processes import (
     server,
     stop_on_signals,
 )
-from program_service.api.app import create_app
+from program_service.app import create_app
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from patience import eventually, in_own_task
 from program_executor.processes import address, listen, server
-from program_service.api.app import create_app
+from program_service.app import create_app
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.registry import Job, register_jobs
 from program_service.telemetry import Metrics

@@ -17,7 +17,7 @@ from program_executor.processes import (
     server,
     stop_on_signals,
 )
-from program_service.api.app import create_app
+from program_service.app import create_app
 from program_service.bookkeeping.migrations import migrate
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
@@ -32,6 +32,13 @@ INTERRUPTED = 130
 
 JOBS = ("program_executor.demo.jobs",)
 """Jobs that are always there, besides those of the settings."""
+
+PLACES = {
+    "Dashboard": "/",
+    "API": "/programs",
+    "OpenAPI": "/openapi.json",
+    "Metrics": "/metrics",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
 
 async def _attend(url: str, options: DevOptions) -> int:
     """Say where we are, show the demo, and go on until told to stop."""
-    for what, path in (("API", "/programs"), ("OpenAPI", "/openapi.json"), ("Metrics", "/metrics")):
+    for what, path in PLACES.items():
         typer.echo(f"{what:<10} {url}{path}")
     code = await show_demo(url, options.data) if options.is_demo else 0
     if options.exits:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from program_service.api.app import create_app
+from program_service.app import create_app
 from program_service.bookkeeping.database import Database
 from program_service.settings import CONFIG_VARIABLE, PREFIX, Settings
 from program_service.telemetry import Metrics

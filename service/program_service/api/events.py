@@ -12,12 +12,11 @@ from program_service.api.programs import RunId
 from program_service.api.responses import etag, problems
 from program_service.api.services import Serving
 from program_service.api.views import show
+from program_service.api.waiting import WAIT_S
 from program_service.bookkeeping.errors import ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
 
 router = APIRouter(prefix="/programs", tags=["programs"])
-
-WAIT_S = 3600.0
 
 
 async def found(run_id: RunId, services: Serving) -> Program:

@@ -43,7 +43,11 @@ class Surroundings:
 async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> ExplanationModel:
     """Say why a program is not moving and when it will."""
     del caller
-    program = await services.database.read(find, run_id)
+    return await explained(services, await services.database.read(find, run_id))
+
+
+async def explained(services: Services, program: Program) -> ExplanationModel:
+    """Look around and explain a program."""
     around = Surroundings(
         workers=await services.live_workers(),
         depth=await services.broker.depth(program.queue),
@@ -51,7 +55,7 @@ async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> E
     )
     reason, text = explain(program, around, now=datetime.now(UTC))
     return ExplanationModel(
-        run_id=run_id,
+        run_id=program.run_id,
         status=program.status,
         reason=reason,
         text=text,

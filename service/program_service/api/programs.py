@@ -4,7 +4,6 @@ import re
 from typing import Annotated
 from urllib.parse import urlencode
 
-import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.auth import Caller, Scope, requires
@@ -21,6 +20,7 @@ from program_service.api.responses import (
 )
 from program_service.api.schemas import BatchRequest, ProgramRequest, ResumeRequest
 from program_service.api.services import Services, Serving
+from program_service.api.steering import cancel_now, resume_now
 from program_service.api.views import (
     AttemptListModel,
     BatchModel,
@@ -29,13 +29,7 @@ from program_service.api.views import (
     show,
 )
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
-from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
-from program_service.bookkeeping.ledger.waking import Due
-from program_service.telemetry import Event
-from program_service.wakeups.broker import Cancelled
-
-log = structlog.get_logger()
 
 router = APIRouter(prefix="/programs", tags=["programs"], route_class=StrictRoute)
 
@@ -182,13 +176,7 @@ async def list_all(
 async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> Response:
     """End a program now, also while a worker runs its step."""
     del caller
-    program, is_new = await services.database.transact(cancel, run_id)
-    if is_new:
-        services.metrics.finished.labels("cancelled").inc()
-        log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
-        services.notifier.tell_cancelled(program)
-    await services.broker.announce(Cancelled(run_id))
-    return program_response(program)
+    return program_response(await cancel_now(services, run_id))
 
 
 @router.post(
@@ -202,13 +190,7 @@ async def resume_program(
     """Let an errored or cancelled program go on from its failed step, or from another."""
     del caller
     from_step = body.from_step if body else None
-    before = await services.database.read(find, run_id)
-    queues = await services.directory.queues(before.jobs)
-    program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
-    if program.due_at is not None:
-        row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
-        services.relay.wake_soon([row], committed_at=program.due_at)
-    return program_response(program)
+    return program_response(await resume_now(services, run_id, from_step=from_step))
 
 
 @router.get(

@@ -1,5 +1,6 @@
 """Measure: the clock, and what of the table is counted for metrics and for people on call."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -33,8 +34,34 @@ async def oldest_due_ages_s(books: Books) -> dict[str, float]:
     return {row.queue: max(0.0, float(row.age_s)) for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What changes when something happens: the newest program, what was counted, who works."""
+
+    newest: int
+    counted: int
+    busy: int
+    workers: int
+
+
+async def pulse(books: Books) -> Pulse:
+    """Feel whether anything has happened; three look-ups by index, whatever the tables' size."""
+    (row,) = await books.fetch(_select_pulse)
+    return Pulse(row.newest or 0, row.counted or 0, row.busy or 0, row.workers)
+
+
 def _select_clock(sql: Sql) -> str:
     return f"SELECT {sql.clock}"
+
+
+def _select_pulse(sql: Sql) -> str:
+    return f"""
+        SELECT (SELECT MAX(id) FROM {sql.programs}) AS newest,
+               (SELECT SUM(count) FROM {sql.rollups}
+                 WHERE minute >= {sql.later("-120")}) AS counted,
+               (SELECT SUM(busy) FROM {sql.workers}) AS busy,
+               (SELECT COUNT(*) FROM {sql.workers}) AS workers
+    """
 
 
 def _select_oldest_due(sql: Sql) -> str:

@@ -129,6 +129,14 @@ async def list_programs(
     return Page(found, write_cursor(found[-1].id) if len(rows) > limit else None)
 
 
+async def list_run_ids(books: Books, wanted: Filter, *, limit: int) -> list[str]:
+    """List the run_ids of programs, the oldest first, for what is done to all of them."""
+    programs = books.tables.programs
+    query = sa.select(programs.c.run_id).where(*_conditions(books, wanted))
+    rows = await books.select(query.order_by(programs.c.id).limit(limit))
+    return [row.run_id for row in rows]
+
+
 async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
     """List every try of every step, in the order of their ends.
 

@@ -1,4 +1,4 @@
-"""App: the HTTP service put together, started and stopped."""
+"""App: the HTTP service put together, API and dashboard, started and stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,6 +33,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.migrations import migrate
 from program_service.bookkeeping.purger import Purger
 from program_service.bookkeeping.trouble import FAILURES, is_transient
+from program_service.dashboard.installing import install as install_dashboard
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
 from program_service.wakeups.broker import Broker
@@ -95,6 +96,7 @@ def create_app(
             services.waiting.run(),
             sweeper.run(),
             purger.run(),
+            board.feed.run(),
         )
         async with asyncio.TaskGroup() as tasks, notifier.running():
             if settings.migrate_on_start and not await _is_brought_up_to_date(database):
@@ -119,6 +121,7 @@ def create_app(
     )
     app.state.services = services
     _install_routes(app)
+    board = install_dashboard(app, services)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Measured, metrics=metrics)

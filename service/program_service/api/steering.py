@@ -1,0 +1,44 @@
+"""Steering: cancel and resume, with all that must be told; for the API and for the dashboard."""
+
+import structlog
+
+from program_service.api.services import Services
+from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.steering import cancel, resume
+from program_service.bookkeeping.ledger.waking import Due
+from program_service.telemetry import Event
+from program_service.wakeups.broker import Cancelled
+
+log = structlog.get_logger()
+
+
+async def cancel_now(services: Services, run_id: str) -> Program:
+    """End a program now, also while a worker runs its step.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+        AlreadyFinal: it has finished or errored.
+    """
+    program, is_new = await services.database.transact(cancel, run_id)
+    if is_new:
+        services.metrics.finished.labels("cancelled").inc()
+        log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
+        services.notifier.tell_cancelled(program)
+    await services.broker.announce(Cancelled(run_id))
+    return program
+
+
+async def resume_now(services: Services, run_id: str, *, from_step: int | None = None) -> Program:
+    """Let an errored or cancelled program go on from its failed step, or from another.
+
+    Raises:
+        ProgramNotFound: no program has this run_id.
+        NotResumable: it has not errored, or has no such step.
+    """
+    before = await services.database.read(find, run_id)
+    queues = await services.directory.queues(before.jobs)
+    program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
+    if program.due_at is not None:
+        row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
+        services.relay.wake_soon([row], committed_at=program.due_at)
+    return program

@@ -1,0 +1,127 @@
+"""Bulk: cancel or resume all programs of a filter, or of a group of failures, when confirmed."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from program_service.api.services import Services
+from program_service.api.steering import cancel_now, resume_now
+from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, ProgramNotFound
+from program_service.bookkeeping.ledger.failures import members_of
+from program_service.bookkeeping.ledger.reading import list_run_ids
+from program_service.dashboard.board import Boarding
+from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman
+from program_service.dashboard.failures import FAILURES
+from program_service.dashboard.filters import Action, Filtering, Filters
+from program_service.dashboard.pages import PREFIX, page, redirect
+from program_service.dashboard.programs import LIST
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+AT_ONCE = 8
+"""Programs that are steered at a time."""
+
+MOST = 1000
+"""Programs that one press of a button steers: some seconds; the page says how many are left."""
+
+LOOKED_AT = 10_000
+"""Up to here the preview counts."""
+
+Acting = Annotated[Action, Path()]
+DONE = {Action.CANCEL: "cancelled", Action.RESUME: "resumed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """How many programs were steered, and how many would not be any more."""
+
+    done: int
+    refused: int
+
+
+@router.get(f"{PREFIX}/bulk/{{action}}")
+async def preview(
+    action: Acting, request: Request, board: Boarding, filters: Filtering, caller: Steersman
+) -> Response:
+    """Say how many programs of a filter it would be, and which come first."""
+    del caller
+    wanted = filters.concerned(action, datetime.now(UTC))
+    run_ids = await board.services.database.read(list_run_ids, wanted, limit=LOOKED_AT)
+    return _preview(request, action, run_ids, fields=filters.given(), back=LIST)
+
+
+@router.post(f"{PREFIX}/bulk/{{action}}", dependencies=OURS)
+async def steer(
+    action: Acting, request: Request, board: Boarding, form: Form, caller: Steersman
+) -> Response:
+    """Cancel or resume the programs of a filter."""
+    del caller
+    filters = Filters.read(form)
+    wanted = filters.concerned(action, datetime.now(UTC))
+    run_ids = await board.services.database.read(list_run_ids, wanted, limit=MOST)
+    steered = await _steer_all(board.services, action, run_ids)
+    return redirect(request, LIST, **filters.given(), **_told(action, steered))
+
+
+@router.get(f"{FAILURES}/resume")
+async def preview_group(
+    request: Request, board: Boarding, caller: Steersman, job: str, pattern: str
+) -> Response:
+    """Say how many programs failed so."""
+    del caller
+    run_ids = await board.services.database.read(members_of, job, pattern)
+    fields = {"job": job, "pattern": pattern}
+    return _preview(request, Action.RESUME, run_ids, fields=fields, back=FAILURES)
+
+
+@router.post(f"{FAILURES}/resume", dependencies=OURS)
+async def resume_group(
+    request: Request, board: Boarding, form: Form, caller: Steersman
+) -> Response:
+    """Resume the programs that failed so."""
+    del caller
+    job, pattern = form.get("job", ""), form.get("pattern", "")
+    run_ids = await board.services.database.read(members_of, job, pattern)
+    steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST])
+    return redirect(request, FAILURES, **_told(Action.RESUME, steered))
+
+
+def _preview(
+    request: Request, action: Action, run_ids: Sequence[str], *, fields: dict[str, str], back: str
+) -> Response:
+    return page(
+        request,
+        "bulk.html",
+        action=action,
+        run_ids=run_ids,
+        is_capped=len(run_ids) >= LOOKED_AT,
+        most=MOST,
+        fields=fields,
+        back=back,
+    )
+
+
+def _told(action: Action, steered: Steered) -> dict[str, str]:
+    told = {DONE[action]: str(steered.done)}
+    return told | ({"refused": str(steered.refused)} if steered.refused else {})
+
+
+async def _steer_all(services: Services, action: Action, run_ids: Sequence[str]) -> Steered:
+    """Steer programs, a few at a time; one that has changed meanwhile is left as it is."""
+    steer_one = cancel_now if action is Action.CANCEL else resume_now
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def is_steered(run_id: str) -> bool:
+        async with places:
+            try:
+                await steer_one(services, run_id)
+            except (AlreadyFinal, NotResumable, ProgramNotFound):
+                return False
+        return True
+
+    answers = await asyncio.gather(*map(is_steered, run_ids))
+    return Steered(sum(answers), len(answers) - sum(answers))

@@ -1,0 +1,148 @@
+"""Entrance: who may see the pages, and that only these pages' own forms steer anything."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from program_service.api.auth import Caller, Scope
+from program_service.api.problems import CODES, Problem
+from program_service.api.services import Services
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.dashboard.pages import PREFIX, base_of, here_of, page, redirect
+
+COOKIE = "program_executor_key"
+SIGN_IN = f"{PREFIX}/sign-in"
+LASTS_S = 12 * 3600
+"""A working day; then the key is asked for again."""
+
+
+class SignInNeeded(Exception):
+    """Nobody whom we know asks; the sign-in page is where to go."""
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler."""
+        handler = super().get_route_handler()
+
+        async def paged(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except SignInNeeded:
+                return redirect(request, SIGN_IN, to=here_of(request))
+            except Problem as error:
+                return _error_page(request, error.status_code, str(error.detail))
+            except RequestValidationError as error:
+                words = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+                return _error_page(request, 422, words)
+            except BookkeepingError as error:
+                return _error_page(request, CODES[type(error)][0], str(error))
+
+        return paged
+
+
+def _error_page(request: Request, status: int, words: str) -> Response:
+    return page(request, "error.html", status=status, code=status, words=words)
+
+
+def allows(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency that lets only callers with this scope through."""
+
+    async def check(request: Request) -> Caller:
+        caller = caller_of(request, request.cookies.get(COOKIE))
+        if caller is None:
+            raise SignInNeeded
+        if not caller.may(scope):
+            detail = f"The key {caller.name!r} may not do this; it takes the scope {scope.value!r}."
+            raise Problem(403, "forbidden", detail)
+        request.state.caller = caller
+        return caller
+
+    return check
+
+
+def caller_of(request: Request, key: str | None) -> Caller | None:
+    """Return whose key this is; where no keys are configured, everybody is let in."""
+    services: Services = request.app.state.services
+    return services.keyring.caller(f"Bearer {key}" if key else None)
+
+
+async def from_our_pages(request: Request) -> None:
+    """Refuse what another site's page sends in the name of whoever is signed in here.
+
+    Browsers say where a request comes from, and no page can change what they say; see Go's
+    `http.CrossOriginProtection`, which does the same.
+
+    Raises:
+        Problem: it comes from elsewhere.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    is_ours = site == "same-origin" if site else _is_same_host(request, origin)
+    if not is_ours:
+        raise Problem(403, "cross_site", "This was sent by a page of another site.")
+
+
+def _is_same_host(request: Request, origin: str | None) -> bool:
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form; of a field that is sent twice, the last."""
+    body = (await request.body()).decode(errors="replace")
+    fields = parse_qs(body, keep_blank_values=True, max_num_fields=1000)
+    return {name: values[-1] for name, values in fields.items()}
+
+
+Form = Annotated[dict[str, str], Depends(form_of)]
+Viewer = Annotated[Caller, Depends(allows(Scope.READ))]
+Steersman = Annotated[Caller, Depends(allows(Scope.OPERATE))]
+Sender = Annotated[Caller, Depends(allows(Scope.SUBMIT))]
+
+OURS = [Depends(from_our_pages)]
+"""The dependencies of every route that changes something."""
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get(SIGN_IN)
+async def ask_for_key(request: Request, to: str = "/") -> Response:
+    """Show the form for a key."""
+    return page(request, "sign_in.html", to=to, is_wrong=False)
+
+
+@router.post(SIGN_IN, dependencies=OURS)
+async def sign_in(request: Request, form: Form) -> Response:
+    """Keep a good key in a cookie that no script can read, and that no other site can send."""
+    key, to = form.get("key", "").strip(), form.get("to", "/")
+    if not key or caller_of(request, key) is None:
+        return page(request, "sign_in.html", status=401, to=to, is_wrong=True)
+    answer = redirect(request, to if _is_path(to) else "/")
+    answer.set_cookie(
+        COOKIE,
+        key,
+        max_age=LASTS_S,
+        path=base_of(request) or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.post(f"{PREFIX}/sign-out", dependencies=OURS)
+async def sign_out(request: Request) -> Response:
+    """Forget the key."""
+    answer = redirect(request, SIGN_IN)
+    answer.delete_cookie(COOKIE, path=base_of(request) or "/")
+    return answer
+
+
+def _is_path(to: str) -> bool:
+    """Say whether an address leads to a page of ours: browsers take what `//` begins for a host."""
+    return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable()

@@ -1,0 +1,49 @@
+"""Feed: notice that something has changed, by one look for all open pages, while there are any."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.measuring import Pulse, pulse
+from program_service.pacing import turn_for_ever
+
+LOOK_EVERY_S = 1.0
+
+
+class Feed:
+    """Whoever watches hears of every change; what comes within a second is one change."""
+
+    def __init__(self, database: Database, on_change: Callable[[], None]) -> None:
+        """Begin with nobody watching; `on_change` is called before those who watch hear of it."""
+        self._database = database
+        self._on_change = on_change
+        self._watching = 0
+        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._last: Pulse | None = None
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield after each change."""
+        self._watching += 1
+        self._arrived.set()
+        try:
+            while True:
+                await self._changed.wait()
+                yield
+        finally:
+            self._watching -= 1
+
+    async def run(self) -> None:
+        """Look for changes for ever, while somebody watches."""
+        await turn_for_ever("feed", self._look, every_s=LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        if not self._watching:
+            self._arrived.clear()
+            await self._arrived.wait()
+        now = await self._database.read(pulse)
+        if now != self._last:
+            self._last = now
+            self._on_change()
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
