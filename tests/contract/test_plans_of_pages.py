@@ -7,8 +7,9 @@ import pytest
 from explaining import COUNTS, OPEN_ROWS, ROWS, Explained
 from program_service.bookkeeping.ledger.failures import failure_groups, members_of
 from program_service.bookkeeping.ledger.figures import counts_by_status, job_figures, throughput
+from program_service.bookkeeping.ledger.measuring import pulse
 from program_service.bookkeeping.ledger.purging import forget_counts
-from program_service.bookkeeping.ledger.reading import Filter, list_programs
+from program_service.bookkeeping.ledger.reading import Filter, list_programs, list_run_ids
 from program_service.bookkeeping.lifecycle import Status
 
 PAGE = 50
@@ -100,3 +101,31 @@ async def test_old_counts_are_deleted_by_their_minutes(explained: Explained) -> 
     )
     assert {(scan.table, scan.index) for scan in scans} == {("_rollups", "_rollups_pkey")}
     assert max(scan.rows for scan in scans) <= 10 * COUNTS
+
+
+BULKS = {
+    "all_open": Filter(is_in_progress=True),
+    "open_of_a_job": Filter(job="reserve", is_in_progress=True),
+    "open_of_a_label": Filter(labels=[("tenant", "acme")], is_in_progress=True),
+    "errored": Filter(status=Status.ERRORED),
+    "errored_of_a_job": Filter(job="reserve", status=Status.ERRORED),
+    "cancelled_with_an_error": Filter(error="no bank", status=Status.CANCELLED),
+}
+"""What is cancelled or resumed at once."""
+
+
+@pytest.mark.parametrize("kind", BULKS)
+async def test_what_is_steered_at_once_is_found_by_an_index(
+    explained: Explained, kind: str
+) -> None:
+    database = explained.database
+    scans = await explained.scans(lambda: database.read(list_run_ids, BULKS[kind], limit=10_000))
+    assert not any(scan.kind.startswith("Seq") for scan in scans)
+
+
+async def test_pulse_is_felt_without_a_scan_of_programs(explained: Explained) -> None:
+    scans = await explained.scans(lambda: explained.database.read(pulse))
+    (of_programs,) = [scan for scan in scans if scan.index == "_pkey"]
+    assert of_programs.rows == 1
+    # the table of workers is empty here, and read whole anywhere
+    assert all(scan.rows == 0 for scan in scans if scan.kind.startswith("Seq"))
