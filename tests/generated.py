@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from program_executor.commands.documents import openapi_document, settings_page
+from program_executor.commands.documents import events_page, openapi_document, settings_page
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +13,7 @@ EXPECTED = {
         json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
     ),
     "docs/settings.md": settings_page,
+    "docs/events.md": events_page,
 }
 
 

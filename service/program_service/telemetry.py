@@ -1,8 +1,7 @@
-"""Telemetry: every metric and every log event, one list of each."""
+"""Telemetry: every metric, and how lines are logged; the events have a module of their own."""
 
 import logging
 import sys
-from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -16,6 +15,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
+
 disable_created_metrics()  # a line more for each series, which nobody asks for
 
 VERSION = installed_version("program-executor")
@@ -23,47 +24,6 @@ VERSION = installed_version("program-executor")
 FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 15, 30, 60, 300, 900, 3600, 14400)
 ROW_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
-
-
-class Event(StrEnum):
-    """The names of our log events; a name never changes its meaning.
-
-    The two `Consumer error` names are the ancestor's, so that alerts built on them go on working.
-    """
-
-    SERVICE_STARTED = "service.started"
-    SERVICE_STOPPED = "service.stopped"
-    SERVICE_OPEN = "service.without_keys"
-    REQUEST_FAILED = "request.failed"
-    DATABASE_UNAVAILABLE = "database.unavailable"
-    DATABASE_MIGRATED = "database.migrated"
-    WORKER_STARTED = "worker.started"
-    WORKER_QUIET = "worker.quiet"
-    WORKER_STOPPED = "worker.stopped"
-    WORKER_DIED = "worker.died"
-    LOOP_FAILED = "loop.failed"
-    LOOP_BLOCKED = "loop.blocked"
-    WAKEUP_NOT_CONFIRMED = "wakeup.not_confirmed"
-    WAKEUP_AGAIN = "wakeup.again"
-    WAKEUP_DROPPED = "wakeup.dropped"
-    WAKEUP_UNPARSABLE = "wakeup.unparsable"
-    BROKER_LOST = "broker.lost"
-    QUEUE_DELETED = "queue.deleted"
-    LEASE_LOST = "lease.lost"
-    THREAD_OUTLIVES = "thread.outlives_its_step"
-    OUTCOME_REFUSED = "outcome.refused_by_database"
-    OUTCOME_STALE = "outcome.stale"
-    HOOK_FAILED = "hook.failed"
-    JOB_DONE = "job.done"
-    JOB_DISABLED = "job.disabled"
-    NOTIFY_FAILED = "notify.failed"
-    NOTIFY_GIVEN_UP = "notify.given_up"
-    JOB_RETRY = "Consumer error retry"
-    PROGRAM_ERROR = "Consumer error finish"
-    PROGRAM_IGNORED = "program.ended_ignorably"
-    PROGRAM_CANCELLED = "program.cancelled"
-    PROGRAM_FINISHED = "program.finished"
-    PROGRAMS_PURGED = "programs.purged"
 
 
 class Metrics:

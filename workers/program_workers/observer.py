@@ -81,27 +81,30 @@ class Observer:
             return
         names = {"run_id": program.run_id, "job": program.job, "step": program.step}
         if failure is None:
-            event = Event.PROGRAM_FINISHED if change.ending is Ending.FINISHED else Event.JOB_DONE
-            log.debug(event, outcome=change.outcome, attempt=program.attempt, **names)
+            log.debug(
+                Event.PROGRAM_FINISHED if change.ending is Ending.FINISHED else Event.JOB_DONE,
+                outcome=change.outcome,
+                attempt=program.attempt,
+                **names,
+            )
             return
         if change.outcome == "ignored":
             log.info(Event.PROGRAM_IGNORED, error_message=failure.message, **names)
             return
-        is_retry = change.outcome == "retry"
-        tell = log.warning if is_retry else log.error
-        tell(
-            Event.JOB_RETRY if is_retry else Event.PROGRAM_ERROR,
+        said = {
             # the ancestor's fields, for alerts that are built on them
-            name="program-executor",
-            action="Consumer error retry" if is_retry else "Consumer error finish",
-            content=names,
-            error_message=failure.message,
-            error_stack=failure.traceback,
-            error_code=failure.code,
-            attempt=program.attempt,
-            retry_in_s=change.due_in_s if is_retry else None,
-            **names,
-        )
+            "name": "program-executor",
+            "content": names,
+            "error_message": failure.message,
+            "error_stack": failure.traceback,
+            "error_code": failure.code,
+            "attempt": program.attempt,
+        }
+        if change.outcome == "retry":
+            in_s = change.due_in_s
+            log.warning(Event.JOB_RETRY, action=Event.JOB_RETRY, retry_in_s=in_s, **said, **names)
+        else:
+            log.error(Event.PROGRAM_ERROR, action=Event.PROGRAM_ERROR, **said, **names)
 
     async def _call(self, event: ProgramEvent) -> None:
         for hook in self._hooks:

@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 import structlog
 
+from program_service.bookkeeping.lifecycle import Claimed
 from program_service.telemetry import Event, Metrics
 from program_workers.lease import Held
 
@@ -33,7 +34,13 @@ BLOCKED_S = 1.0
 """A loop that is silent for longer is blocked; shorter is what garbage collection and disks do."""
 
 
-NOBODY: dict[str, Any] = {"run_id": None, "job": None, "step": None}
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whose step blocks the loop, and at which line, as far as that can be told."""
+
+    program: Claimed | None = None
+    at: str | None = None
+    line: str | None = None
 
 
 class LoopWatch:
@@ -45,7 +52,7 @@ class LoopWatch:
         self._metrics = metrics
         self._beat_at = 0.0
         self._ended = threading.Event()
-        self._reason: dict[str, Any] | None = None
+        self._block: Block | None = None
 
     async def run(self) -> None:
         """Let the heart beat, and have a thread listen to it, for ever."""
@@ -71,37 +78,47 @@ class LoopWatch:
         beat_at, self._beat_at = self._beat_at, time.monotonic()
         lag_s = max(0.0, self._beat_at - beat_at - BEAT_S)
         self._metrics.loop_lag_s.observe(lag_s)
-        reason, self._reason = self._reason, None
+        block, self._block = self._block, None
         if lag_s > BLOCKED_S:
             # the thread saw nothing if the interpreter was held up, too
-            _tell(lag_s, reason or NOBODY, is_over=True)
+            _tell(lag_s, block or Block(), is_over=True)
 
     def _look(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
         """Tell of a block, once while it lasts."""
         lag_s = time.monotonic() - self._beat_at - BEAT_S
-        if self._reason is None and lag_s > BLOCKED_S:
+        if self._block is None and lag_s > BLOCKED_S:
             # public, and documented; named so because it is meant for debuggers
             frame = sys._current_frames().get(thread_id)  # noqa: SLF001
-            self._reason = reason = self._who_runs(loop) | _where(frame)
-            _tell(lag_s, reason, is_over=False)
+            self._block = block = Block(self._who_runs(loop), *_where(frame))
+            _tell(lag_s, block, is_over=False)
 
-    def _who_runs(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-        """Name the step whose task runs now; a task that a job made itself is nobody's."""
+    def _who_runs(self, loop: asyncio.AbstractEventLoop) -> Claimed | None:
+        """Find the program whose task runs now; a task that a job made itself is nobody's."""
         running = asyncio.current_task(loop)
         for held in self._held():
             if running is not None and held.task is running:
-                program, held.has_blocked = held.program, True
-                return {"run_id": program.run_id, "job": program.job, "step": program.step}
-        return NOBODY
+                held.has_blocked = True
+                return held.program
+        return None
 
 
-def _tell(seconds: float, reason: Mapping[str, Any], *, is_over: bool) -> None:
-    log.warning(Event.LOOP_BLOCKED, seconds=round(seconds, 3), is_over=is_over, **reason)
+def _tell(seconds: float, block: Block, *, is_over: bool) -> None:
+    program = block.program
+    log.warning(
+        Event.LOOP_BLOCKED,
+        seconds=round(seconds, 3),
+        is_over=is_over,
+        run_id=program.run_id if program else None,
+        job=program.job if program else None,
+        step=program.step if program else None,
+        at=block.at,
+        line=block.line,
+    )
 
 
-def _where(frame: FrameType | None) -> dict[str, str | None]:
-    """Say at which line a thread is."""
+def _where(frame: FrameType | None) -> tuple[str | None, str | None]:
+    """Say at which line a thread is, and what stands there."""
     if frame is None:
-        return {"at": None, "line": None}
+        return None, None
     (last,) = traceback.extract_stack(frame, limit=1)
-    return {"at": f"{last.filename}:{last.lineno} in {last.name}", "line": last.line}
+    return f"{last.filename}:{last.lineno} in {last.name}", last.line

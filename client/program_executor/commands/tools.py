@@ -14,9 +14,10 @@ def add_to(app: typer.Typer) -> None:
     keys = typer.Typer(help="API keys.", no_args_is_help=True)
     keys.command("new")(new_key)
     app.add_typer(keys, name="keys")
-    config = typer.Typer(help="Settings.", no_args_is_help=True)
+    config = typer.Typer(help="Settings and log events.", no_args_is_help=True)
     config.command("show")(show_config)
     config.command("document")(document_config)
+    config.command("events")(document_events)
     app.add_typer(config, name="config")
     app.command()(doctor)
     app.command()(openapi)
@@ -62,6 +63,15 @@ def document_config(
     from program_executor.commands.documents import settings_page
 
     file.write_text(settings_page())
+
+
+def document_events(
+    file: Annotated[Path, typer.Argument(help="Where to write the page.")],
+) -> None:
+    """Write the page of all log events."""
+    from program_executor.commands.documents import events_page
+
+    file.write_text(events_page())
 
 
 def openapi(

@@ -70,7 +70,7 @@ async def register_file(services: Services, jobs: dict[str, CallbackJobRequest])
             except DatabaseUnavailable:
                 await asyncio.sleep(TRY_AGAIN_S)
             except Problem as problem:
-                log.warning(Event.REQUEST_FAILED, job=name, error_message=problem.detail)
+                log.warning(Event.JOB_REFUSED, job=name, error_message=problem.detail)
                 break
             else:
                 break

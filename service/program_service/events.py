@@ -1,0 +1,238 @@
+"""Events: every line that we log, with its level, its fields and when it is written.
+
+`docs/events.md` is generated from this module, and a test holds every call of `log` against it.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+FIELDS = {
+    "action": "the event again: alerts on the Node library look for it",
+    "at": "file, line and function that the event loop stands in; null where nobody could tell",
+    "attempt": "the number of this try of the step, from 1",
+    "content": "`run_id`, `job` and `step` as one object, as the Node library had it",
+    "during": "what was being done: it is tried again",
+    "error_code": "the code that the error carries, or null",
+    "error_message": "what went wrong, in the words of whoever raised it",
+    "error_stack": "the traceback of the job's exception, or null",
+    "exception": "the traceback",
+    "exit_code": "how the process ended; -9 is SIGKILL",
+    "failing_s": "for how many seconds it had failed",
+    "hook": "`retry`, `error` or `finish`",
+    "how": "`drained` by itself, `released` what still ran, or `abandoned` a thread",
+    "is_over": "whether the loop runs again",
+    "job": "the name of the job",
+    "jobs": "how many jobs it knows",
+    "line": "the line of code there",
+    "loop": "the background loop, by its name",
+    "name": "`program-executor`, as the Node library called itself",
+    "number": "which of the processes, from 0",
+    "outcome": "the word for it in the list of attempts",
+    "path": "the path of the request",
+    "programs": "how many programs",
+    "queue": "the queue, by its name in the settings; `control` is what cancels go through",
+    "reason": "why the lease is gone",
+    "retry_in_s": "in how many seconds the step is tried again",
+    "run_id": "the program",
+    "running": "how many programs it still runs",
+    "seconds": "for how long, so far or in all",
+    "slots": "how many programs it runs at a time",
+    "step": "the index of the job in the program, from 0",
+    "text": "what it means, in words",
+    "tries": "how often it was tried",
+    "version": "the version that runs",
+    "wakeups": "how many",
+    "worker": "its name",
+}
+"""What each field means, in every event that has it."""
+
+FAILURE = "name action content error_message error_stack error_code attempt run_id job step"
+
+
+class Event(StrEnum):
+    """The names of our log events; a name never changes its meaning.
+
+    Each says its level, when it is logged, and its fields. The two `Consumer error` names are the
+    Node library's, so that alerts built on them go on working.
+    """
+
+    level: str
+    when: str
+    fields: tuple[str, ...]
+
+    def __new__(cls, name: str, level: str, when: str, fields: str = "") -> Self:
+        """Make a name that knows the rest; `fields` are words."""
+        event = str.__new__(cls, name)
+        event._value_ = name
+        event.level, event.when, event.fields = level, when, tuple(fields.split())
+        return event
+
+    SERVICE_STARTED = "service.started", "info", "The API answers.", "version"
+    SERVICE_STOPPED = "service.stopped", "info", "The service has ended all that it did."
+    SERVICE_OPEN = (
+        "service.without_keys",
+        "warning",
+        "There are no API keys: everybody on this machine may call.",
+        "text",
+    )
+    REQUEST_FAILED = (
+        "request.failed",
+        "error",
+        "A request met a bug of ours and got a 500.",
+        "path exception",
+    )
+    DATABASE_UNAVAILABLE = (
+        "database.unavailable",
+        "warning",
+        "The database did not answer; it is tried again.",
+        "during error_message",
+    )
+    DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
+    WORKER_STARTED = "worker.started", "info", "A worker takes work.", "worker slots jobs"
+    WORKER_QUIET = (
+        "worker.quiet",
+        "info",
+        "A worker was told to stop and takes no more work.",
+        "worker running",
+    )
+    WORKER_STOPPED = "worker.stopped", "info", "A worker has ended its work.", "worker how"
+    WORKER_DIED = (
+        "worker.died",
+        "error",
+        "A child of `--processes` ended unasked; it is started again.",
+        "number exit_code",
+    )
+    LOOP_FAILED = (
+        "loop.failed",
+        "warning",
+        "A turn of a background loop failed; the next follows.",
+        "loop error_message",
+    )
+    LOOP_BLOCKED = (
+        "loop.blocked",
+        "warning",
+        "An async job does not await and holds up its worker: once while it lasts, once after.",
+        "seconds is_over run_id job step at line",
+    )
+    WAKEUP_NOT_CONFIRMED = (
+        "wakeup.not_confirmed",
+        "warning",
+        "Wake-ups were perhaps not sent; the sweeper will wake instead.",
+        "wakeups error_message",
+    )
+    WAKEUP_AGAIN = (
+        "wakeup.again",
+        "info",
+        "Wake-ups were probably lost and are sent again.",
+        "queue programs",
+    )
+    WAKEUP_DROPPED = (
+        "wakeup.dropped",
+        "info",
+        "No worker could take these programs, three times in a row; the sweeper wakes for them.",
+        "queue programs",
+    )
+    WAKEUP_UNPARSABLE = (
+        "wakeup.unparsable",
+        "warning",
+        "A message was none of ours.",
+        "queue error_message",
+    )
+    BROKER_LOST = (
+        "broker.lost",
+        "warning",
+        "RabbitMQ did not answer; it is tried again.",
+        "during queue error_message",
+    )
+    QUEUE_DELETED = (
+        "queue.deleted",
+        "warning",
+        "A queue failed although its broker answered; it is made anew, and nothing is lost.",
+        "queue failing_s",
+    )
+    LEASE_LOST = (
+        "lease.lost",
+        "info",
+        "A program ended, or is another worker's now; its job is stopped.",
+        "run_id reason",
+    )
+    THREAD_OUTLIVES = (
+        "thread.outlives_its_step",
+        "warning",
+        "A plain job was stopped and has not returned; it keeps its slot until it does.",
+        "run_id job",
+    )
+    OUTCOME_REFUSED = (
+        "outcome.refused_by_database",
+        "error",
+        "What a step came to cannot be stored; the program errors.",
+        "run_id error_message",
+    )
+    OUTCOME_STALE = (
+        "outcome.stale",
+        "info",
+        "What a step came to was dropped, for its lease had been lost.",
+        "run_id step",
+    )
+    HOOK_FAILED = "hook.failed", "error", "A hook raised.", "hook error_message"
+    JOB_DONE = (
+        "job.done",
+        "debug",
+        "A try ended without an error, and the program goes on.",
+        "outcome attempt run_id job step",
+    )
+    JOB_DISABLED = (
+        "job.disabled",
+        "warning",
+        "An endpoint answered 410; it is called no more.",
+        "job",
+    )
+    JOB_REFUSED = (
+        "job.refused",
+        "warning",
+        "A job of the file `CALLBACK_JOBS` cannot be registered.",
+        "job error_message",
+    )
+    NOTIFY_FAILED = (
+        "notify.failed",
+        "warning",
+        "An end, or a cancel, could not be told; it is tried again.",
+        "run_id tries error_message",
+    )
+    NOTIFY_GIVEN_UP = (
+        "notify.given_up",
+        "error",
+        "An end could not be told in 20 tries.",
+        "run_id tries error_message",
+    )
+    JOB_RETRY = (
+        "Consumer error retry",
+        "warning",
+        "A step failed and is tried again.",
+        f"{FAILURE} retry_in_s",
+    )
+    PROGRAM_ERROR = (
+        "Consumer error finish",
+        "error",
+        "A step failed for good; the program errored.",
+        FAILURE,
+    )
+    PROGRAM_IGNORED = (
+        "program.ended_ignorably",
+        "info",
+        "The program errored with an ignorable error.",
+        "error_message run_id job step",
+    )
+    PROGRAM_CANCELLED = "program.cancelled", "info", "A program was cancelled.", "run_id job step"
+    PROGRAM_FINISHED = (
+        "program.finished",
+        "debug",
+        "A program finished with its last step.",
+        "outcome attempt run_id job step",
+    )
+    PROGRAMS_PURGED = (
+        "programs.purged",
+        "info",
+        "Old programs were deleted, in one go.",
+        "programs",
+    )
