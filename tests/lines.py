@@ -1,6 +1,13 @@
 """Lines: what was logged, as tests look at it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import structlog
+
+from program_service.telemetry import configure_logging
 
 Lines = list[dict[str, Any]]
 
@@ -8,6 +15,21 @@ Lines = list[dict[str, Any]]
 def of_event(lines: Lines, event: str) -> Lines:
     """Return the lines of one event."""
     return [line for line in lines if line["event"] == event]
+
+
+@contextmanager
+def logging_as_workers_do(*, level: str) -> Iterator[None]:
+    """Log JSON to standard error meanwhile, as the service and the workers do."""
+    root = logging.getLogger()
+    before, handlers = root.level, root.handlers[:]
+    configure_logging(level=level, is_json=True)
+    structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+        structlog.reset_defaults()
 
 
 async def logged(lines: Lines, event: str) -> Lines:

@@ -50,6 +50,15 @@ class Program(TypedDict):
     links: dict[str, str]
 
 
+class LogLine(TypedDict):
+    """A line that a job logged."""
+
+    at: str
+    level: str
+    text: str
+    fields: Json
+
+
 class Attempt(TypedDict):
     """One try of one step."""
 
@@ -64,6 +73,7 @@ class Attempt(TypedDict):
     error_code: str | None
     error_message: str | None
     traceback: str | None
+    log: list[LogLine]
 
 
 class ProgramPage(TypedDict):

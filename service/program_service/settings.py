@@ -209,6 +209,19 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.JSON, description="`json`, one object a line, or `pretty` for terminals."
     )
+    attempt_log_lines: int = Field(
+        50,
+        ge=0,
+        le=10_000,
+        description="How many lines that a job logs are kept with its attempt, the last; or 0.",
+    )
+    attempt_log_bytes: int = Field(
+        8192, ge=0, le=65_536, description="How long they may be in all, as JSON; or 0."
+    )
+    attempt_log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+        LogLevel.INFO,
+        description="From which level on they are kept; what `LOG_LEVEL` leaves out never is.",
+    )
 
     @classmethod
     def settings_customise_sources(

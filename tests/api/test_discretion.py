@@ -1,13 +1,11 @@
 """Discretion: what users send is theirs; no request body ever reaches a log line."""
 
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 
+from lines import logging_as_workers_do
 from program_executor import JobContext, job
-from program_service.telemetry import configure_logging
 from refusing import own_constraint
 from servers import on_postgresql
 from serving import Service, problem_of
@@ -19,10 +17,6 @@ LIMIT = 1_048_576
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """Log everything there is, as the service does, and return what was printed so far."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    configure_logging(level="DEBUG", is_json=True)
-    structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
     said: list[str] = []
 
     def read() -> str:
@@ -30,10 +24,8 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
         said.append(output + errors)
         return "".join(said)
 
-    yield read
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    with logging_as_workers_do(level="DEBUG"):
+        yield read
 
 
 @job

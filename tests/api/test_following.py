@@ -1,6 +1,8 @@
 """Following: look at a program, and wait for its end."""
 
 import asyncio
+import logging
+from datetime import datetime
 
 import pytest
 
@@ -61,6 +63,24 @@ async def test_attempts_show_every_try(service: Service) -> None:
     assert "Traceback" in first["traceback"]
     assert first["started_at"] <= first["finished_at"] <= second["started_at"]
     assert second["error_message"] is None
+    assert (first["log"], second["log"]) == ([], [])
+
+
+async def test_attempts_show_what_the_job_logged(service: Service) -> None:
+    @job("charge")
+    async def charge(ctx: JobContext) -> None:
+        logging.getLogger("shop").warning("charging %s", ctx.job)
+
+    await service.crew.hire(charge, charge.named("ship"))
+    run_id = (await service.submit("charge", "ship"))["run_id"]
+    await service.ended(run_id)
+    answer = await service.client.get(f"/programs/{run_id}/attempts")
+    for attempt in json_of(answer)["attempts"]:
+        (line,) = attempt["log"]
+        at = line.pop("at")
+        assert at.endswith("Z")
+        assert datetime.fromisoformat(at).tzinfo is not None
+        assert line == {"level": "warning", "text": f"charging {attempt['job']}", "fields": {}}
 
 
 async def test_etag_changes_with_the_program_and_only_then(service: Service) -> None:

@@ -22,6 +22,7 @@ from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
 from program_workers.inprocess import InProcessJobs
+from program_workers.job_log import JobLog
 from program_workers.lease import LeaseKeeper, StopReason
 from program_workers.library import JobLibrary
 from program_workers.observer import Observer
@@ -54,6 +55,7 @@ class Engine:
         self._caller = Caller(Guard.parse(settings.callback_allow))
 
         self._connections = StepConnections(database)
+        self._job_log = JobLog(settings)
 
         async def disable(job: str) -> None:
             await database.transact(registry.disable_job, job)
@@ -69,6 +71,7 @@ class Engine:
                 queues=frozenset(settings.queues),
                 catalogue=self.catalogue,
                 functions=InProcessJobs(self._threads),
+                job_log=self._job_log,
                 endpoints=self.endpoints,
                 keeper=self.keeper,
                 recorder=self.recorder,
@@ -94,7 +97,8 @@ class Engine:
         )
         async with asyncio.TaskGroup() as room, self._broker.on_cancelled(self._stop_cancelled):
             tasks = [room.create_task(loop) for loop in loops]
-            yield
+            with self._job_log.listening():
+                yield
             await self.relay.flush()
             for task in tasks:
                 task.cancel()

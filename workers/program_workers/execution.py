@@ -19,6 +19,7 @@ from program_service.bookkeeping.lifecycle import (
     Ending,
     Fail,
     Failure,
+    Json,
     LetGo,
     Outcome,
     Released,
@@ -38,6 +39,7 @@ from program_workers.callbacks.calls import CallbackJobs
 from program_workers.catalogue import Catalogue
 from program_workers.context import Step, StepDesk
 from program_workers.inprocess import InProcessJobs
+from program_workers.job_log import JobLog, bind_step
 from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
@@ -56,6 +58,8 @@ class Ran:
     ended: float
     transaction: StepTransaction | None = None
     """What the job did in the database, to be committed with its end."""
+    log: list[Json] | None = None
+    """The last lines that the job logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Tools:
     queues: frozenset[str]
     catalogue: Catalogue
     functions: InProcessJobs
+    job_log: JobLog
     endpoints: CallbackJobs
     keeper: LeaseKeeper
     recorder: Recorder
@@ -107,28 +112,28 @@ class Execution:
 
     async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:
         """Run the current step, if it may still be run here."""
-        tools, began = self._tools, time.monotonic()
+        tools, began, logged = self._tools, time.monotonic(), None
+        bind_step(program)
         job = tools.catalogue.of(program.job)
         outcome: Outcome | None = verdict(program, job.retry)
         if outcome is None and not held.is_valid:
             outcome = Released()
         if outcome is None:
-            structlog.contextvars.bind_contextvars(
-                job=job.name, step=program.step, attempt=program.attempt
-            )
             step = Step(program, held, tools.desk, transaction)
             if isinstance(job, Job):
+                held.lines = tools.job_log.begin(program)
                 outcome = await tools.functions.run(job, step)
+                logged = held.lines.end()
             else:
                 outcome = await tools.endpoints.run(job, step)
             reach(CrashPoint.STEP_RAN)
             tools.keeper.check(held)  # before anything is recorded or begun (rule R7)
         ended = time.monotonic()
         if transaction.is_open and isinstance(outcome, Done):
-            return Ran(outcome, began, ended, transaction)
+            return Ran(outcome, began, ended, transaction, logged)
         if transaction.is_open:
             await transaction.roll_back()
-        return Ran(outcome, began, ended)
+        return Ran(outcome, began, ended, log=logged)
 
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
         """Record what became of a step; return the program if its next step is ours to run."""
@@ -139,7 +144,9 @@ class Execution:
             draw=random.random(),  # noqa: S311 - jitter
         )
         queue = await self._queue_of(change.job)
-        record = StepRecord(program, change, queue, self._tools.worker, ran.began, ran.ended)
+        record = StepRecord(
+            program, change, queue, self._tools.worker, ran.began, ran.ended, ran.log
+        )
         try:
             recorded, change = await self._write(record, ran.transaction)
         except NotCommitted as error:
@@ -178,7 +185,8 @@ class Execution:
     async def abandon(self, held: Held, *, due_in_s: float) -> None:
         """Give back a program whose thread does not end, due when the thread is sure to be gone."""
         now = time.monotonic()
-        await self._record(held.program, Ran(Released(due_in_s), now, now), held)
+        logged = held.lines.end() if held.lines else None
+        await self._record(held.program, Ran(Released(due_in_s), now, now, log=logged), held)
 
     async def _queue_of(self, job: str) -> str:
         """Return a job's queue; a program in the wrong one would stay there, so ask until known."""
@@ -210,7 +218,7 @@ class Execution:
         message = "the database refused to store what this step came to; its log has the details"
         failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
         queue = await self._queue_of(failed.job)
-        instead = replace(record, change=failed, queue=queue)
+        instead = replace(record, change=failed, queue=queue, log=None)
         return await self._tools.recorder.outcomes.add(instead), failed
 
     async def _let_go(self, program: Claimed, change: Change, ran: Ran) -> None:
@@ -218,7 +226,9 @@ class Execution:
         tools = self._tools
         tools.metrics.stale_writes.labels(change.ending).inc()
         let_go = settle(program, LetGo(), Terms())
-        record = StepRecord(program, let_go, DEFAULT_QUEUE, tools.worker, ran.began, ran.ended)
+        record = StepRecord(
+            program, let_go, DEFAULT_QUEUE, tools.worker, ran.began, ran.ended, ran.log
+        )
         if change.ending is not Ending.LET_GO and (await self._write(record))[0] is not None:
             await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
             return

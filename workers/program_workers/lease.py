@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,6 +18,9 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.claiming import Hold, renew
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.telemetry import Event, Metrics
+
+if TYPE_CHECKING:
+    from program_workers.job_log import Lines
 
 log = structlog.get_logger()
 
@@ -47,6 +51,8 @@ class Held:
         self.is_stopped = False
         """What threads look at, which cannot be cancelled."""
         self.has_blocked = False
+        self.lines: Lines | None = None
+        """What the running step logs."""
         self._scope: asyncio.Timeout | None = None
         self.task = asyncio.current_task()
 

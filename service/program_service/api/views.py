@@ -95,6 +95,15 @@ class ProgramListModel(BaseModel):
     next_cursor: str | None
 
 
+class LogLineModel(BaseModel):
+    """A line that a job logged."""
+
+    at: datetime = Field(description="By the clock of the worker.")
+    level: str
+    text: str
+    fields: JsonObject = Field(default_factory=dict)
+
+
 class AttemptModel(BaseModel):
     """One try of one step."""
 
@@ -111,6 +120,7 @@ class AttemptModel(BaseModel):
     error_code: str | None
     error_message: str | None
     traceback: str | None
+    log: list[LogLineModel] = Field(description="The last lines that the job logged.")
 
 
 class AttemptListModel(BaseModel):

@@ -151,6 +151,7 @@ class AttemptRow(SQLModel, table=True):
     error_code: str | None = Field(sa_type=_Name)
     error_message: str | None = Field(sa_type=_Text)
     traceback: str | None = Field(sa_type=_Text)
+    log: list[dict[str, Any]] | None = Field(sa_type=_Json)
 
 
 class IdempotencyRow(SQLModel, table=True):

@@ -70,6 +70,8 @@ class Attempt:
     error_code: str | None
     error_message: str | None
     traceback: str | None
+    log: list[Json]
+    """The last lines that the job logged: `at`, `level`, `text`, and `fields` where it has some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
         .where(attempts.c.run_id == run_id)
         .order_by(attempts.c.finished_at, attempts.c.step, attempts.c.attempt)
     )
-    return [Attempt(**row._asdict()) for row in rows]
+    return [Attempt(**(row._asdict() | {"log": row.log or []})) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

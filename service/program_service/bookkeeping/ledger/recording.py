@@ -40,6 +40,7 @@ class StepRecord:
     worker: str
     began: float
     ended: float
+    log: list[Json] | None = None
 
 
 @dataclass(slots=True)  # not frozen: see docs/performance.md
@@ -186,6 +187,7 @@ def _as_row(record: StepRecord, job_data: dict[str, Json] | None) -> dict[str, A
         "error_type": failure.type if failure else None,
         "error_code": failure.code if failure else None,
         "traceback": failure.traceback if failure else None,
+        "log": record.log,
     }
     # what is left out is NULL; to read a null takes the database as long as to read a value
     return {name: value for name, value in row.items() if value is not None}
@@ -230,6 +232,7 @@ ATTEMPT_COLUMNS = {
     "error_code": "varchar",
     "new_error": "text",
     "traceback": "text",
+    "log": "json",
 }
 
 
@@ -306,10 +309,10 @@ def _insert_attempts_of(sql: Sql, rows: str) -> str:
     return f"""
         INSERT INTO {sql.attempts} (
             run_id, lease, step, attempt, job, worker, started_at, finished_at, outcome,
-            error_type, error_code, error_message, traceback
+            error_type, error_code, error_message, traceback, log
         )
         SELECT of_run_id, of_lease, of_step, attempt, job, worker, {sql.later("began_in_s")},
-               {sql.later("ended_in_s")}, outcome, error_type, error_code, new_error, traceback
+               {sql.later("ended_in_s")}, outcome, error_type, error_code, new_error, traceback, log
           FROM {rows}
          WHERE TRUE
         {sql.dialect.or_ignore(sql.attempts, ["run_id", "lease", "step"])}

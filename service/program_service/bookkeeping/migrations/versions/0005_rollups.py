@@ -1,7 +1,7 @@
 """Counts for each minute.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from program_service.bookkeeping.migrations.alteration import bytewise_collation
 from program_service.bookkeeping.tables import UtcDateTime
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 NAME = sa.String(255)
 
