@@ -75,7 +75,11 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
     """
     settings = dev_settings(given, options)
     require_keys(settings)
-    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    configure_logging(
+        level=settings.log_level,
+        is_json=settings.log_format == "json",
+        has_trace_ids=settings.traces,
+    )
     library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)
     listener = listen(settings.host, settings.port)

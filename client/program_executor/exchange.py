@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from program_executor.calls import Call, Json
+from program_service.tracing.switch import current_headers
 
 TIMEOUT_S = 10.0
 TRIES = 6
@@ -95,7 +96,7 @@ def request_options(call: Call) -> dict[str, Any]:
         "url": call.path,
         "json": call.json,
         "params": dict(call.params),
-        "headers": dict(call.headers),
+        "headers": current_headers() | dict(call.headers),
         "timeout": TIMEOUT_S + call.hold_s,
     }
 

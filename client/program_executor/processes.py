@@ -16,6 +16,7 @@ from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
 from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Metrics
+from program_service.tracing.switch import end_traces
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from program_workers.library import JobLibrary
 
@@ -169,8 +170,11 @@ def stop_on_signals(stop: Callable[[], object]) -> Generator[None]:
 
 def run(main: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine in an event loop, uvloop's where there is one."""
-    if sys.platform == "win32":
-        return asyncio.run(main)
-    import uvloop  # noqa: PLC0415 - not on Windows
+    try:
+        if sys.platform == "win32":
+            return asyncio.run(main)
+        import uvloop  # noqa: PLC0415 - not on Windows
 
-    return uvloop.run(main)
+        return uvloop.run(main)
+    finally:
+        end_traces()

@@ -21,7 +21,11 @@ async def run_serve(settings: Settings) -> int:
         UsageError: a setting is missing, the port is taken, or the address needs keys.
     """
     require_keys(settings)
-    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    configure_logging(
+        level=settings.log_level,
+        is_json=settings.log_format == "json",
+        has_trace_ids=settings.traces,
+    )
     metrics = Metrics()
     broker = connect_broker(settings, metrics)
     listener = listen(settings.host, settings.port)

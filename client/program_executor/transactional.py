@@ -21,6 +21,8 @@ from program_service.bookkeeping.borrowed import (
 from program_service.bookkeeping.ledger.registry import list_jobs
 from program_service.bookkeeping.ledger.submitting import NewProgram, submit
 from program_service.bookkeeping.storable import storable_object
+from program_service.tracing.spans import HEADER
+from program_service.tracing.switch import current_headers
 
 DEFAULT_TABLE = "programs"
 
@@ -75,6 +77,7 @@ class _Wish:
             labels=dict(labels or {}),
             start_at=start_at,
         )
+        self._traceparent = current_headers().get(HEADER)
 
     async def submit(self, books: Books) -> str:
         """Write it down."""
@@ -91,6 +94,7 @@ class _Wish:
             job_data=request.job_data,
             labels=request.labels,
             start_at=request.start_at,
+            traceparent=self._traceparent,
         )
         await submit(books, [new])
         return new.run_id

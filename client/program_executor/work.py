@@ -34,7 +34,11 @@ async def run_work(settings: Settings) -> int:
         UsageError: a setting is missing, or the port is taken.
         LibraryError: the jobs cannot be used.
     """
-    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    configure_logging(
+        level=settings.log_level,
+        is_json=settings.log_format == "json",
+        has_trace_ids=settings.traces,
+    )
     library = load_library(settings)
     metrics = Metrics()
     broker, database = connect_broker(settings, metrics), connect_database(settings)

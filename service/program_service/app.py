@@ -26,6 +26,7 @@ from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
 from program_service.api.measured import Measured
 from program_service.api.services import Services
+from program_service.api.traced import telemetry
 from program_service.api.views import ProblemModel, show
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
@@ -36,6 +37,7 @@ from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.dashboard.installing import install as install_dashboard
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
+from program_service.tracing.switch import traces_of
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
@@ -62,7 +64,8 @@ def create_app(
     waker = Waker(database, broker, metrics)
     relay = Relay(waker)
     guard = Guard.parse(settings.callback_allow)
-    caller = Caller(guard)
+    traces = traces_of(settings)
+    caller = Caller(guard, traces=traces)
     notifier = Notifier(database, caller, guard, secret=settings.notify_secret, describe=show)
     services = Services(
         settings=settings,
@@ -74,6 +77,7 @@ def create_app(
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
         metrics=metrics,
+        traces=traces,
         guard=guard,
         notifier=notifier,
     )
@@ -118,6 +122,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        telemetry=telemetry(traces),
     )
     app.state.services = services
     _install_routes(app)

@@ -222,6 +222,13 @@ class Settings(BaseSettings):
         LogLevel.INFO,
         description="From which level on they are kept; what `LOG_LEVEL` leaves out never is.",
     )
+    traces: bool = Field(
+        default=False,
+        description=(
+            "Whether spans are exported by OpenTelemetry, which its own `OTEL_…` variables set up;"
+            " needs `pip install 'program-executor[otel]'`."
+        ),
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""Telemetry: every metric, and how lines are logged; the events have a module of their own."""
+"""Telemetry: every metric, every fact of a span, and how lines are logged; events stand apart."""
 
 import logging
 import sys
@@ -14,8 +14,10 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
+from prometheus_client.exposition import choose_encoder
 
 from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
+from program_service.tracing.switch import add_trace_id
 
 disable_created_metrics()  # a line more for each series, which nobody asks for
 
@@ -24,6 +26,17 @@ VERSION = installed_version("program-executor")
 FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 15, 30, 60, 300, 900, 3600, 14400)
 ROW_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
+
+
+class Fact(StrEnum):
+    """The names of what our spans say of a step, besides those that OpenTelemetry has."""
+
+    RUN_ID = "program_executor.run_id"
+    JOB = "program_executor.job"
+    STEP = "program_executor.step"
+    ATTEMPT = "program_executor.attempt"
+    WORKER = "program_executor.worker"
+    OUTCOME = "program_executor.outcome"
 
 
 class Metrics:
@@ -36,6 +49,11 @@ class Metrics:
         self._declare_wakeups()
         self._declare_plumbing()
         self._declare_gauges()
+
+    def written(self, accept: str) -> tuple[bytes, str]:
+        """Write them down in the format that a scraper accepts; return its media type, too."""
+        write, media_type = choose_encoder(accept)
+        return write(self.registry), media_type
 
     def _declare_programs(self) -> None:
         self.submitted = self._counter("programs_submitted", "Programs accepted", "source")
@@ -124,7 +142,16 @@ class Metrics:
         )
 
 
-LIBRARIES = ("aio_pika", "aiormq", "aiosqlite", "alembic", "asyncio", "asyncpg", "sqlalchemy")
+LIBRARIES = (
+    "aio_pika",
+    "aiormq",
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "asyncpg",
+    "sqlalchemy",
+    "urllib3",
+)
 """Whose lines below WARNING are never written: some hold parameters, which are the users' data."""
 
 
@@ -141,12 +168,13 @@ class StderrHandler(logging.StreamHandler[Any]):
         """Keep standard error."""
 
 
-def configure_logging(*, level: str, is_json: bool) -> None:
+def configure_logging(*, level: str, is_json: bool, has_trace_ids: bool = False) -> None:
     """Send our events and those of libraries to standard error, one line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([add_trace_id] if has_trace_ids else []),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_as_json)

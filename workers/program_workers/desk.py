@@ -12,6 +12,7 @@ from program_service.bookkeeping.ledger.submitting import (
 )
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.storable import storable_object
+from program_service.tracing.spans import Traces
 from program_service.wakeups.submissions import Submissions
 from program_workers.context import ChildProgram
 from program_workers.errors import JobError, LeaseLost
@@ -22,12 +23,17 @@ class Desk:
     """Serve the running steps of a worker."""
 
     def __init__(
-        self, recorder: Recorder, submissions: Submissions, directory: JobDirectory
+        self,
+        recorder: Recorder,
+        submissions: Submissions,
+        directory: JobDirectory,
+        traces: Traces,
     ) -> None:
         """Take what it needs."""
         self._recorder = recorder
         self._submissions = submissions
         self._directory = directory
+        self._traces = traces
 
     async def edit_job_data(self, program: Claimed, kind: EditKind, value: Json) -> dict[str, Json]:
         """Store job data, fenced, and return that of the whole program.
@@ -68,7 +74,7 @@ class Desk:
             labels=storable_object(child.labels, what="labels"),
             start_at=child.start_at,
             parent_run_id=parent.run_id,
-            traceparent=parent.traceparent,
+            traceparent=self._traces.onward(parent.traceparent),
             # not hashed: a step that is tried again means the same child, whatever it passes now
             idempotency=IdempotencyKey(parent.run_id, f"{parent.step}-{child.key}", "child"),
         )

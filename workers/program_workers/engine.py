@@ -12,6 +12,7 @@ from program_service.bookkeeping.ledger.claiming import Claimant
 from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
+from program_service.tracing.switch import traces_of
 from program_service.wakeups.broker import Broker, Cancelled
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
@@ -52,8 +53,8 @@ class Engine:
         self.relay = Relay(Waker(database, broker, metrics))
         self.submissions = Submissions(database, self.relay, metrics)
         directory = JobDirectory(database)
-        self._caller = Caller(Guard.parse(settings.callback_allow))
-
+        traces = traces_of(settings)
+        self._caller = Caller(Guard.parse(settings.callback_allow), traces=traces)
         self._connections = StepConnections(database)
         self._job_log = JobLog(settings)
 
@@ -77,10 +78,11 @@ class Engine:
                 recorder=self.recorder,
                 directory=directory,
                 relay=self.relay,
-                desk=Desk(self.recorder, self.submissions, directory),
+                desk=Desk(self.recorder, self.submissions, directory, traces),
                 connections=self._connections,
-                observer=Observer(metrics, library.hooks, self.catalogue),
+                observer=Observer(metrics, traces, library.hooks, self.catalogue),
                 metrics=metrics,
+                traces=traces,
             )
         )
 

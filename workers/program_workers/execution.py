@@ -3,7 +3,9 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import structlog
 
@@ -34,6 +36,7 @@ from program_service.bookkeeping.step_transaction import (
 )
 from program_service.crashpoints import CrashPoint, reach
 from program_service.telemetry import Event, Metrics
+from program_service.tracing.spans import Kind, Traces
 from program_service.wakeups.relay import Relay
 from program_workers.callbacks.calls import CallbackJobs
 from program_workers.catalogue import Catalogue
@@ -43,10 +46,12 @@ from program_workers.job_log import JobLog, bind_step
 from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
-from program_workers.observer import Observer
+from program_workers.observer import Observer, facts_of
 from program_workers.recorder import Recorder, is_suspect
 
 log = structlog.get_logger()
+
+RunStep: TypeAlias = Callable[[Claimed, Held], Awaitable[Claimed | None]]
 
 
 @dataclass(slots=True)  # not frozen: see docs/performance.md
@@ -80,6 +85,7 @@ class Tools:
     connections: StepConnections
     observer: Observer
     metrics: Metrics
+    traces: Traces
 
 
 class Execution:
@@ -88,27 +94,34 @@ class Execution:
     def __init__(self, tools: Tools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._run_step: RunStep = self._step_in_a_span if tools.traces.is_on else self._step
 
     async def run(self, program: Claimed, deadline: float) -> None:
         """Run a program until it ends, waits, or is not ours any more."""
         structlog.contextvars.bind_contextvars(run_id=program.run_id)
         with self._tools.keeper.holding(program, deadline) as held:
             try:
-                await self._run_steps(program, held)
+                current: Claimed | None = program
+                while current is not None:
+                    current = await self._run_step(current, held)
             finally:
                 self._tools.recorder.suspects -= is_suspect(program)
                 structlog.contextvars.clear_contextvars()
 
-    async def _run_steps(self, program: Claimed, held: Held) -> None:
-        current: Claimed | None = program
-        while current is not None:
-            held.program, held.has_blocked = current, False
-            async with StepTransaction(self._tools.connections) as transaction:
-                ran = await self._perform(current, held, transaction)
-                is_lost_by_itself = held.has_blocked and held.stop_reason is StopReason.LEASE_LOST
-                if is_lost_by_itself and isinstance(ran.outcome, Released):
-                    return  # whoever claims it counts the loss; released, it would never end
-                current = await self._record(current, ran, held)
+    async def _step_in_a_span(self, program: Claimed, held: Held) -> Claimed | None:
+        name, facts = f"step {program.job}", facts_of(program, self._tools.worker)
+        with self._tools.traces.span(Kind.CONSUMER, name, facts, of=program.traceparent):
+            return await self._step(program, held)
+
+    async def _step(self, program: Claimed, held: Held) -> Claimed | None:
+        """Run one step and record it; return the program if its next step is ours to run."""
+        held.program, held.has_blocked = program, False
+        async with StepTransaction(self._tools.connections) as transaction:
+            ran = await self._perform(program, held, transaction)
+            is_lost_by_itself = held.has_blocked and held.stop_reason is StopReason.LEASE_LOST
+            if is_lost_by_itself and isinstance(ran.outcome, Released):
+                return None  # whoever claims it counts the loss; released, it would never end
+            return await self._record(program, ran, held)
 
     async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:
         """Run the current step, if it may still be run here."""
@@ -232,7 +245,7 @@ class Execution:
         if change.ending is not Ending.LET_GO and (await self._write(record))[0] is not None:
             await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
             return
-        log.info(Event.OUTCOME_STALE, run_id=program.run_id, step=program.step)
+        tools.observer.observe_stale(program)
 
     def _wake_next(self, program: Claimed, change: Change, queue: str, recorded: Recorded) -> None:
         """Have the next worker woken at once, where the program is due at once."""

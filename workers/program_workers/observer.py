@@ -11,7 +11,8 @@ from functools import cache
 import structlog
 
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
-from program_service.telemetry import Event, Metrics
+from program_service.telemetry import Event, Fact, Metrics
+from program_service.tracing.spans import Facts, Traces
 from program_workers.catalogue import Catalogue
 from program_workers.judgement import is_for_the_worker, text_of
 from program_workers.library import Hook
@@ -43,9 +44,12 @@ class ProgramEvent:
 class Observer:
     """Tell people and machines what became of steps."""
 
-    def __init__(self, metrics: Metrics, hooks: Sequence[Hook], catalogue: Catalogue) -> None:
-        """Take where to count, whom to call, and what kind each job is of."""
+    def __init__(
+        self, metrics: Metrics, traces: Traces, hooks: Sequence[Hook], catalogue: Catalogue
+    ) -> None:
+        """Take where to count, whom to tell, and what kind each job is of."""
         self._metrics = metrics
+        self._traces = traces
         # a lookup by labels takes a lock and some loops: 5 % of a step's time in the worker
         self._attempts = cache(metrics.attempts.labels)
         self._step_s = cache(metrics.step_s.labels)
@@ -57,16 +61,32 @@ class Observer:
 
     async def observe(self, program: Claimed, change: Change, *, ran_s: float) -> None:
         """Count, log and call hooks for a change that is committed."""
-        self._count(program, change, ran_s)
+        exemplar = self._tell_span(change) if self._traces.is_on else None
+        self._count(program, change, ran_s, exemplar)
         self._log(program, change)
         moment = _moment(change)
         if moment is not None and self._hooks:
             await self._call(_event(moment, program, change))
 
-    def _count(self, program: Claimed, change: Change, ran_s: float) -> None:
+    def observe_stale(self, program: Claimed) -> None:
+        """Log that the fence refused what a step came to."""
+        log.info(Event.OUTCOME_STALE, run_id=program.run_id, step=program.step)
+        self._traces.current().note({Fact.OUTCOME: "stale"})
+
+    def _tell_span(self, change: Change) -> dict[str, str] | None:
+        """Note what became of the step; return what leads from its duration to its trace."""
+        span, failure = self._traces.current(), change.failure
+        span.note({Fact.OUTCOME: change.outcome})
+        if failure is not None:
+            span.fail(failure.type or "error", failure.message, stack=failure.traceback)
+        return span.exemplar()
+
+    def _count(
+        self, program: Claimed, change: Change, ran_s: float, exemplar: dict[str, str] | None
+    ) -> None:
         metrics, kind = self._metrics, self._catalogue.kind(program.job)
         self._attempts(program.job, kind, change.outcome).inc()
-        self._step_s(program.job, kind).observe(ran_s)
+        self._step_s(program.job, kind).observe(ran_s, exemplar)
         if change.outcome == "retry" and change.failure:
             metrics.retries.labels(program.job, change.failure.code or "error").inc()
         ended = ENDED.get(change.ending)
@@ -118,6 +138,17 @@ class Observer:
                     raise
                 message = text_of(error)
                 log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)  # noqa: TRY400
+
+
+def facts_of(program: Claimed, worker: str) -> Facts:
+    """Say of which try a span tells."""
+    return {
+        Fact.RUN_ID: program.run_id,
+        Fact.JOB: program.job,
+        Fact.STEP: program.step,
+        Fact.ATTEMPT: program.attempt,
+        Fact.WORKER: worker,
+    }
 
 
 async def _hear(hook: Hook, event: ProgramEvent) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,8 +22,9 @@ def pages(is_ready: Callable[[], bool], metrics: Metrics) -> Starlette:
             {"status": "ok" if ready else "unready"}, status_code=200 if ready else 503
         )
 
-    async def show_metrics(_request: Request) -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def show_metrics(request: Request) -> Response:
+        text, media_type = metrics.written(request.headers.get("accept", ""))
+        return Response(text, media_type=media_type)
 
     routes = [
         Route("/livez", livez),

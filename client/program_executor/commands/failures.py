@@ -7,6 +7,7 @@ from program_executor.exchange import ProblemError
 from program_executor.processes import UsageError
 from program_service.bookkeeping.errors import DatabaseUnavailable, NotAdoptable
 from program_service.settings import PREFIX
+from program_service.tracing.switch import NoOpenTelemetry
 from program_service.webhooks.errors import BadWebhookSetting
 from program_workers.errors import LibraryError
 
@@ -19,6 +20,7 @@ def explain(error: Exception) -> str | None:  # noqa: PLR0911 - a table of error
             | LibraryError()
             | NotAdoptable()
             | BadWebhookSetting()
+            | NoOpenTelemetry()
             | FileNotFoundError()
         ):
             return str(error)

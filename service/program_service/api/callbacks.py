@@ -1,16 +1,19 @@
 """Callbacks over HTTP: endpoints complete, fail and prolong steps by a token, without a key."""
 
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from program_service.api.bodies import StrictRoute
 from program_service.api.problems import Problem
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CompleteRequest, FailRequest, HeartbeatRequest, JsonObject
 from program_service.api.services import Services, Serving
+from program_service.api.traced import in_its_trace
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.callbacks import (
     Report,
@@ -40,44 +43,57 @@ REFUSALS = problems(400, 404, 409, 413, 415)
 
 @router.post("/complete", summary="Complete a step", responses=REFUSALS)
 async def complete(
-    token: Token, services: Serving, body: CompleteRequest | None = None
+    token: Token, services: Serving, request: Request, body: CompleteRequest | None = None
 ) -> Response:
     """Say that the step is done; a completion of any of its tries counts."""
-    job, ticket = await _verified(services, token)
-    outcome = done(body.model_dump(exclude_none=True) if body else {})
-    return await _settle(services, job, ticket, outcome)
+    async with _verified(services, request, token) as (job, ticket):
+        outcome = done(body.model_dump(exclude_none=True) if body else {})
+        return await _settle(services, job, ticket, outcome)
 
 
 @router.post("/fail", summary="Fail a step", responses=REFUSALS)
-async def fail(token: Token, services: Serving, body: FailRequest) -> Response:
+async def fail(token: Token, services: Serving, request: Request, body: FailRequest) -> Response:
     """Say that this try failed, and whether another may succeed."""
-    job, ticket = await _verified(services, token)
-    outcome = outcome_of_error(body.error.model_dump(exclude_none=True))
-    return await _settle(services, job, ticket, outcome)
+    async with _verified(services, request, token) as (job, ticket):
+        outcome = outcome_of_error(body.error.model_dump(exclude_none=True))
+        return await _settle(services, job, ticket, outcome)
 
 
 @router.post("/heartbeat", summary="Ask for more time", responses=REFUSALS)
 async def heartbeat(
-    token: Token, services: Serving, body: HeartbeatRequest | None = None
+    token: Token, services: Serving, request: Request, body: HeartbeatRequest | None = None
 ) -> Response:
     """Move the deadline of an accepted step: the job's time limit counts anew from now."""
     del body
-    job, ticket = await _verified(services, token)
-    await services.database.transact(prolong, ticket, within_s=job.timeout_s or DEFAULT_TIMEOUT_S)
-    program = await services.database.read(find, ticket.run_id)
-    return json_response({"deadline": program.due_at})
+    async with _verified(services, request, token) as (job, ticket):
+        within_s = job.timeout_s or DEFAULT_TIMEOUT_S
+        await services.database.transact(prolong, ticket, within_s=within_s)
+        program = await services.database.read(find, ticket.run_id)
+        return json_response({"deadline": program.due_at})
 
 
 @router.patch("/job-data", summary="Merge into the step's job data", responses=REFUSALS)
-async def patch_job_data(token: Token, services: Serving, body: JsonObject) -> Response:
+async def patch_job_data(
+    token: Token, services: Serving, request: Request, body: JsonObject
+) -> Response:
     """Merge into the job data of this step, shallowly, and return them."""
-    _, ticket = await _verified(services, token)
-    patch = storable_object(body, what="job data")
-    merged = await services.database.transact(merge_callback_data, ticket, patch)
-    return json_response({"job_data": merged})
+    async with _verified(services, request, token) as (_, ticket):
+        patch = storable_object(body, what="job data")
+        merged = await services.database.transact(merge_callback_data, ticket, patch)
+        return json_response({"job_data": merged})
 
 
-async def _verified(services: Services, token: str) -> tuple[Job, Ticket]:
+@asynccontextmanager
+async def _verified(
+    services: Services, request: Request, token: str
+) -> AsyncGenerator[tuple[Job, Ticket]]:
+    """Answer a request with a token, in the trace of the program that it is for."""
+    job, ticket = await _meant_by(services, token)
+    async with in_its_trace(services, request, ticket):
+        yield job, ticket
+
+
+async def _meant_by(services: Services, token: str) -> tuple[Job, Ticket]:
     """Return what a token is for.
 
     Raises:

@@ -3,8 +3,6 @@
 from collections import defaultdict
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from program_service.api.responses import json_response
 from program_service.api.services import Services, Serving
@@ -44,10 +42,8 @@ async def readyz(services: Serving) -> Response:
 async def metrics(request: Request, services: Serving) -> Response:
     """Return the metrics; OpenMetrics when the Accept header asks for it."""
     await _measure_table(services)
-    if "application/openmetrics-text" in request.headers.get("accept", ""):
-        text = openmetrics.generate_latest(services.metrics.registry)
-        return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    text, media_type = services.metrics.written(request.headers.get("accept", ""))
+    return Response(text, media_type=media_type)
 
 
 async def _measure_table(services: Services) -> None:

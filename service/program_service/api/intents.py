@@ -16,6 +16,7 @@ from program_service.api.services import Services
 from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.settings import UnknownJobs
+from program_service.tracing.spans import HEADER
 from program_service.webhooks.errors import Forbidden
 
 KEY = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^"]+)')
@@ -53,7 +54,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             labels=each.labels,
             start_at=each.start_at,
             submitted_by=caller.name,
-            traceparent=traceparent,
+            traceparent=services.traces.onward(traceparent),
             notify=each.notify,
             idempotency=None if key is None else _idempotency(key, each, caller),
         )
@@ -63,7 +64,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
 
 def traceparent_of(request: Request) -> str | None:
     """Return a request's trace context; what is none is ignored, as the W3C recommends."""
-    given = request.headers.get("traceparent", "")
+    given = request.headers.get(HEADER, "")
     return given if TRACEPARENT.fullmatch(given) else None
 
 

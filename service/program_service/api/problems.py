@@ -112,6 +112,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_bug)
 
 
+def status_of(error: Exception) -> int:
+    """Return the status that an error is answered with."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return CODES[type(error)][0] if type(error) in CODES else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 async def _of_bookkeeping(request: Request, error: Exception) -> Response:
     status, code = CODES[type(error)]
     headers = {}

@@ -12,6 +12,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
+from program_service.tracing.spans import Traces
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.relay import Relay
 from program_service.wakeups.submissions import Submissions
@@ -32,6 +33,7 @@ class Services:
     waiting: WaitingRoom
     keyring: Keyring
     metrics: Metrics
+    traces: Traces
     guard: Guard
     notifier: Notifier
 

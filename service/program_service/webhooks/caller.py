@@ -17,10 +17,12 @@ from typing import TypeAlias
 import httpcore
 
 from program_service.telemetry import VERSION
+from program_service.tracing.spans import HEADER, Kind, Traces
 from program_service.webhooks.errors import BrokenAnswer, CallError, NoConnection, TookTooLong
 from program_service.webhooks.guard import Address, Guard, Target
 
 LIMIT_BYTES = 1_048_576
+CLIENT_ERROR = 400
 MAX_IDLE, IDLE_S = 500, 15.0
 """Connections to one host that are kept for the next call, and for how long."""
 
@@ -141,7 +143,7 @@ def _words(error: Exception) -> str:
 class Caller:
     """Makes calls over connections that are kept for the next one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tests set is kept apart
         self,
         guard: Guard,
         *,
@@ -149,6 +151,7 @@ class Caller:
         idle_s: float = IDLE_S,
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Take the rules, how long an answer may be, and how long a connection waits for a call."""
         self._guard = guard
@@ -156,6 +159,7 @@ class Caller:
         self._idle_s = idle_s
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._backend = GuardedBackend(guard, resolver)
+        self._traces = traces or Traces()
         self._idle: dict[tuple[bytes, bytes, int | None], list[httpcore.AsyncHTTPConnection]] = {}
         self._closing_old: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -176,6 +180,22 @@ class Caller:
             CallError: no answer came that could be taken, within that time.
         """
         target = self._guard.check_url(url)
+        # not the path: it may hold a secret
+        facts = {"http.request.method": "POST", "server.address": target.host}
+        with self._traces.span(Kind.CLIENT, "POST", facts, of=headers.get(HEADER)) as span:
+            try:
+                answer = await self._post(target, {**headers, **span.headers()}, body, within_s)
+            except CallError as error:
+                span.fail(type(error).__name__, str(error))
+                raise
+            span.note({"http.response.status_code": answer.status})
+            if answer.status >= CLIENT_ERROR:
+                span.fail(str(answer.status), f"it answered {answer.status}")
+            return answer
+
+    async def _post(
+        self, target: Target, headers: Mapping[str, str], body: bytes, within_s: float
+    ) -> Answer:
         _target.set(target)
         sent = {
             **headers,

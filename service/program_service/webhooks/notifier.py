@@ -22,6 +22,7 @@ from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
 from program_service.pacing import is_set_within
 from program_service.telemetry import Event
+from program_service.tracing.spans import HEADER
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import BadWebhookSetting, CallError, Forbidden
 from program_service.webhooks.guard import Guard
@@ -109,7 +110,7 @@ class Notifier:
         program = await self._database.read(find, untold.run_id)
         message_id = f"{untold.run_id}-ended-{program.resumes}"
         message = {"type": "program.ended", "program": self._describe(program)}
-        problem = await self._post(untold.url, message, [secret], message_id)
+        problem = await self._post(untold.url, message, [secret], message_id, of=program)
         if problem is None:
             return Told(untold, again_in_s=None)
         names = {"run_id": untold.run_id, "tries": untold.tries + 1, "error_message": problem}
@@ -141,20 +142,29 @@ class Notifier:
         secrets = job.endpoint.valid_secrets(datetime.now(UTC))
         message_id = f"{program.run_id}-{program.step}-cancel"
         for number in range(CANCEL_TRIES):
-            problem = await self._post(job.endpoint.cancel_url, message, secrets, message_id)
+            url = job.endpoint.cancel_url
+            problem = await self._post(url, message, secrets, message_id, of=program)
             if problem is None:
                 return
             log.warning(Event.NOTIFY_FAILED, run_id=program.run_id, error_message=problem)
             await asyncio.sleep(2.0**number)
 
     async def _post(
-        self, url: str, message: Mapping[str, Any], secrets: list[str], message_id: str
+        self,
+        url: str,
+        message: Mapping[str, Any],
+        secrets: list[str],
+        message_id: str,
+        *,
+        of: Program,
     ) -> str | None:
-        """Post a message; return what went wrong, or None."""
+        """Post a message about a program, in its trace; return what went wrong, or None."""
         body = orjson.dumps(message, default=str)
         headers = signature_headers(
             secrets, message_id=message_id, timestamp=int(time.time()), body=body
         )
+        if of.traceparent is not None:
+            headers[HEADER] = of.traceparent
         try:
             answer = await self._caller.post(url, headers=headers, body=body, within_s=WITHIN_S)
         except CallError as error:
