@@ -15,12 +15,12 @@ WORKDIR /build
 
 # the dependencies first: this layer stays as long as the lock file does
 COPY pyproject.toml uv.lock README.md ./
-RUN uv sync --frozen --no-dev --extra mysql --no-install-project
+RUN uv sync --frozen --no-dev --extra mysql --extra otel --no-install-project
 
 COPY service service
 COPY workers workers
 COPY client client
-RUN uv sync --frozen --no-dev --extra mysql --no-editable
+RUN uv sync --frozen --no-dev --extra mysql --extra otel --no-editable
 
 
 FROM python:3.13-slim-bookworm

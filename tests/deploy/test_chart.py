@@ -34,6 +34,7 @@ EVERYTHING: Manifest = {
         "apiKeys": {"name": "keys", "key": "all"},
     },
     "settings": {"LEASE_S": "60", "MAX_BODY_BYTES": "2097152", "LOG_LEVEL": "DEBUG"},
+    "openTelemetry": {"EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
     "graceS": 90,
     "api": {"replicas": 3, "port": 80, "resources": {"limits": {"memory": "1Gi"}}},
     "workers": [POOL, POOL | {"name": "bulk", "image": "registry.example/bulk:1", "resources": {}}],
@@ -124,9 +125,17 @@ def test_every_variable_is_a_setting(values: Manifest, render: Render) -> None:
     known = {field.upper() for field in Settings.model_fields}
     for pod in pods_of(render(values)).values():
         (container,) = pod["spec"]["containers"]
-        assert all(each["name"].startswith(PREFIX) for each in container["env"])
-        assert len(variables_of(pod)) == len(container["env"]), "a variable is set twice"
-        assert set(variables_of(pod)) <= known
+        names = [each["name"] for each in container["env"]]
+        assert all(name.startswith((PREFIX, "OTEL_")) for name in names)
+        assert len(set(names)) == len(names), "a variable is set twice"
+        ours = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
+        assert ours <= known
+
+
+def test_running_pods_are_told_where_their_spans_go(render: Render) -> None:
+    for name, pod in pods_of(render(EVERYTHING)).items():
+        endpoint = variables_of(pod).get("OTEL_EXPORTER_OTLP_ENDPOINT", {}).get("value")
+        assert endpoint == (None if name.endswith("migration") else "http://collector:4318")
 
 
 @every_value_set

@@ -108,4 +108,8 @@ readinessProbe:
 {{ include "program-executor.secretVariable" (dict "setting" "AMQP_URL" "secret" .Values.secrets.amqpUrl) }}
 - name: PROGRAM_EXECUTOR_GRACE_S
   value: {{ int .Values.graceS | quote }}
+{{- range $name, $value := .Values.openTelemetry }}
+- name: OTEL_{{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 {{- end }}
