@@ -1,7 +1,8 @@
-"""Telemetry: every metric, every fact of a span, and how lines are logged; events stand apart."""
+"""Telemetry: every metric, every fact of a span, and how lines are logged."""
 
 import logging
 import sys
+from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Any
 
