@@ -13,7 +13,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,11 @@ def installed(wanted: dict[str, Measure], places: Grounds) -> list[str]:
 
 def run_rounds(
     wanted: dict[str, Measure], names: Sequence[str], places: Grounds, repeat: int
-) -> list[Round]:
-    """Measure every system in each round, each round beginning with another one."""
+) -> Iterator[list[Round]]:
+    """Measure every system in each round, each round beginning with another one.
+
+    Yields all rounds after each system, for a run that is broken off.
+    """
     rounds: list[Round] = []
     for number in range(repeat):
         rounds.append({})
@@ -88,16 +91,14 @@ def run_rounds(
                 rounds[-1][name] = asyncio.run(wanted[name](places))
             except Exception as error:  # noqa: BLE001 - the others are measured all the same
                 print(f"{name}: failed: {error!r}", flush=True)
-    return rounds
+            yield rounds
 
 
-def keep(rounds: list[Round], conditions: dict[str, str]) -> Path:
-    """Write the raw figures of each run into a file, and return it."""
+def new_file() -> Path:
+    """Return where the raw figures of this run are kept."""
     folder = BENCH / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
-    file.write_text(json.dumps({"conditions": conditions, "rounds": rounds}, indent=1))
-    return file
+    return folder / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
 
 
 def read_arguments() -> argparse.Namespace:
@@ -131,8 +132,9 @@ def main() -> None:
         names = installed(wanted, places)
         for name, value in conditions.items():
             print(f"{name}: {value}", flush=True)
-        rounds = run_rounds(wanted, names, places, arguments.repeat)
-    file = keep(rounds, conditions)
+        file, rounds = new_file(), []
+        for rounds in run_rounds(wanted, names, places, arguments.repeat):
+            file.write_text(json.dumps({"conditions": conditions, "rounds": rounds}, indent=1))
     print(f"\n{report(rounds)}\n\nraw figures: {file}")
     print(plot.draw(file))
 
