@@ -34,6 +34,9 @@ def payload(place: str) -> str:
 SHAPES: dict[str, Any] = {
     "programs.jobs": lambda text: [text],
     "programs.labels": lambda text: {text: text},
+    "attempts.log": lambda text: [
+        {"at": text, "level": text, "text": text, "fields": {text: text}}
+    ],
     "workers.queues": lambda text: [text],
     "workers.jobs": lambda text: [text, payload("jobs.name")],
     "workers.newest_wakeups": lambda text: {text: datetime.now(UTC).isoformat()},

@@ -1,6 +1,7 @@
 """Moving: an open page shows what happens, without a reload, and what to do about it."""
 
 import asyncio
+import logging
 
 from playwright.async_api import expect
 
@@ -88,7 +89,7 @@ async def test_folded_parts_stay_as_they_are_when_the_page_moves(
     await expect(name).to_be_hidden()
 
 
-async def test_failure_is_shown_with_its_traceback_and_resumed(
+async def test_failure_is_shown_with_its_traceback_and_its_log_and_resumed(
     service: Service, screen: Screen
 ) -> None:
     is_fixed = False
@@ -96,6 +97,7 @@ async def test_failure_is_shown_with_its_traceback_and_resumed(
     @job
     async def charge(_ctx: JobContext) -> None:
         if not is_fixed:
+            logging.getLogger("shop").warning("charging 12 EUR")
             msg = "the card was declined"
             raise ValueError(msg)
 
@@ -107,6 +109,7 @@ async def test_failure_is_shown_with_its_traceback_and_resumed(
     main = screen.page.locator("main")
     await expect(main).to_contain_text("ValueError: the card was declined")
     await expect(main.get_by_label("Traceback")).to_contain_text("raise ValueError(msg)")
+    await expect(main.get_by_label("Log")).to_contain_text("warning charging 12 EUR")
     is_fixed = True
     await screen.press("Resume…")
     await expect(main).to_contain_text("Resume this program?")

@@ -31,6 +31,7 @@ WIDTH = 1000
 NARROWEST = 4
 
 MOST_ATTEMPTS = 200
+MOST_LOGS = 20
 TREE_BYTES = 32_768
 """Above this, data is shown as a text, and cut: a tree of a megabyte stops a browser."""
 
@@ -107,6 +108,7 @@ async def program_page(
         "program.html",
         program=program,
         attempts=attempts[-MOST_ATTEMPTS:],
+        most_logs=MOST_LOGS,
         hidden=max(0, len(attempts) - MOST_ATTEMPTS),
         steps=_steps(program, attempts, spans),
         width=WIDTH,
