@@ -9,14 +9,39 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
+from httpx_sse import EventSource
 
 from program_executor import calls
-from program_executor.calls import FINAL, Attempt, Call, Json, Program, ProgramPage, Submission
+from program_executor.calls import Call
 from program_executor.client import DEFAULT_URL, HOLD_S
-from program_executor.exchange import Answer, Pause, client_options, exchange, request_options
+from program_executor.exchange import (
+    TRIES,
+    Answer,
+    Pause,
+    client_options,
+    exchange,
+    request_options,
+)
+from program_executor.following import Following
+from program_executor.shapes import (
+    FINAL,
+    Attempt,
+    Endpoint,
+    Explanation,
+    Filters,
+    Job,
+    Json,
+    Program,
+    ProgramBody,
+    ProgramOptions,
+    ProgramPage,
+    Worker,
+)
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -27,10 +52,12 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         key: str | None = None,
+        tries: int = TRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Talk to the service at this address, with this API key."""
         self._http = httpx.AsyncClient(**client_options(url, key, transport))
+        self._tries = tries
 
     async def __aenter__(self) -> Self:
         """Use as a context manager."""
@@ -49,22 +76,23 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def send(self, call: Call) -> Any:
+    async def send(self, call: Call[T]) -> T:
         """Send a call, again while that is safe and may help; return the content of the answer.
 
         Raises:
             ProblemError: the service refused.
             httpx.TransportError: the service cannot be reached.
         """
-        steps, answer = exchange(call), None
+        steps, answer = exchange(call, tries=self._tries), None
         while True:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value
+                content: T = end.value
+                return content
             answer = await self._do(step)
 
-    async def _do(self, step: Call | Pause) -> Answer | None:
+    async def _do(self, step: Call[Any] | Pause) -> Answer | None:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
@@ -74,23 +102,22 @@ class AsyncClient:
             return error
 
     async def submit(
-        self, jobs: Sequence[str], *, idempotency_key: str | None = None, **options: Any
+        self,
+        jobs: Sequence[str],
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[ProgramOptions],
     ) -> Program:
-        """Submit a program; options are program_data, job_data, start_at and labels."""
-        body = Submission(**options).body(jobs)
-        return cast(
-            "Program", await self.send(calls.submit(body, idempotency_key or str(uuid.uuid4())))
-        )
+        """Submit a program; the same key answers the same program again."""
+        return await self.send(calls.submit(jobs, options, idempotency_key or str(uuid.uuid4())))
 
-    async def submit_batch(self, programs: Sequence[Json]) -> list[str]:
+    async def submit_batch(self, programs: Sequence[ProgramBody]) -> list[str]:
         """Submit programs, all or nothing, and return their run_ids."""
-        return [
-            each["run_id"] for each in (await self.send(calls.submit_batch(programs)))["programs"]
-        ]
+        return [each["run_id"] for each in await self.send(calls.submit_batch(programs))]
 
     async def get(self, run_id: str, *, wait_s: float = 0) -> Program:
         """Return a program as it stands now, or within `wait_s` seconds, once it has ended."""
-        return cast("Program", await self.send(calls.get(run_id, wait_s=wait_s)))
+        return await self.send(calls.get(run_id, wait_s=wait_s))
 
     async def wait(self, run_id: str, *, timeout_s: float = float("inf")) -> Program:
         """Wait until a program has ended.
@@ -109,15 +136,36 @@ class AsyncClient:
                 message = f"{run_id} is {program['status']} after {timeout_s} s"
                 raise TimeoutError(message)
 
-    async def page(self, **filters: Any) -> ProgramPage:
-        """Return one page of programs; filters are those of `GET /programs`."""
-        return cast("ProgramPage", await self.send(calls.list_page(filters)))
+    async def follow(self, run_id: str) -> AsyncIterator[Program]:
+        """Return a program now and after each change, until it has ended."""
+        following = Following(run_id)
+        while not following.is_over:
+            if not following.is_deaf:
+                async for program in self._listen(following):
+                    yield program
+            if not following.is_over:
+                for program in following.news(await self.send(following.asking())):
+                    yield program
 
-    async def programs(self, **filters: Any) -> AsyncIterator[Program]:
-        """Walk through programs, page by page; filters are those of `GET /programs`."""
+    async def _listen(self, following: Following) -> AsyncIterator[Program]:
+        try:
+            async with self._http.stream(**request_options(following.listening())) as answer:
+                if following.hears(answer):
+                    async for event in EventSource(answer).aiter_sse():
+                        for program in following.heard(event):
+                            yield program
+        except httpx.TransportError as error:
+            following.lose(error)
+
+    async def page(self, *, cursor: str | None = None, **filters: Unpack[Filters]) -> ProgramPage:
+        """Return one page of programs."""
+        return await self.send(calls.list_page(filters, cursor))
+
+    async def programs(self, **filters: Unpack[Filters]) -> AsyncIterator[Program]:
+        """Walk through programs, page by page; `limit` is the size of a page."""
         cursor = None
         while True:
-            page = await self.page(**filters, cursor=cursor)
+            page = await self.page(cursor=cursor, **filters)
             for program in page["programs"]:
                 yield program
             if (cursor := page["next_cursor"]) is None:
@@ -125,24 +173,54 @@ class AsyncClient:
 
     async def cancel(self, run_id: str) -> Program:
         """Cancel a program."""
-        return cast("Program", await self.send(calls.cancel(run_id)))
+        return await self.send(calls.cancel(run_id))
 
     async def resume(self, run_id: str, *, from_step: int | None = None) -> Program:
         """Let an errored or cancelled program go on, from its step or from another."""
-        return cast("Program", await self.send(calls.resume(run_id, from_step)))
+        return await self.send(calls.resume(run_id, from_step))
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """List every try of every step."""
-        return cast("list[Attempt]", (await self.send(calls.attempts(run_id)))["attempts"])
+        return await self.send(calls.attempts(run_id))
 
-    async def explain(self, run_id: str) -> Json:
+    async def explain(self, run_id: str) -> Explanation:
         """Say why a program is not moving, and when it will."""
-        return cast("Json", await self.send(calls.explain(run_id)))
+        return await self.send(calls.explain(run_id))
 
-    async def jobs(self) -> list[Json]:
+    async def job_data(self, run_id: str, job: str) -> Json:
+        """Read what a job keeps in a program."""
+        return await self.send(calls.job_data(run_id, job))
+
+    async def set_job_data(self, run_id: str, job: str, value: Json) -> Json:
+        """Replace what a job keeps in a program."""
+        return await self.send(calls.set_job_data(run_id, job, value))
+
+    async def merge_job_data(self, run_id: str, job: str, value: Json) -> Json:
+        """Merge into what a job keeps in a program, shallowly."""
+        return await self.send(calls.merge_job_data(run_id, job, value))
+
+    async def jobs(self) -> list[Job]:
         """List the registered jobs."""
-        return cast("list[Json]", (await self.send(calls.jobs()))["jobs"])
+        return await self.send(calls.jobs())
 
-    async def workers(self) -> list[Json]:
+    async def job(self, name: str) -> Job:
+        """Look at a job."""
+        return await self.send(calls.job(name))
+
+    async def put_job(self, name: str, **endpoint: Unpack[Endpoint]) -> Job:
+        """Have an HTTP endpoint called as a job; a secret that the service makes is shown once."""
+        return await self.send(calls.put_job(name, endpoint))
+
+    async def rotate_secret(
+        self, name: str, *, secret: str | None = None, overlap_s: float | None = None
+    ) -> Job:
+        """Sign the calls of a job with a new secret, and for `overlap_s` with the old one, too."""
+        return await self.send(calls.rotate_secret(name, secret, overlap_s))
+
+    async def delete_job(self, name: str) -> None:
+        """Forget a job that no unfinished program needs."""
+        await self.send(calls.delete_job(name))
+
+    async def workers(self) -> list[Worker]:
         """List the live workers."""
-        return cast("list[Json]", (await self.send(calls.workers()))["workers"])
+        return await self.send(calls.workers())

@@ -4,92 +4,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
-from typing import Any, TypedDict
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-Json = dict[str, Any]
+from program_executor.shapes import (
+    Attempt,
+    Endpoint,
+    Explanation,
+    Filters,
+    Job,
+    Json,
+    Program,
+    ProgramBody,
+    ProgramOptions,
+    ProgramPage,
+    Submitted,
+    Worker,
+)
 
+T = TypeVar("T")
 
-class Progress(TypedDict):
-    """How many steps are done."""
-
-    done: int
-    total: int
-
-
-class Program(TypedDict):
-    """A program as the API shows it; moments are RFC 3339 texts in UTC."""
-
-    run_id: str
-    status: str
-    jobs: list[str]
-    program_data: Json
-    job_data: dict[str, Json]
-    step: int
-    step_retry_count: int
-    finished_at: str | None
-    errored_at: str | None
-    error_message: str | None
-    created_at: str
-    updated_at: str
-    due_at: str | None
-    claimed_by: str | None
-    lease_losses: int
-    resumes: int
-    awaiting: int | None
-    cancelled_at: str | None
-    job: str
-    queue: str
-    labels: dict[str, str]
-    submitted_by: str | None
-    parent_run_id: str | None
-    traceparent: str | None
-    notify: str | None
-    current_job: str | None
-    progress: Progress
-    links: dict[str, str]
-
-
-class LogLine(TypedDict):
-    """A line that a job logged."""
-
-    at: str
-    level: str
-    text: str
-    fields: Json
-
-
-class Attempt(TypedDict):
-    """One try of one step."""
-
-    step: int
-    attempt: int
-    job: str
-    worker: str | None
-    started_at: str | None
-    finished_at: str
-    outcome: str
-    error_type: str | None
-    error_code: str | None
-    error_message: str | None
-    traceback: str | None
-    log: list[LogLine]
-
-
-class ProgramPage(TypedDict):
-    """Some programs, and the cursor of the next page."""
-
-    programs: list[Program]
-    next_cursor: str | None
-
-
-FINAL = frozenset({"finished", "errored", "cancelled"})
-"""The statuses of programs that change only by a resume."""
+LISTEN_S = 20.0
+"""How long events may keep silent: the service sends a comment every 15 s."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request to be sent."""
+class Call(Generic[T]):
+    """A request to be sent; its answer is a `T`."""
 
     method: str
     path: str
@@ -99,30 +40,8 @@ class Call:
     is_safe_to_repeat: bool = True
     hold_s: float = 0.0
     """For how long the service may hold the answer back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A program to submit, besides its jobs."""
-
-    program_data: Json | None = None
-    job_data: dict[str, Json] | None = None
-    start_at: datetime | str | None = None
-    labels: dict[str, str] | None = None
-
-    def body(self, jobs: Sequence[str]) -> Json:
-        """Return the request's body, without what is not set."""
-        start_at = self.start_at
-        if isinstance(start_at, datetime):
-            start_at = start_at.isoformat()
-        body = {
-            "jobs": list(jobs),
-            "program_data": self.program_data,
-            "job_data": self.job_data,
-            "start_at": start_at,
-            "labels": self.labels,
-        }
-        return {name: value for name, value in body.items() if value is not None}
+    part: str | None = None
+    """The member of the answer that is asked for; None for all of it."""
 
 
 def program_path(run_id: str, *parts: str) -> str:
@@ -130,54 +49,116 @@ def program_path(run_id: str, *parts: str) -> str:
     return "/".join(["/programs", *(quote(part, safe="") for part in (run_id, *parts))])
 
 
-def submit(body: Json, idempotency_key: str) -> Call:
+def job_path(name: str, *parts: str) -> str:
+    """Return the path of a job."""
+    return "/".join(["/jobs", *(quote(part, safe="") for part in (name, *parts))])
+
+
+def _given(fields: Mapping[str, Any]) -> Json:
+    """Return what was given, as JSON has it."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def submit(jobs: Sequence[str], options: ProgramOptions, idempotency_key: str) -> Call[Program]:
     """Submit a program; the key makes it safe to repeat."""
-    return Call("POST", "/programs", json=body, headers={"Idempotency-Key": f'"{idempotency_key}"'})
+    headers = {"Idempotency-Key": f'"{idempotency_key}"'}
+    return Call("POST", "/programs", json={"jobs": list(jobs)} | _given(options), headers=headers)
 
 
-def submit_batch(bodies: Sequence[Json]) -> Call:
+def submit_batch(programs: Sequence[ProgramBody]) -> Call[list[Submitted]]:
     """Submit programs, all or nothing; a repeated batch would be a second one."""
-    body = {"programs": list(bodies)}
-    return Call("POST", "/programs/batch", json=body, is_safe_to_repeat=False)
+    body = {"programs": [_given(program) for program in programs]}
+    return Call("POST", "/programs/batch", json=body, is_safe_to_repeat=False, part="programs")
 
 
-def get(run_id: str, *, wait_s: float = 0) -> Call:
+def get(run_id: str, *, wait_s: float = 0) -> Call[Program]:
     """Return a program; `wait_s` holds the answer until it has ended."""
     headers = {"Prefer": f"wait={ceil(wait_s)}"} if wait_s else {}
     return Call("GET", program_path(run_id), headers=headers, hold_s=wait_s)
 
 
-def list_page(filters: Mapping[str, Any]) -> Call:
-    """List programs; filters are those of `GET /programs`."""
-    return Call("GET", "/programs", params={k: v for k, v in filters.items() if v is not None})
+def list_page(filters: Filters, cursor: str | None = None) -> Call[ProgramPage]:
+    """List programs, from this cursor on."""
+    return Call("GET", "/programs", params=_given({**filters, "cursor": cursor}))
 
 
-def cancel(run_id: str) -> Call:
+def events(run_id: str, last_event_id: str | None) -> Call[None]:
+    """Listen to a program's events, from the one that was heard last."""
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    return Call("GET", program_path(run_id, "events"), headers=headers, hold_s=LISTEN_S)
+
+
+def cancel(run_id: str) -> Call[Program]:
     """Cancel a program."""
     return Call("POST", program_path(run_id, "cancel"))
 
 
-def resume(run_id: str, from_step: int | None) -> Call:
+def resume(run_id: str, from_step: int | None) -> Call[Program]:
     """Resume a program; a repeated resume finds it running, and says so."""
-    body = {} if from_step is None else {"from_step": from_step}
+    body = _given({"from_step": from_step})
     return Call("POST", program_path(run_id, "resume"), json=body, is_safe_to_repeat=False)
 
 
-def attempts(run_id: str) -> Call:
+def attempts(run_id: str) -> Call[list[Attempt]]:
     """List the tries of a program's steps."""
-    return Call("GET", program_path(run_id, "attempts"))
+    return Call("GET", program_path(run_id, "attempts"), part="attempts")
 
 
-def explain(run_id: str) -> Call:
+def explain(run_id: str) -> Call[Explanation]:
     """Explain why a program is not moving."""
     return Call("GET", program_path(run_id, "explain"))
 
 
-def jobs() -> Call:
+def job_data(run_id: str, job: str) -> Call[Json]:
+    """Read what a job keeps in a program."""
+    return Call("GET", program_path(run_id, "job-data", job))
+
+
+def set_job_data(run_id: str, job: str, value: Json) -> Call[Json]:
+    """Replace what a job keeps in a program."""
+    return Call("PUT", program_path(run_id, "job-data", job), json=value)
+
+
+def merge_job_data(run_id: str, job: str, value: Json) -> Call[Json]:
+    """Merge into what a job keeps in a program, shallowly."""
+    return Call("PATCH", program_path(run_id, "job-data", job), json=value)
+
+
+def jobs() -> Call[list[Job]]:
     """List the registered jobs."""
-    return Call("GET", "/jobs")
+    return Call("GET", "/jobs", part="jobs")
 
 
-def workers() -> Call:
+def job(name: str) -> Call[Job]:
+    """Look at a job."""
+    return Call("GET", job_path(name))
+
+
+def put_job(name: str, endpoint: Endpoint) -> Call[Job]:
+    """Register or change an endpoint; a secret that the service makes is in one answer only."""
+    is_safe_to_repeat = endpoint.get("secret") is not None
+    return Call("PUT", job_path(name), json=_given(endpoint), is_safe_to_repeat=is_safe_to_repeat)
+
+
+def rotate_secret(name: str, secret: str | None, overlap_s: float | None) -> Call[Job]:
+    """Sign the calls of a job with a new secret, and for a while with the old one, too."""
+    return Call(
+        "POST",
+        job_path(name, "rotate-secret"),
+        json=_given({"secret": secret, "overlap_s": overlap_s}),
+        is_safe_to_repeat=secret is not None,
+    )
+
+
+def delete_job(name: str) -> Call[None]:
+    """Forget a job; a repeated call would not find it any more."""
+    return Call("DELETE", job_path(name), is_safe_to_repeat=False)
+
+
+def workers() -> Call[list[Worker]]:
     """List the live workers."""
-    return Call("GET", "/workers")
+    return Call("GET", "/workers", part="workers")

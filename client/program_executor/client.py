@@ -9,13 +9,38 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
+from httpx_sse import EventSource
 
 from program_executor import calls
-from program_executor.calls import FINAL, Attempt, Call, Json, Program, ProgramPage, Submission
-from program_executor.exchange import Answer, Pause, client_options, exchange, request_options
+from program_executor.calls import Call
+from program_executor.exchange import (
+    TRIES,
+    Answer,
+    Pause,
+    client_options,
+    exchange,
+    request_options,
+)
+from program_executor.following import Following
+from program_executor.shapes import (
+    FINAL,
+    Attempt,
+    Endpoint,
+    Explanation,
+    Filters,
+    Job,
+    Json,
+    Program,
+    ProgramBody,
+    ProgramOptions,
+    ProgramPage,
+    Worker,
+)
+
+T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 HOLD_S = 20.0
@@ -30,10 +55,12 @@ class Client:
         url: str = DEFAULT_URL,
         *,
         key: str | None = None,
+        tries: int = TRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Talk to the service at this address, with this API key."""
         self._http = httpx.Client(**client_options(url, key, transport))
+        self._tries = tries
 
     def __enter__(self) -> Self:
         """Use as a context manager."""
@@ -52,22 +79,23 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def send(self, call: Call) -> Any:
+    def send(self, call: Call[T]) -> T:
         """Send a call, again while that is safe and may help; return the content of the answer.
 
         Raises:
             ProblemError: the service refused.
             httpx.TransportError: the service cannot be reached.
         """
-        steps, answer = exchange(call), None
+        steps, answer = exchange(call, tries=self._tries), None
         while True:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value
+                content: T = end.value
+                return content
             answer = self._do(step)
 
-    def _do(self, step: Call | Pause) -> Answer | None:
+    def _do(self, step: Call[Any] | Pause) -> Answer | None:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
@@ -77,19 +105,22 @@ class Client:
             return error
 
     def submit(
-        self, jobs: Sequence[str], *, idempotency_key: str | None = None, **options: Any
+        self,
+        jobs: Sequence[str],
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[ProgramOptions],
     ) -> Program:
-        """Submit a program; options are program_data, job_data, start_at and labels."""
-        body = Submission(**options).body(jobs)
-        return cast("Program", self.send(calls.submit(body, idempotency_key or str(uuid.uuid4()))))
+        """Submit a program; the same key answers the same program again."""
+        return self.send(calls.submit(jobs, options, idempotency_key or str(uuid.uuid4())))
 
-    def submit_batch(self, programs: Sequence[Json]) -> list[str]:
+    def submit_batch(self, programs: Sequence[ProgramBody]) -> list[str]:
         """Submit programs, all or nothing, and return their run_ids."""
-        return [each["run_id"] for each in self.send(calls.submit_batch(programs))["programs"]]
+        return [each["run_id"] for each in self.send(calls.submit_batch(programs))]
 
     def get(self, run_id: str, *, wait_s: float = 0) -> Program:
         """Return a program as it stands now, or within `wait_s` seconds, once it has ended."""
-        return cast("Program", self.send(calls.get(run_id, wait_s=wait_s)))
+        return self.send(calls.get(run_id, wait_s=wait_s))
 
     def wait(self, run_id: str, *, timeout_s: float = float("inf")) -> Program:
         """Wait until a program has ended.
@@ -107,39 +138,87 @@ class Client:
                 message = f"{run_id} is {program['status']} after {timeout_s} s"
                 raise TimeoutError(message)
 
-    def page(self, **filters: Any) -> ProgramPage:
-        """Return one page of programs; filters are those of `GET /programs`."""
-        return cast("ProgramPage", self.send(calls.list_page(filters)))
+    def follow(self, run_id: str) -> Iterator[Program]:
+        """Return a program now and after each change, until it has ended."""
+        following = Following(run_id)
+        while not following.is_over:
+            if not following.is_deaf:
+                yield from self._listen(following)
+            if not following.is_over:
+                yield from following.news(self.send(following.asking()))
 
-    def programs(self, **filters: Any) -> Iterator[Program]:
-        """Walk through programs, page by page; filters are those of `GET /programs`."""
+    def _listen(self, following: Following) -> Iterator[Program]:
+        try:
+            with self._http.stream(**request_options(following.listening())) as answer:
+                if following.hears(answer):
+                    for event in EventSource(answer).iter_sse():
+                        yield from following.heard(event)
+        except httpx.TransportError as error:
+            following.lose(error)
+
+    def page(self, *, cursor: str | None = None, **filters: Unpack[Filters]) -> ProgramPage:
+        """Return one page of programs."""
+        return self.send(calls.list_page(filters, cursor))
+
+    def programs(self, **filters: Unpack[Filters]) -> Iterator[Program]:
+        """Walk through programs, page by page; `limit` is the size of a page."""
         cursor = None
         while True:
-            page = self.page(**filters, cursor=cursor)
+            page = self.page(cursor=cursor, **filters)
             yield from page["programs"]
             if (cursor := page["next_cursor"]) is None:
                 return
 
     def cancel(self, run_id: str) -> Program:
         """Cancel a program."""
-        return cast("Program", self.send(calls.cancel(run_id)))
+        return self.send(calls.cancel(run_id))
 
     def resume(self, run_id: str, *, from_step: int | None = None) -> Program:
         """Let an errored or cancelled program go on, from its step or from another."""
-        return cast("Program", self.send(calls.resume(run_id, from_step)))
+        return self.send(calls.resume(run_id, from_step))
 
     def attempts(self, run_id: str) -> list[Attempt]:
         """List every try of every step."""
-        return cast("list[Attempt]", self.send(calls.attempts(run_id))["attempts"])
+        return self.send(calls.attempts(run_id))
 
-    def explain(self, run_id: str) -> Json:
+    def explain(self, run_id: str) -> Explanation:
         """Say why a program is not moving, and when it will."""
-        return cast("Json", self.send(calls.explain(run_id)))
+        return self.send(calls.explain(run_id))
 
-    def jobs(self) -> list[Json]:
+    def job_data(self, run_id: str, job: str) -> Json:
+        """Read what a job keeps in a program."""
+        return self.send(calls.job_data(run_id, job))
+
+    def set_job_data(self, run_id: str, job: str, value: Json) -> Json:
+        """Replace what a job keeps in a program."""
+        return self.send(calls.set_job_data(run_id, job, value))
+
+    def merge_job_data(self, run_id: str, job: str, value: Json) -> Json:
+        """Merge into what a job keeps in a program, shallowly."""
+        return self.send(calls.merge_job_data(run_id, job, value))
+
+    def jobs(self) -> list[Job]:
         """List the registered jobs."""
-        return cast("list[Json]", self.send(calls.jobs())["jobs"])
+        return self.send(calls.jobs())
 
-    def workers(self) -> list[Json]:
+    def job(self, name: str) -> Job:
+        """Look at a job."""
+        return self.send(calls.job(name))
+
+    def put_job(self, name: str, **endpoint: Unpack[Endpoint]) -> Job:
+        """Have an HTTP endpoint called as a job; a secret that the service makes is shown once."""
+        return self.send(calls.put_job(name, endpoint))
+
+    def rotate_secret(
+        self, name: str, *, secret: str | None = None, overlap_s: float | None = None
+    ) -> Job:
+        """Sign the calls of a job with a new secret, and for `overlap_s` with the old one, too."""
+        return self.send(calls.rotate_secret(name, secret, overlap_s))
+
+    def delete_job(self, name: str) -> None:
+        """Forget a job that no unfinished program needs."""
+        self.send(calls.delete_job(name))
+
+    def workers(self) -> list[Worker]:
         """List the live workers."""
-        return cast("list[Json]", self.send(calls.workers())["workers"])
+        return self.send(calls.workers())

@@ -3,16 +3,22 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from itertools import count
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
-from program_executor.calls import Call, Json
+from program_executor.calls import Call
+from program_executor.shapes import Json
 from program_service.tracing.switch import current_headers
+
+T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 TRIES = 6
+"""How often a call is sent that may be repeated: for 6 s, if nothing answers."""
 FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
 
 PASSING = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -42,42 +48,51 @@ class Pause:
 
 
 Answer: TypeAlias = httpx.Response | httpx.TransportError
-Exchange: TypeAlias = Generator[Call | Pause, Answer | None, Any]
+Exchange: TypeAlias = Generator[Call[T] | Pause, Answer | None, T]
 """Yields what to do, takes what came of it, and returns the content of the answer."""
 
 
-def exchange(call: Call) -> Exchange:
+def exchange(call: Call[T], *, tries: int = TRIES) -> Exchange[T]:
     """Send a call, again while that is safe and may help.
 
     Raises:
         ProblemError: the service refused.
         httpx.TransportError: the service cannot be reached.
     """
-    tries = TRIES if call.is_safe_to_repeat else 1
-    for tried in range(tries):
+    most = tries if call.is_safe_to_repeat else 1
+    for tried in count():
         answer = yield call
-        assert answer is not None
         is_answered = isinstance(answer, httpx.Response) and answer.status_code not in PASSING
-        if is_answered or tried + 1 == tries:
-            return _content(answer)
+        if is_answered or tried + 1 >= most:
+            break
+        assert answer is not None
         yield Pause(_pause_s(tried, answer))
-    return None  # pragma: no cover - the last try has returned or raised
+    assert answer is not None
+    content: T = _content(answer, call.part)
+    return content
 
 
 def _pause_s(tried: int, answer: Answer) -> float:
-    backoff_s: float = FIRST_PAUSE_S * 2**tried
+    backoff_s: float = min(FIRST_PAUSE_S * 2**tried, LONGEST_PAUSE_S)
     if isinstance(answer, httpx.TransportError):
         return backoff_s
     after = answer.headers.get("retry-after", "")
     return max(backoff_s, float(after) if after.isdigit() else 0.0)
 
 
-def _content(answer: Answer) -> Any:
+def _content(answer: Answer, part: str | None) -> Any:
     if isinstance(answer, httpx.TransportError):
         raise answer
-    if answer.is_success:
-        return answer.json()
-    raise ProblemError(answer.status_code, _problem(answer))
+    if not answer.is_success:
+        raise ProblemError(answer.status_code, _problem(answer))
+    if answer.status_code == HTTPStatus.NO_CONTENT:
+        return None
+    try:
+        content = answer.json()
+        return content if part is None else content[part]
+    except (ValueError, KeyError, TypeError) as error:
+        # a page of somebody in between, or of another service
+        raise ProblemError(answer.status_code, _problem(answer)) from error
 
 
 def _problem(answer: httpx.Response) -> Json:
@@ -89,7 +104,7 @@ def _problem(answer: httpx.Response) -> Json:
     return problem if isinstance(problem, dict) else {"detail": answer.text[:500]}
 
 
-def request_options(call: Call) -> dict[str, Any]:
+def request_options(call: Call[Any]) -> dict[str, Any]:
     """Return a call as arguments of httpx."""
     return {
         "method": call.method,

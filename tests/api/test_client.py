@@ -86,7 +86,28 @@ async def test_everything_of_the_api_can_be_called(service: Service, client: Asy
     assert len(page["programs"]) == 1
     assert page["next_cursor"]
     assert "reserve" in {each["name"] for each in await client.jobs()}
+    assert (await client.job("reserve"))["kind"] == "in_process"
     assert len(await client.workers()) == 1
+
+
+async def test_job_data_are_read_replaced_and_merged(client: AsyncClient) -> None:
+    run_id = (await client.submit(["ship"], job_data={"ship": {"a": 1}}))["run_id"]
+    assert await client.job_data(run_id, "ship") == {"a": 1}
+    assert await client.set_job_data(run_id, "ship", {"b": 2}) == {"b": 2}
+    assert await client.merge_job_data(run_id, "ship", {"c": 3}) == {"b": 2, "c": 3}
+
+
+async def test_endpoint_is_registered_changed_and_forgotten(client: AsyncClient) -> None:
+    url = "https://shop.example/invoice"
+    job = await client.put_job("invoice", url=url, retry={"max_attempts": 3})
+    assert (job["kind"], job["url"], job["retry"].get("max_attempts")) == ("callback", url, 3)
+    assert (job["secret"] or "").startswith("whsec_")
+    rotated = await client.rotate_secret("invoice", overlap_s=60)
+    assert rotated["secret"] not in {None, job["secret"]}
+    assert rotated["secrets_valid"] == 2
+    await client.delete_job("invoice")
+    with pytest.raises(ProblemError, match="404 job_not_found"):
+        await client.job("invoice")
 
 
 async def test_thread_calls_the_same(service: Service) -> None:

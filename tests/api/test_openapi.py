@@ -5,11 +5,10 @@ from pathlib import Path
 import orjson
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from program_executor import JobContext, RetryableError, calls, job
+from program_executor import JobContext, RetryableError, job
 from program_executor.commands.documents import openapi_document
 from program_service.api.views import (
     AttemptListModel,
-    AttemptModel,
     ExplanationModel,
     JobListModel,
     ProgramListModel,
@@ -81,9 +80,3 @@ async def test_answers_are_as_the_document_says(service: Service) -> None:
 
 async def test_served_document_is_the_generated_one(service: Service) -> None:
     assert (await service.client.get("/openapi.json")).json() == openapi_document()
-
-
-def test_types_of_the_clients_have_the_fields_of_the_api() -> None:
-    assert calls.Program.__annotations__.keys() == ProgramModel.model_fields.keys()
-    assert calls.Attempt.__annotations__.keys() == AttemptModel.model_fields.keys()
-    assert calls.ProgramPage.__annotations__.keys() == ProgramListModel.model_fields.keys()

@@ -1,16 +1,21 @@
 """Calls: what the clients ask, and when they ask again, without any I/O."""
 
+import inspect
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from program_executor import ProblemError, calls
-from program_executor.calls import Call, Submission
+from program_executor import AsyncClient, Client, ProblemError, calls
+from program_executor.calls import Call
 from program_executor.exchange import TRIES, Answer, Pause, exchange, request_options
 
+if TYPE_CHECKING:
+    from program_executor.shapes import Filters, ProgramOptions
+
 REQUEST = httpx.Request("GET", "http://service.test/")
+NO_JOBS: dict[str, Any] = {"jobs": []}
 PROBLEM = {"code": "already_final", "detail": "It has finished.", "status": 409}
 
 
@@ -20,10 +25,10 @@ def a_response(status: int, content: Any = None, **headers: str) -> httpx.Respon
     return httpx.Response(status, json=content, headers=named, request=REQUEST)
 
 
-def played(call: Call, answers: list[Answer]) -> tuple[list[Call | Pause], Any]:
+def played(call: Call[Any], answers: list[Answer]) -> tuple[list[Call[Any] | Pause], Any]:
     """Play an exchange with these answers; return what it did and what it returned."""
     steps, left = exchange(call), iter(answers)
-    done: list[Call | Pause] = []
+    done: list[Call[Any] | Pause] = []
     answer: Answer | None = None
     while True:
         try:
@@ -34,7 +39,7 @@ def played(call: Call, answers: list[Answer]) -> tuple[list[Call | Pause], Any]:
         answer = None if isinstance(step, Pause) else next(left)
 
 
-def pauses_of(steps: list[Call | Pause]) -> list[float]:
+def pauses_of(steps: list[Call[Any] | Pause]) -> list[float]:
     """Return the pauses of an exchange."""
     return [step.seconds for step in steps if isinstance(step, Pause)]
 
@@ -57,7 +62,7 @@ def test_answer_is_returned_as_it_is() -> None:
     ],
 )
 def test_call_that_is_safe_to_repeat_is_repeated(passing: Answer) -> None:
-    call = calls.submit({"jobs": ["reserve"]}, "key-1")
+    call = calls.submit(["reserve"], {}, "key-1")
     steps, content = played(call, [passing, passing, a_response(201, {"run_id": "1"})])
     assert content == {"run_id": "1"}
     sent = [step for step in steps if isinstance(step, Call)]
@@ -66,9 +71,12 @@ def test_call_that_is_safe_to_repeat_is_repeated(passing: Answer) -> None:
 
 
 def test_retry_after_is_a_lower_bound_of_the_pause() -> None:
-    answers: list[Answer] = [a_response(503, retry_after="3"), a_response(200, {})]
+    answers: list[Answer] = [a_response(503, retry_after="3"), a_response(200, NO_JOBS)]
     assert pauses_of(played(calls.jobs(), answers)[0]) == [3.0]
-    answers = [a_response(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), a_response(200, {})]
+    answers = [
+        a_response(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"),
+        a_response(200, NO_JOBS),
+    ]
     assert pauses_of(played(calls.jobs(), answers)[0]) == [0.2]
 
 
@@ -80,8 +88,18 @@ def test_last_try_tells_what_went_wrong() -> None:
         played(calls.jobs(), [httpx.ConnectError("refused")] * TRIES)
 
 
-@pytest.mark.parametrize("call", [calls.submit_batch([]), calls.resume("run-1", None)])
-def test_call_that_is_not_safe_to_repeat_is_sent_once(call: Call) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.submit_batch([]),
+        calls.resume("run-1", None),
+        calls.delete_job("ship"),
+        # the first answer alone shows the secret
+        calls.put_job("ship", {"url": "https://shop.example/ship"}),
+        calls.rotate_secret("ship", None, None),
+    ],
+)
+def test_call_that_is_not_safe_to_repeat_is_sent_once(call: Call[Any]) -> None:
     with pytest.raises(httpx.ConnectError):
         played(call, [httpx.ConnectError("refused")])
     with pytest.raises(ProblemError, match="503"):
@@ -123,25 +141,38 @@ def test_problem_is_read_though_its_type_has_parameters() -> None:
 
 
 def test_submission_sends_what_was_set_and_nothing_else() -> None:
-    assert Submission().body(["reserve"]) == {"jobs": ["reserve"]}
-    start = datetime(2099, 1, 31, 8, tzinfo=UTC)
-    full = Submission({"a": 1}, {"reserve": {}}, start, {"team": "eu"})
-    assert full.body(("reserve",)) == {
+    assert calls.submit(["reserve"], {"notify": None}, "key").json == {"jobs": ["reserve"]}
+    full: ProgramOptions = {
+        "program_data": {"a": 1},
+        "job_data": {"reserve": {}},
+        "start_at": datetime(2099, 1, 31, 8, tzinfo=UTC),
+        "labels": {"team": "eu"},
+        "notify": "https://shop.example/ended",
+    }
+    assert calls.submit(("reserve",), full, "key").json == {
         "jobs": ["reserve"],
         "program_data": {"a": 1},
         "job_data": {"reserve": {}},
         "start_at": "2099-01-31T08:00:00+00:00",
         "labels": {"team": "eu"},
+        "notify": "https://shop.example/ended",
     }
 
 
 def test_paths_are_quoted() -> None:
     assert calls.get("a/b c").path == "/programs/a%2Fb%20c"
     assert calls.attempts("run-1").path == "/programs/run-1/attempts"
+    assert calls.job_data("run-1", "shop/mail").path == "/programs/run-1/job-data/shop%2Fmail"
+    assert calls.rotate_secret("shop/mail", None, None).path == "/jobs/shop%2Fmail/rotate-secret"
 
 
 def test_list_leaves_out_what_is_not_asked_for() -> None:
-    assert calls.list_page({"status": "pending", "cursor": None}).params == {"status": "pending"}
+    assert calls.list_page({"status": "pending", "job": None}).params == {"status": "pending"}
+    since: Filters = {"created_after": datetime(2099, 1, 31, 8, tzinfo=UTC)}
+    assert calls.list_page(since, "c1").params == {
+        "created_after": "2099-01-31T08:00:00+00:00",
+        "cursor": "c1",
+    }
 
 
 def test_request_waits_longer_than_the_service_holds() -> None:
@@ -149,3 +180,36 @@ def test_request_waits_longer_than_the_service_holds() -> None:
     assert held["headers"] == {"Prefer": "wait=20"}
     assert held["timeout"] > 20
     assert request_options(calls.get("run-1"))["headers"] == {}
+
+
+def test_answer_of_somebody_else_is_a_problem_error() -> None:
+    """A sign-in page of a proxy, or another service that was asked by mistake."""
+    for content in ({"hello": "world"}, ["jobs"]):
+        with pytest.raises(ProblemError) as caught:
+            played(calls.jobs(), [a_response(200, content)])
+        assert "code" not in caught.value.problem
+    with pytest.raises(ProblemError):
+        played(calls.jobs(), [httpx.Response(200, text="<html>", request=REQUEST)])
+
+
+def test_answer_without_content_is_none() -> None:
+    answer = httpx.Response(204, request=REQUEST)
+    assert played(calls.delete_job("ship"), [answer])[1] is None
+
+
+def test_tries_are_as_many_as_was_said() -> None:
+    steps = exchange(calls.jobs(), tries=1)
+    steps.send(None)
+    with pytest.raises(httpx.ConnectError):
+        steps.send(httpx.ConnectError("refused"))
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def methods(client: type[Any]) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(method).parameters)
+            for name, method in vars(client).items()
+            if callable(method) and not name.startswith("_")
+        }
+
+    assert methods(Client) == methods(AsyncClient)

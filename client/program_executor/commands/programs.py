@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from program_executor.shapes import Status
+
 if TYPE_CHECKING:
-    from program_executor.calls import Program
     from program_executor.client import Client
+    from program_executor.shapes import Program
 
 Url = Annotated[
     str, typer.Option(envvar="PROGRAM_EXECUTOR_URL", help="The address of the service.")
@@ -61,7 +63,7 @@ def submit(
 
 def watch(run_id: RunId, *, url: Url = LOCAL, key: Key = None) -> None:
     """Follow a program until it has ended, a line for each change."""
-    from program_executor.calls import FINAL
+    from program_executor.shapes import FINAL
 
     with _client(url, key) as client:
         program, seen = client.get(run_id), ""
@@ -97,7 +99,7 @@ def show(run_id: RunId, *, as_json: AsJson = False, url: Url = LOCAL, key: Key =
 
 def list_programs(
     *,
-    status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only of this status.")] = None,
     job: Annotated[str | None, typer.Option(help="Only at this job.")] = None,
     label: Annotated[str | None, typer.Option(help="Only with this label, as key:value.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 20,

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from program_executor.async_client import AsyncClient
-from program_executor.calls import FINAL, Program
 from program_executor.demo.jobs import PAGE
+from program_executor.shapes import FINAL, Program
 
 ROWS = 5_000
 JOBS = ["demo_import", "demo_report"]
