@@ -59,6 +59,7 @@ generate: .venv/ready
 	$(EXECUTOR) openapi openapi/program-executor.json
 	$(EXECUTOR) config document docs/settings.md
 	$(EXECUTOR) config events docs/events.md
+	$(EXECUTOR) config commands docs/cli.md
 
 # the pictures of the dashboard, in docs/screenshots
 screenshots: .venv/ready

@@ -4,7 +4,12 @@ import json
 import sys
 from pathlib import Path
 
-from program_executor.commands.documents import events_page, openapi_document, settings_page
+from program_executor.commands.documents import (
+    commands_page,
+    events_page,
+    openapi_document,
+    settings_page,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -14,6 +19,7 @@ EXPECTED = {
     ),
     "docs/settings.md": settings_page,
     "docs/events.md": events_page,
+    "docs/cli.md": commands_page,
 }
 
 

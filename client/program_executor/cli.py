@@ -1,32 +1,70 @@
 """Command line: `program-executor`; what a command needs is imported when it runs."""
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
-from program_executor.commands import endpoints, programs, servers, tools
+from program_executor.commands import (
+    endpoints,
+    job_data,
+    looking,
+    profiles,
+    registry,
+    servers,
+    steering,
+    submitting,
+    tools,
+    watching,
+)
+from program_executor.errors import CommandError
+
+EPILOG = (
+    "Exit codes: 0 done; 1 a program that was waited for did not finish, or a check found something"
+    " wrong; 2 wrong use; 3 nothing answers; 4 the service refuses; 130 stopped by Ctrl-C."
+)
 
 app = typer.Typer(
     name="program-executor",
     help="Run programs: ordered lists of jobs that finish no matter what breaks.",
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 servers.add_to(app)
-programs.add_to(app)
+app.command()(submitting.submit)
+app.command()(watching.watch)
+app.command("list")(looking.list_programs)
+app.command()(looking.show)
+app.command()(looking.attempts)
+app.command()(looking.explain)
+app.command()(steering.cancel)
+app.command()(steering.resume)
+app.add_typer(job_data.app, name="job-data")
+app.add_typer(registry.app, name="jobs")
+app.command()(registry.workers)
+app.add_typer(profiles.app, name="profile")
 tools.add_to(app)
 endpoints.add_to(app)
 
 
 def main() -> None:
     """Run a command; what the user can repair is said in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # a mark that the terminal's character set does not have is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:
-        from program_executor.commands.failures import explain  # noqa: PLC0415 - when needed
-
-        message = explain(error)
-        if message is None:
+        failure = error if isinstance(error, CommandError) else _explained(error)
+        if failure is None:
             raise
-        typer.echo(f"error: {message}", err=True)
-        sys.exit(2)
+        typer.echo(f"error: {failure}", err=True)
+        sys.exit(failure.code)
+
+
+def _explained(error: Exception) -> CommandError | None:
+    from program_executor.commands.failures import explain  # noqa: PLC0415 - when needed
+
+    return explain(error)

@@ -8,6 +8,7 @@ import typer
 from pydantic import SecretStr
 
 from program_executor.demo.show import show_demo
+from program_executor.errors import ExitCode
 from program_executor.processes import (
     address,
     connect_database,
@@ -26,9 +27,6 @@ from program_workers.worker import Worker
 
 LEASE_S = 5.0
 """Short, so that after a kill -9 programs go on soon; one process renews without trouble."""
-
-INTERRUPTED = 130
-"""The shells' exit code for a command that was stopped by Ctrl-C."""
 
 JOBS = ("program_executor.demo.jobs",)
 """Jobs that are always there, besides those of the settings."""
@@ -104,7 +102,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
             api.should_exit = True
     finally:
         await database.close()
-    interrupted = INTERRUPTED if options.exits else 0
+    interrupted = ExitCode.INTERRUPTED if options.exits else ExitCode.DONE
     return interrupted if attending.cancelled() else attending.result()
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import uvicorn
 from starlette.types import ASGIApp
 
+from program_executor.errors import UsageError
 from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
 from program_service.settings import PREFIX, Settings
@@ -23,10 +24,6 @@ from program_workers.library import JobLibrary
 R = TypeVar("R")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class UsageError(Exception):
-    """Something is wrong with how a command was called; the message says what would be right."""
 
 
 class Server(uvicorn.Server):

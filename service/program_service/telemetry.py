@@ -194,8 +194,9 @@ def configure_logging(*, level: str, is_json: bool, has_trace_ids: bool = False)
     handler = StderrHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    least = max(logging.WARNING, logging.getLevelNamesMapping()[level])
     for library in LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)
+        logging.getLogger(library).setLevel(least)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

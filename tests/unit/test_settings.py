@@ -22,8 +22,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def complaint(error: ValidationError) -> str:
     """Return what the command line says of wrong settings: one line that names each."""
-    text = explain(error)
-    assert text is not None
+    text = str(explain(error))
+    assert text != "None"
     assert "\n" not in text
     return text
 

@@ -1,19 +1,28 @@
 """Check-up: what `program-executor doctor` looks at."""
 
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
-from program_executor.processes import UsageError, connect_broker
+from program_executor.errors import UsageError
+from program_executor.processes import connect_broker
 from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.migrations import is_migrated
 from program_service.bookkeeping.trouble import FAILURES
-from program_service.settings import Settings
+from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Metrics
 
 MAX_APART_S = 5.0
+CLOSE = 0.9
+"""How like a setting a name must be: Kubernetes sets variables with our prefix, too."""
+
+NO_SETTINGS = ("CONFIG", "URL", "KEY", "PROFILE", "ENDPOINT_SECRET")
+"""Variables with our prefix that are read by others than the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,22 @@ class Finding:
 
 async def check_up(settings: Settings) -> list[Finding]:
     """Look at everything that a deployment needs."""
-    return [*await _database(settings), await _broker(settings), _keys(settings)]
+    return [
+        *_misspelt(os.environ),
+        *await _database(settings),
+        await _broker(settings),
+        _keys(settings),
+    ]
+
+
+def _misspelt(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Find variables that were probably meant to be settings, and are none."""
+    known = [f"{PREFIX}{name}" for name in (*map(str.upper, Settings.model_fields), *NO_SETTINGS)]
+    for name in sorted(environment):
+        close = get_close_matches(name, known, n=1, cutoff=CLOSE)
+        if name.startswith(PREFIX) and name not in known and close:
+            text = f"{name} is no setting: did you mean {close[0]}?"
+            yield Finding("environment", is_good=False, text=text)
 
 
 async def _database(settings: Settings) -> list[Finding]:
@@ -46,13 +70,20 @@ async def _database(settings: Settings) -> list[Finding]:
     finally:
         await database.close()
     tables = "up to date" if is_current else "not up to date: run `program-executor migrate`"
-    clocks = f"this host's and the database's are {abs(apart_s):.1f} s apart"
     return [
         Finding("database", is_good=True, text="answers"),
         Finding("tables", is_good=is_current, text=tables),
-        # leases go by the database's clock alone; log lines and metrics are easier to read together
-        Finding("clocks", is_good=abs(apart_s) < MAX_APART_S, text=clocks),
+        clocks(apart_s),
     ]
+
+
+def clocks(apart_s: float) -> Finding:
+    """Judge how far this host's clock is ahead of the database's, by which programs go."""
+    text = f"this host's and the database's are {abs(apart_s):.1f} s apart"
+    if abs(apart_s) < MAX_APART_S:
+        return Finding("clocks", is_good=True, text=text)
+    advice = "set both by NTP; programs go by the database's, log lines by this host's"
+    return Finding("clocks", is_good=False, text=f"{text}: {advice}")
 
 
 async def _broker(settings: Settings) -> Finding:
@@ -77,7 +108,10 @@ def _keys(settings: Settings) -> Finding:
     except ValueError as error:
         return Finding("keys", is_good=False, text=str(error))
     if not keyring.is_empty:
-        return Finding("keys", is_good=True, text="configured")
+        named = [
+            f"{each.name} ({'+'.join(sorted(each.scopes))})" for each in keyring.callers.values()
+        ]
+        return Finding("keys", is_good=True, text=", ".join(named))
     if is_loopback(settings.host):
         return Finding("keys", is_good=True, text="none; the API listens on loopback only")
     text = f"none, but HOST is {settings.host!r}: make one with `program-executor keys new`"

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from program_executor.errors import UsageError
+
 if TYPE_CHECKING:
     from program_executor.endpoint_check.calling import Plan
     from program_executor.endpoint_check.findings import Finding
@@ -70,12 +72,6 @@ def _keep_quiet(_finding: "Finding") -> None:
     pass
 
 
-def _usage(message: str) -> Exception:
-    from program_executor.processes import UsageError
-
-    return UsageError(message)
-
-
 def _url(text: str) -> str:
     import httpx
 
@@ -83,11 +79,11 @@ def _url(text: str) -> str:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         message = f"the endpoint's URL is none: {error}"
-        raise _usage(message) from error
+        raise UsageError(message) from error
     if url.scheme not in {"http", "https"} or not url.host:
-        raise _usage("the endpoint's URL must begin with http:// or https://, and name a host")
+        raise UsageError("the endpoint's URL must begin with http:// or https://, and name a host")
     if url.userinfo:
-        raise _usage("the endpoint's URL holds a user's name, which calls do not send")
+        raise UsageError("the endpoint's URL holds a user's name, which calls do not send")
     return text
 
 
@@ -98,7 +94,7 @@ def _secret(text: str) -> str:
         return require_secret(text)
     except ValueError as error:
         message = f"--secret: {error}"
-        raise _usage(message) from None  # the cause might show it
+        raise UsageError(message) from None  # the cause might show it
 
 
 def _data(text: str) -> dict[str, Any]:
@@ -106,9 +102,9 @@ def _data(text: str) -> dict[str, Any]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         message = f"--program-data is not JSON: {error}"
-        raise _usage(message) from error
+        raise UsageError(message) from error
     if not isinstance(data, dict):
-        raise _usage("--program-data must be a JSON object")
+        raise UsageError("--program-data must be a JSON object")
     return data
 
 
@@ -117,7 +113,7 @@ def _address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
         message = f"--listen is HOST:PORT, as in 127.0.0.1:8090, and not {text!r}"
-        raise _usage(message)
+        raise UsageError(message)
     return host, int(port)
 
 

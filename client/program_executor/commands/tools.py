@@ -1,23 +1,35 @@
 """Commands around the system: keys, config, doctor, openapi."""
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from program_executor.commands.asking import AsJson
+from program_executor.commands.printing import print_json, print_rows
+from program_executor.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from program_service.settings import Settings
+
 SCOPES = "submit+read"
+SHOWN_OF_A_HASH = 12
+PageFile = Annotated[Path, typer.Argument(help="Where to write the page.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     keys = typer.Typer(help="API keys.", no_args_is_help=True)
     keys.command("new")(new_key)
+    keys.command("list")(list_keys)
     app.add_typer(keys, name="keys")
-    config = typer.Typer(help="Settings and log events.", no_args_is_help=True)
+    config = typer.Typer(help="Settings, log events and commands.", no_args_is_help=True)
     config.command("show")(show_config)
     config.command("document")(document_config)
     config.command("events")(document_events)
+    config.command("commands")(document_commands)
     app.add_typer(config, name="config")
     app.command()(doctor)
     app.command()(openapi)
@@ -28,50 +40,98 @@ def new_key(
     scopes: Annotated[
         str, typer.Option(help="submit, read, operate, admin, joined with +.")
     ] = SCOPES,
+    as_json: AsJson = False,
 ) -> None:
     """Make an API key: give it to its user, and its hash to the service."""
     from program_service.api import auth
 
-    if not name.isidentifier():
+    if not (name.isascii() and name.isidentifier()):
         message = f"{name!r}: use letters, digits and underscores"
-        raise typer.BadParameter(message)
+        raise UsageError(message)
     key = auth.new_key(name)
     entry = f"{name}={scopes}:{auth.digest_of(key)}"
     try:
         auth.Keyring.parse(entry)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise UsageError(str(error)) from error
+    if as_json:
+        print_json({"key": key, "entry": entry})
+        return
     typer.echo(f"The key, shown only now:  {key}")
     typer.echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
 
 
-def show_config() -> None:
-    """Print the settings in effect, secrets masked."""
+def list_keys(*, as_json: AsJson = False) -> None:
+    """List the keys of the settings: their names, scopes and the beginnings of their hashes."""
+    from program_service.api.auth import Keyring
+    from program_service.settings import Settings
+
+    try:
+        callers = Keyring.parse(Settings().api_keys).callers
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    rows = [
+        (caller.name or "", "+".join(sorted(caller.scopes)), digest[:SHOWN_OF_A_HASH])
+        for digest, caller in callers.items()
+    ]
+    if as_json:
+        print_json([dict(zip(("name", "scopes", "hash"), row, strict=True)) for row in rows])
+    else:
+        print_rows(("name", "scopes", "hash"), rows)
+
+
+def show_config(*, as_json: AsJson = False) -> None:
+    """Print the settings in effect and where each comes from, secrets masked."""
     from program_service.settings import PREFIX, Settings
 
     settings = Settings()
-    for name in Settings.model_fields:
-        origin = "" if name in settings.model_fields_set else "  (default)"
-        value = "***" if name == "api_keys" and settings.api_keys else getattr(settings, name)
-        typer.echo(f"{PREFIX}{name.upper()} = {value}{origin}")
+    found = [
+        {"name": f"{PREFIX}{name.upper()}", "value": _shown(settings, name), "from": origin}
+        for name in Settings.model_fields
+        for origin in [_origin(settings, name)]
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        origin = "" if each["from"] == "environment" else f"  ({each['from']})"
+        typer.echo(f"{each['name']} = {each['value']}{origin}")
 
 
-def document_config(
-    file: Annotated[Path, typer.Argument(help="Where to write the page.")],
-) -> None:
+def _shown(settings: "Settings", name: str) -> Any:
+    if name == "api_keys":
+        return "***" if settings.api_keys else ""
+    return settings.model_dump(mode="json")[name]
+
+
+def _origin(settings: "Settings", name: str) -> str:
+    from program_service.settings import CONFIG_VARIABLE, PREFIX
+
+    if name not in settings.model_fields_set:
+        return "default"
+    is_set = f"{PREFIX}{name}".upper() in {variable.upper() for variable in os.environ}
+    return "environment" if is_set else os.environ[CONFIG_VARIABLE]
+
+
+def document_config(file: PageFile) -> None:
     """Write the page of all settings."""
     from program_executor.commands.documents import settings_page
 
     file.write_text(settings_page())
 
 
-def document_events(
-    file: Annotated[Path, typer.Argument(help="Where to write the page.")],
-) -> None:
+def document_events(file: PageFile) -> None:
     """Write the page of all log events."""
     from program_executor.commands.documents import events_page
 
     file.write_text(events_page())
+
+
+def document_commands(file: PageFile) -> None:
+    """Write the page of all commands."""
+    from program_executor.commands.documents import commands_page
+
+    file.write_text(commands_page())
 
 
 def openapi(
@@ -87,8 +147,10 @@ def openapi(
         file.write_text(text)
 
 
-def doctor() -> None:
-    """Check database, tables and keys, and say what to do."""
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check settings, database, tables, clocks, broker and keys, and say what to do."""
+    from dataclasses import asdict
+
     from program_executor.commands.checkup import check_up
     from program_executor.processes import run
     from program_service.settings import Settings
@@ -96,7 +158,10 @@ def doctor() -> None:
 
     configure_logging(level="CRITICAL", is_json=False)  # the findings say it all
     findings = run(check_up(Settings()))
-    for finding in findings:
-        typer.echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.text}")
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.text}")
     if not all(finding.is_good for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.NOT_FINISHED)

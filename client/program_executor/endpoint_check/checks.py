@@ -15,7 +15,7 @@ from program_executor.endpoint_check.links import Links, Step
 from program_executor.endpoint_check.reading import error_of, said_by
 from program_executor.endpoint_check.strangers import call_as_strangers, look_for_runs
 from program_executor.endpoint_check.wire import serving
-from program_executor.processes import UsageError
+from program_executor.errors import UsageError
 from program_service.webhooks.signing import new_secret
 
 AGAIN = "the same webhook-id again, as after an answer that was lost"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from program_executor.processes import UsageError
+from program_executor.errors import UsageError
 from program_service.webhooks.caller import LIMIT_BYTES
 
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 409: "Conflict"}

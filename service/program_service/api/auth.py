@@ -3,10 +3,11 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from fastapi import Request
 
@@ -72,6 +73,11 @@ class Keyring:
     def is_empty(self) -> bool:
         """Whether no key is configured, so that everybody who can connect may do everything."""
         return not self._callers
+
+    @property
+    def callers(self) -> Mapping[str, Caller]:
+        """The callers, by the SHA-256 of their keys in hex."""
+        return MappingProxyType(self._callers)
 
     def caller(self, authorization: str | None) -> Caller | None:
         """Return whose key an Authorization header carries."""
