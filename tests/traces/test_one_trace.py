@@ -1,6 +1,7 @@
 """One trace tells the life of a program, from the client to an endpoint and back."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import httpx
 from opentelemetry import trace
@@ -12,6 +13,9 @@ from endpoint_server import Call, Reply, endpoint
 from program_executor import AsyncClient, JobContext, calls, job
 from serving import Service, on_a_socket
 from told import Told, is_beneath, traceparent_of, tracer
+
+if TYPE_CHECKING:
+    from program_executor.shapes import ProgramOptions
 
 SUBMIT = "POST /programs"
 CALL = "POST"
@@ -55,8 +59,8 @@ async def test_one_trace_leads_from_the_client_to_an_endpoint_and_back(
         await hire(service, mail, traces=True, service_url=url)
         told.exporter.clear()
         with tracer.start_as_current_span("checkout", kind=SpanKind.CLIENT):
-            body = {"jobs": ["charge", "mail"], "notify": f"{server.url}/ended"}
-            submitted = await client.send(calls.submit(body, "order-7"))
+            notified: ProgramOptions = {"notify": f"{server.url}/ended"}
+            submitted = await client.send(calls.submit(["charge", "mail"], notified, "order-7"))
         run_id = submitted["run_id"]
         await service.ended(run_id)
         call, notice = await told.some(CALL, 2)
