@@ -92,6 +92,8 @@ async def _fill(place: Place, analyzed_at: int) -> None:
             await connection.execute(sa.text(f"ANALYZE {table}"))
         for fill in fills:
             await connection.execute(fill, {"first": analyzed_at + 1, "last": ROWS})
+        # a vacuum does that, every now and then
+        await connection.execute(sa.text(f"SELECT brin_summarize_new_values('{name}_created')"))
     await database.close()
 
 

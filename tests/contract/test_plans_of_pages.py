@@ -1,6 +1,6 @@
 """Plans of pages: on a long table no list and no figure reads what it does not need."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,9 @@ from program_service.bookkeeping.ledger.reading import Filter, list_programs, li
 from program_service.bookkeeping.lifecycle import Status
 
 PAGE = 50
+A_DAY_AGO = datetime.now(UTC) - timedelta(days=1)
+PER_DAY = OPEN_ROWS
+"""At most: 2,880 a day, and BRIN looks at pages, not at rows."""
 
 LISTS: dict[str, tuple[Filter, set[str], int]] = {
     "all": (Filter(), {"_pkey"}, PAGE + 1),
@@ -31,10 +34,23 @@ LISTS: dict[str, tuple[Filter, set[str], int]] = {
     "open_of_no_job": (Filter(job="nobody's", is_in_progress=True), {"_due"}, OPEN_ROWS),
     "errored_of_a_job": (Filter(job="reserve", status=Status.ERRORED), {"_errored"}, 3 * PAGE),
     "in_progress": (Filter(is_in_progress=True), {"_pkey", "_due"}, OPEN_ROWS),
+    "oldest_in_progress": (Filter(is_in_progress=True, is_oldest_first=True), {"_due"}, OPEN_ROWS),
+    "oldest_pending": (Filter(status=Status.PENDING, is_oldest_first=True), {"_due"}, OPEN_ROWS),
     "error": (Filter(error="no bank"), {"_troubled", "_pkey"}, OPEN_ROWS),
     "unknown_error": (Filter(error="no such text"), {"_troubled"}, OPEN_ROWS),
     "retried": (Filter(step_retry_count_gte=1), {"_troubled", "_pkey"}, OPEN_ROWS),
     "often_retried": (Filter(step_retry_count_gte=9), {"_troubled"}, OPEN_ROWS),
+    "of_a_day": (Filter(created_after=A_DAY_AGO), {"_pkey", "_created"}, PER_DAY),
+    "no_job_of_a_day": (
+        Filter(job="nobody's", created_after=A_DAY_AGO),
+        {"_pkey", "_created"},
+        PER_DAY,
+    ),
+    "error_of_a_day": (
+        Filter(error="no such text", created_after=A_DAY_AGO),
+        {"_troubled", "_created"},
+        PER_DAY,
+    ),
     "label": (Filter(labels=[("tenant", "acme")]), {"_labels"}, ROWS // 500),
     "unknown_label": (Filter(labels=[("tenant", "nobody")]), {"_labels"}, 0),
 }
@@ -121,11 +137,13 @@ async def test_what_is_steered_at_once_is_found_by_an_index(
     database = explained.database
     scans = await explained.scans(lambda: database.read(list_run_ids, BULKS[kind], limit=10_000))
     assert not any(scan.kind.startswith("Seq") for scan in scans)
+    assert max(scan.rows for scan in scans) <= OPEN_ROWS
 
 
 async def test_pulse_is_felt_without_a_scan_of_programs(explained: Explained) -> None:
     scans = await explained.scans(lambda: explained.database.read(pulse))
     (of_programs,) = [scan for scan in scans if scan.index == "_pkey"]
     assert of_programs.rows == 1
+    assert all(scan.rows <= 3 * COUNTS for scan in scans)  # of two minutes
     # the table of workers is empty here, and read whole anywhere
     assert all(scan.rows == 0 for scan in scans if scan.kind.startswith("Seq"))
