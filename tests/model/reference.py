@@ -154,7 +154,7 @@ class Expected:
         self._written(held, "done", keeps_lease=goes_on)
         self.step, self.retries, self.losses = self.step + 1, 0, 0
         self.is_finished = self.step == len(self.jobs)
-        self.due = "never" if self.is_finished else "later" if self.lease else "now"
+        self.due = "never" if self.is_finished else self.due if self.lease else "now"
         self.queue = QUEUES[self.job]
 
     def retry(self, held: Held, error: str) -> None:
