@@ -61,7 +61,12 @@ class Shell:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a command: ours, and none of whoever runs the tests."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        strange = {"COLUMNS", "LINES"}  # they would overrule the size of the terminal
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(PREFIX) and name not in strange
+        }
         own = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / "config")}
         return {**inherited, **own, "TERM": "xterm-256color", **self.variables}
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from program_executor.commands.moments import duration, moment, seconds_between
+from program_executor.commands.moments import age, duration, moment, seconds_between
 from program_executor.errors import UsageError
 
 NOW = datetime(2027, 1, 31, 8, tzinfo=UTC)
@@ -46,6 +46,14 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
 )
 def test_duration_is_as_exact_as_people_want_it(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0s"), (12, "12s"), (1_700, "28m"), (18_000, "5h"), (300_000, "3d")],
+)
+def test_age_takes_little_space(seconds: float, text: str) -> None:
+    assert age(seconds) == text
 
 
 def test_clock_that_is_behind_makes_no_negative_ages() -> None:

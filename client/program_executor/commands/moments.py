@@ -41,6 +41,14 @@ def seconds_between(start: str, end: datetime) -> float:
     return max(0.0, (end - parsed(start)).total_seconds())
 
 
+def age(seconds: float) -> str:
+    """Write how old something is, in little space: `12s`, `28m`, `5h`, `3d`."""
+    for unit_s, unit in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "m")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
 def duration(seconds: float) -> str:
     """Write how long something took: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 5 min`, `3 d 2 h`."""
     if seconds < TENTHS_BELOW_S:

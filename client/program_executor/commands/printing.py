@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from program_executor.commands.moments import duration, seconds_between
+from program_executor.commands.moments import age, duration, seconds_between
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,7 +23,7 @@ COLOURS: "dict[Status, str]" = {
     "waiting": "blue",
 }
 
-PROGRAM_COLUMNS = ("run_id", "status", "done", "job", "age", "retries", "error")
+PROGRAM_COLUMNS = ("run_id", "status", "done", "job", "age", "retry", "error")
 
 
 def print_json(value: Any) -> None:
@@ -68,7 +68,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "RenderableT
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, header_style="dim", pad_edge=False)
+    drawn = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns[:-1]:
         drawn.add_column(name, no_wrap=True)
     # of a table that is too wide, columns that may wrap are made narrower, and this one alone may
@@ -92,7 +92,7 @@ def program_row(program: "Program") -> tuple[str, ...]:
         program["status"],
         f"{done['done']}/{done['total']}",
         program["current_job"] or "",
-        duration(age_s),
+        age(age_s),
         str(program["step_retry_count"]),
         current_error(program),
     )
