@@ -29,7 +29,9 @@ HEAVY = {
 }
 """What commands need when they run, and `--help` must not wait for."""
 
-SERVERS = {"aio_pika", "alembic", "fastapi", "program_service", "program_workers", "sqlalchemy"}
+# program_service.tracing is light: it hands on the trace that a call belongs to
+SERVERS = HEAVY - {"asyncio", "httpx", "program_service", "rich"}
+"""What servers alone need."""
 
 
 def imported(code: str) -> set[str]:
