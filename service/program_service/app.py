@@ -24,6 +24,7 @@ from program_service.api import (
 from program_service.api.auth import Keyring
 from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
+from program_service.api.gauges import Gauges
 from program_service.api.measured import Measured
 from program_service.api.services import Services
 from program_service.api.traced import telemetry
@@ -66,7 +67,9 @@ def create_app(
     guard = Guard.parse(settings.callback_allow)
     traces = traces_of(settings)
     caller = Caller(guard, traces=traces)
-    notifier = Notifier(database, caller, guard, secret=settings.notify_secret, describe=show)
+    notifier = Notifier(
+        database, caller, guard, metrics, secret=settings.notify_secret, describe=show
+    )
     services = Services(
         settings=settings,
         database=database,
@@ -77,6 +80,7 @@ def create_app(
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
         metrics=metrics,
+        gauges=Gauges(database, broker, metrics, beat_s=settings.worker_beat_s),
         traces=traces,
         guard=guard,
         notifier=notifier,

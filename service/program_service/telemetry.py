@@ -48,6 +48,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._declare_programs()
         self._declare_wakeups()
+        self._declare_callbacks()
         self._declare_plumbing()
         self._declare_gauges()
 
@@ -57,12 +58,25 @@ class Metrics:
         return write(self.registry), media_type
 
     def _declare_programs(self) -> None:
-        self.submitted = self._counter("programs_submitted", "Programs accepted", "source")
-        self.finished = self._counter("programs_finished", "Programs that ended", "outcome")
-        self.attempts = self._counter(
-            "step_attempts", "Tries of steps that ended", "job", "kind", "outcome"
+        self.submitted = self._counter(
+            "programs_submitted",
+            "Programs accepted: over HTTP (api), or started by jobs (job)",
+            "source",
         )
-        self.retries = self._counter("step_retries", "Steps put off for a retry", "job", "reason")
+        self.finished = self._counter(
+            "programs_finished", "Programs that ended: finished, errored, cancelled", "outcome"
+        )
+        _begin_at_zero(self.finished, "finished", "errored", "cancelled")
+        self.attempts = self._counter(
+            "step_attempts",
+            "Tries of steps that ended: done, retry, failed, …",
+            "job",
+            "kind",
+            "outcome",
+        )
+        self.retries = self._counter(
+            "step_retries", "Steps put off, by the code of their error, or error", "job", "reason"
+        )
         self.step_s = self._histogram(
             "step_duration_seconds", "How long a try of a step ran", "job", "kind"
         )
@@ -72,18 +86,29 @@ class Metrics:
         self.program_s = self._histogram(
             "program_duration_seconds", "From submit to the end of a program", "outcome"
         )
-        self.purged = self._counter("programs_purged", "Ended programs that grew too old")
+        self.purged = self._counter(
+            "programs_purged", "Ended programs that were deleted, being too old"
+        )
         self.leases_lost = self._counter("leases_lost", "Leases that this worker lost")
+        self.taken_over = self._counter(
+            "leases_taken_over", "Lapsed leases of others that this worker found when it claimed"
+        )
         self.stale_writes = self._counter(
             "stale_writes_rejected", "Writes that a fence refused", "op"
         )
 
     def _declare_wakeups(self) -> None:
-        self.published = self._counter("wakeups_published", "Wake-ups sent", "result")
-        self.received = self._counter("wakeups_received", "Wake-ups that arrived", "result")
-        self.reconnects = self._counter("broker_reconnects", "Connections opened anew")
+        self.published = self._counter(
+            "wakeups_published", "Wake-ups sent: confirmed, failed", "result"
+        )
+        _begin_at_zero(self.published, "confirmed", "failed")
+        self.received = self._counter(
+            "wakeups_received", "Wake-ups that arrived, by what came of them", "result"
+        )
+        _begin_at_zero(self.received, "claimed", "nothing_to_do", "handed_back", "dropped")
+        self.reconnects = self._counter("broker_reconnects", "Connections to RabbitMQ opened anew")
         self.consumer_cancelled = self._counter(
-            "consumer_cancelled", "Consumers that the broker cancelled or lost"
+            "consumer_cancelled", "Consumers that RabbitMQ cancelled or lost"
         )
         self.confirm_s = self._histogram(
             "publish_confirm_seconds",
@@ -91,16 +116,30 @@ class Metrics:
             buckets=FAST_BUCKETS,
         )
 
+    def _declare_callbacks(self) -> None:
+        self.called = self._counter(
+            "callback_requests", "Calls of endpoints, by status or why none came", "job", "code"
+        )
+        self.blocked = self._counter(
+            "callback_blocked", "Calls that the guard refused, by its rule", "reason"
+        )
+        self.breaker_open = self._gauge(
+            "breaker_open", "1 for each host that this worker leaves alone or probes", "host"
+        )
+
     def _declare_plumbing(self) -> None:
         self.batch_rows = self._histogram(
-            "commit_batch_rows", "Rows that shared a transaction", "op", buckets=ROW_BUCKETS
+            "commit_batch_rows",
+            "Rows that shared a transaction: submit, claim, record, job_data",
+            "op",
+            buckets=ROW_BUCKETS,
         )
         self.database_s = self._histogram(
-            "db_operation_seconds", "How long a transaction took", "op", buckets=FAST_BUCKETS
+            "db_operation_seconds", "How long such a transaction took", "op", buckets=FAST_BUCKETS
         )
         self.loop_lag_s = self._histogram(
             "event_loop_lag_seconds",
-            "How late a worker's event loop came to its turn",
+            "How late a worker's event loop came to its turn; above a second a job blocks it",
             buckets=FAST_BUCKETS,
         )
         self.requests = self._counter(
@@ -115,13 +154,15 @@ class Metrics:
 
     def _declare_gauges(self) -> None:
         self.programs = self._gauge("programs", "Programs that have not ended", "status")
-        self.queue_depth = self._gauge("queue_depth", "Wake-ups that wait in the broker", "queue")
+        self.queue_depth = self._gauge("queue_depth", "Wake-ups that wait in RabbitMQ", "queue")
         self.oldest_due_s = self._gauge(
-            "oldest_due_age_seconds", "How long the oldest due program has waited", "queue"
+            "oldest_due_age_seconds",
+            "How long the oldest due program has waited for a worker",
+            "queue",
         )
         self.workers = self._gauge("workers", "Live workers that serve a queue", "queue")
-        self.slots = self._gauge("worker_slots", "Slots of live workers", "state")
-        self.build = self._gauge("build_info", "The version that runs", "version")
+        self.slots = self._gauge("worker_slots", "Slots of all live workers: busy, free", "state")
+        self.build = self._gauge("build_info", "1, for the version that runs", "version")
         self.build.labels(version=VERSION).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -133,14 +174,14 @@ class Metrics:
     def _histogram(
         self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SLOW_BUCKETS
     ) -> Histogram:
-        return Histogram(
-            name,
-            text,
-            labels,
-            namespace="program_executor",
-            registry=self.registry,
-            buckets=buckets,
-        )
+        ours: dict[str, Any] = {"namespace": "program_executor", "registry": self.registry}
+        return Histogram(name, text, labels, buckets=buckets, **ours)
+
+
+def _begin_at_zero(counter: Counter, *values: str) -> None:
+    """Show what has not happened yet: else Prometheus would not see the first time it does."""
+    for value in values:
+        counter.labels(value)
 
 
 LIBRARIES = (

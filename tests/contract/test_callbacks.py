@@ -54,7 +54,8 @@ async def reported(
 ) -> Program:
     """Report an outcome; the next job's queue is `tills`."""
     report = Report(ticket, outcome, Retry(max_attempts=max_attempts))
-    return await database.transact(settle_callback, report, queues={"charge": "tills"})
+    program, _ = await database.transact(settle_callback, report, queues={"charge": "tills"})
+    return program
 
 
 async def awaited(database: Database, run_id: str = "run-1") -> Claimed:

@@ -11,7 +11,7 @@ from program_service.bookkeeping.ledger.job_data import (
     change_job_data,
     edit_job_data,
 )
-from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
+from program_service.bookkeeping.ledger.measuring import measure_backlog
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
 from program_service.bookkeeping.ledger.reading import find, standings
 from program_service.bookkeeping.ledger.recording import record
@@ -173,12 +173,7 @@ async def test_keys_of_gone_programs_are_looked_for_page_by_page(explained: Expl
 
 async def test_gauges_read_what_has_not_ended(explained: Explained) -> None:
     database = explained.database
-
-    async def work() -> None:
-        await database.read(count_open)
-        await database.read(oldest_due_ages_s)
-
-    scans = await explained.scans(work)
+    scans = await explained.scans(lambda: database.read(measure_backlog))
     assert {scan.index for scan in scans if scan.index} == {"_due"}
     assert not any(scan.kind.startswith("Seq") for scan in scans)
     assert all(scan.rows <= OPEN_ROWS for scan in scans)

@@ -24,7 +24,7 @@ from builders import (
 )
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import ProgramNotFound
-from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
+from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
 from program_service.bookkeeping.ledger.reading import (
     BadCursor,
     Filter,
@@ -204,14 +204,14 @@ async def test_standings_are_for_those_who_wait(database: Database) -> None:
 
 
 async def test_open_programs_are_counted_by_status(database: Database) -> None:
-    assert await database.read(count_open) == {}
+    assert await database.read(measure_backlog) == Backlog({}, {})
     await submitted_all(database, [a_program() for _ in range(3)])
     await claimed(database)
     await submitted(database, "cancelled")
     await database.transact(cancel, "cancelled")
     await submitted(database, "scheduled")
     await by_hand(database, "scheduled", due_at=seconds_ago(database, -HOUR_S))
-    assert await database.read(count_open) == {
+    assert (await database.read(measure_backlog)).counts == {
         Status.PENDING: 3,
         Status.RUNNING: 1,
         Status.SCHEDULED: 1,
@@ -219,18 +219,23 @@ async def test_open_programs_are_counted_by_status(database: Database) -> None:
 
 
 async def test_oldest_due_program_of_each_queue_is_the_one_that_ages(database: Database) -> None:
-    assert await database.read(oldest_due_ages_s) == {}
     for run_id, queue, seconds in (("a", "default", 100), ("b", "default", 10), ("c", "x", 50)):
         await submitted(database, run_id, queue=queue)
         await by_hand(database, run_id, due_at=seconds_ago(database, seconds))
     await claimed(database, "held")
-    await lapse(database, "held")
     await submitted(database, "scheduled", queue="later")
     await by_hand(database, "scheduled", due_at=seconds_ago(database, -HOUR_S))
-    ages = await database.read(oldest_due_ages_s)
+    ages = (await database.read(measure_backlog)).due_ages_s
     assert set(ages) == {"default", "x"}
     assert 100 <= ages["default"] < 160
     assert 50 <= ages["x"] < 100
+
+
+async def test_program_whose_lease_lapsed_is_due_as_any_other(database: Database) -> None:
+    """While nobody claims it, nobody works."""
+    await claimed(database, "held")
+    await lapse(database, "held")
+    assert (await database.read(measure_backlog)).due_ages_s["default"] > 0
 
 
 async def test_row_that_somebody_deleted_is_not_found(database: Database) -> None:

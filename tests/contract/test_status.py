@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from builders import by_hand, claimed, clock_of, seconds_ago, submitted
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.measuring import count_open
+from program_service.bookkeeping.ledger.measuring import measure_backlog
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Facts, Status, status_of
@@ -83,8 +83,10 @@ async def test_filter_by_status_finds_exactly_the_rows_that_show_it(database: Da
 
 async def test_open_programs_are_counted_by_the_status_that_they_show(database: Database) -> None:
     expected = list((await _store_every_combination(database)).values())
-    counts = await database.read(count_open)
-    assert counts == {status: expected.count(status) for status in Status if not status.is_final}
+    backlog = await database.read(measure_backlog)
+    assert backlog.counts == {
+        status: expected.count(status) for status in Status if not status.is_final
+    }
 
 
 async def test_view_shows_every_column_of_the_table(database: Database) -> None:

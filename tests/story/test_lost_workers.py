@@ -47,6 +47,8 @@ async def test_program_of_a_dead_worker_goes_on_when_its_lease_ends(stage: Stage
         ("lost", first.worker.name),
         ("done", second.worker.name),
     ]
+    taken_over = "program_executor_leases_taken_over_total"
+    assert second.metrics.registry.get_sample_value(taken_over) == 1
 
 
 async def test_lease_losses_are_counted_and_forgotten_after_the_step(stage: Stage) -> None:
@@ -71,8 +73,9 @@ async def test_third_lost_worker_of_a_step_ends_its_program(stage: Stage, logs: 
         runs.append(ctx.run_id)
 
     run_id = await orphaned(stage.database, "poison", losses=MAX_LEASE_LOSSES)
-    await stage.hire(poison)
+    shift = await stage.hire(poison)
     program = await stage.ended(run_id)
+    await shift.stop()  # it logs after it has recorded
     assert (program.status, program.step_retry_count) == (Status.ERRORED, 0)
     assert program.error_message is not None
     assert program.error_message.startswith(WORKER_LOST)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from program_workers.callbacks.breaker import FAILURES_TO_OPEN, Breakers
+from program_workers.callbacks.breaker import FAILURES_TO_OPEN, FORGOTTEN_S, Breakers
 
 
 @dataclass
@@ -69,3 +69,14 @@ def test_successful_probe_closes_the_circuit() -> None:
     breakers.succeeded("shop")
     assert breakers.wait_s("shop") == 0
     assert breakers.wait_s("shop") == 0
+
+
+def test_host_that_nobody_probes_any_more_is_forgotten_by_the_report() -> None:
+    """Its endpoint has moved: it would be shown as broken for ever."""
+    breakers = opened(clock := Clock())
+    clock.now += FORGOTTEN_S
+    assert breakers.report()
+    clock.now += 2.0
+    assert breakers.report() == {}
+    breakers.failed("shop")
+    assert breakers.report()

@@ -263,7 +263,6 @@ async def test_what_is_no_whole_answer_is_an_error_in_words(
         with pytest.raises(kind) as caught:
             await post(url)
     assert isinstance(caught.value, NoConnection | BrokenAnswer)
-    assert not caught.value.is_final
     assert str(caught.value)
 
 
@@ -371,9 +370,8 @@ async def test_name_is_resolved_once_and_that_address_is_used() -> None:
 )
 async def test_name_with_one_forbidden_address_is_forbidden(addresses: list[str]) -> None:
     caller = Caller(Guard(), resolver=Resolver(addresses))
-    with pytest.raises(Forbidden) as caught:
+    with pytest.raises(Forbidden):
         await post("https://billing.example/", caller=caller)
-    assert caught.value.is_final
 
 
 async def test_second_call_is_checked_anew() -> None:

@@ -63,6 +63,7 @@ class Engine:
 
         self.endpoints = CallbackJobs(
             self._caller,
+            metrics,
             public_url=settings.service_url or f"http://127.0.0.1:{settings.port}",
             disable=disable,
         )

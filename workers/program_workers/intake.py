@@ -195,6 +195,7 @@ class Intake:
         for program, sent_at in claimed:
             waited = program.claimed_at - wakeup.published_at
             self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
+            self._metrics.taken_over.inc(program.is_taken_over)
             start(program, self._keeper.deadline_from(sent_at))
         pairs = zip(run_ids, answers, strict=True)
         unknown = [run_id for run_id, (answer, _) in pairs if answer is Missed.UNKNOWN_JOB]

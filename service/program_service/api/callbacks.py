@@ -23,9 +23,14 @@ from program_service.bookkeeping.ledger.callbacks import (
     settle_callback,
 )
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import DEFAULT_TIMEOUT_S, Job, find_job
+from program_service.bookkeeping.ledger.registry import (
+    CALLBACK,
+    DEFAULT_TIMEOUT_S,
+    Job,
+    find_job,
+)
 from program_service.bookkeeping.ledger.waking import Due
-from program_service.bookkeeping.lifecycle import Done, Fail, RetryLater, Status
+from program_service.bookkeeping.lifecycle import Change, Done, Fail, RetryLater, Status
 from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.storable import storable_object
 from program_service.telemetry import Event
@@ -117,21 +122,23 @@ async def _settle(
     queues = await services.directory.queues(before.jobs)
     draw = random.random()  # noqa: S311 - jitter
     report = Report(ticket, outcome, Retry(**job.policy), draw)
-    program = await services.database.transact(settle_callback, report, queues=queues)
-    _tell(services, job, program, outcome)
+    program, change = await services.database.transact(settle_callback, report, queues=queues)
+    _tell(services, job, program, change)
     if not program.status.is_final and program.due_at is not None and isinstance(outcome, Done):
         row = Due(program.id, program.run_id, program.queue, program.due_at, is_suspect=False)
         services.relay.wake_soon([row], committed_at=program.due_at)
     return json_response({"run_id": program.run_id, "status": program.status})
 
 
-def _tell(
-    services: Services, job: Job, program: Program, outcome: Done | RetryLater | Fail
-) -> None:
-    words = {Done: "done", RetryLater: "retry", Fail: "failed"}
-    services.metrics.attempts.labels(job.name, "callback", words[type(outcome)]).inc()
+def _tell(services: Services, job: Job, program: Program, change: Change) -> None:
+    metrics = services.metrics
+    metrics.attempts.labels(job.name, CALLBACK, change.outcome).inc()
+    if change.outcome == "retry" and change.failure:
+        metrics.retries.labels(job.name, change.failure.code or "error").inc()
     if program.status.is_final:
-        services.metrics.finished.labels(program.status).inc()
+        took = program.updated_at - program.created_at
+        metrics.finished.labels(program.status).inc()
+        metrics.program_s.labels(program.status).observe(took.total_seconds())
     if program.status is Status.ERRORED:
         names = {"run_id": program.run_id, "job": job.name, "step": program.step}
         log.error(

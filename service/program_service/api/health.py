@@ -1,14 +1,10 @@
 """Health: what probes and Prometheus ask for."""
 
-from collections import defaultdict
-
 from fastapi import APIRouter, Request, Response
 
 from program_service.api.responses import json_response
-from program_service.api.services import Services, Serving
+from program_service.api.services import Serving
 from program_service.bookkeeping.errors import BookkeepingError
-from program_service.bookkeeping.ledger.measuring import count_open, oldest_due_ages_s
-from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.migrations import is_migrated
 from program_service.bookkeeping.trouble import FAILURES
 
@@ -41,34 +37,6 @@ async def readyz(services: Serving) -> Response:
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(request: Request, services: Serving) -> Response:
     """Return the metrics; OpenMetrics when the Accept header asks for it."""
-    await _measure_table(services)
+    await services.gauges.refresh()
     text, media_type = services.metrics.written(request.headers.get("accept", ""))
     return Response(text, media_type=media_type)
-
-
-async def _measure_table(services: Services) -> None:
-    """Set the gauges that are read from the table; the one place where they come from."""
-    gauges, database = services.metrics, services.database
-    try:
-        counts = await database.read(count_open)
-        ages_s = await database.read(oldest_due_ages_s)
-        workers = await services.live_workers()
-    except (*FAILURES, BookkeepingError):
-        return  # the other metrics are worth more than none; /readyz tells of the database
-    for status in Status:
-        if not status.is_final:
-            gauges.programs.labels(status.value).set(counts.get(status, 0))
-    serving: defaultdict[str, int] = defaultdict(int)
-    for worker in workers:
-        for queue in worker.queues:
-            serving[queue] += 1
-    gauges.oldest_due_s.clear()
-    gauges.workers.clear()
-    gauges.queue_depth.clear()
-    for queue in {"default", *ages_s, *serving}:
-        gauges.oldest_due_s.labels(queue).set(ages_s.get(queue, 0.0))
-        gauges.workers.labels(queue).set(serving[queue])
-        gauges.queue_depth.labels(queue).set(await services.broker.depth(queue) or 0)
-    busy = sum(worker.busy for worker in workers)
-    gauges.slots.labels("busy").set(busy)
-    gauges.slots.labels("free").set(sum(worker.slots for worker in workers) - busy)

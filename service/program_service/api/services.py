@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from program_service.api.auth import Keyring
+from program_service.api.gauges import Gauges
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
@@ -33,6 +34,7 @@ class Services:
     waiting: WaitingRoom
     keyring: Keyring
     metrics: Metrics
+    gauges: Gauges
     traces: Traces
     guard: Guard
     notifier: Notifier

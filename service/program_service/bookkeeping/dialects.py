@@ -70,9 +70,6 @@ class Dialect(Protocol):
     def moment(self, text: str) -> str:
         """Return the moment that an RFC 3339 text in UTC (an SQL expression) names."""
 
-    def seconds_between(self, earlier: str, later: str) -> str:
-        """Return the seconds from one moment to another."""
-
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Return a FROM item `batch` that unfolds a JSON array of objects.
 
@@ -161,10 +158,6 @@ class PostgreSQL(_Standard):
         """Read a text; said twice, so that asyncpg takes a parameter for one."""
         return f"CAST(CAST({text} AS text) AS timestamptz)"
 
-    def seconds_between(self, earlier: str, later: str) -> str:
-        """Subtract, and take the seconds."""
-        return f"EXTRACT(EPOCH FROM {later} - {earlier})"
-
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with json_to_recordset."""
         typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
@@ -194,10 +187,6 @@ class SQLite(_Standard):
     def moment(self, text: str) -> str:
         """Bring a text into the form of the columns."""
         return f"program_moment({text})"
-
-    def seconds_between(self, earlier: str, later: str) -> str:
-        """Subtract Julian days."""
-        return f"((julianday({later}) - julianday({earlier})) * 86400)"
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with json_each."""
@@ -245,10 +234,6 @@ class MySQL:
     def moment(self, text: str) -> str:
         """Read a text without its zone, which is UTC."""
         return f"CAST(SUBSTRING_INDEX(REPLACE({text}, 'T', ' '), '+', 1) AS DATETIME(6))"
-
-    def seconds_between(self, earlier: str, later: str) -> str:
-        """Subtract, in microseconds."""
-        return f"(TIMESTAMPDIFF(MICROSECOND, {earlier}, {later}) / 1000000)"
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with JSON_TABLE."""

@@ -97,6 +97,8 @@ class Claimed:
     version: int
     resumes: int = 0
     traceparent: str | None = None
+    is_taken_over: bool = field(default=False, compare=False)
+    """Whether the claim found the lapsed lease of another; a claim that is tried again may not."""
 
     @property
     def job(self) -> str:

@@ -15,14 +15,9 @@ class BadWebhookSetting(ValueError):
 class CallError(Exception):
     """A call did not bring an answer."""
 
-    is_final = False
-    """Whether calling again would be in vain."""
-
 
 class Forbidden(CallError):
     """The address may not be called; `rule` is a stable word for the reason."""
-
-    is_final = True
 
     def __init__(self, rule: str, message: str) -> None:
         """Take the rule, and the reason in words."""

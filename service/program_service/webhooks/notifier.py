@@ -21,7 +21,7 @@ from program_service.bookkeeping.ledger.notifying import Told, Untold, find_unto
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
 from program_service.pacing import is_set_within
-from program_service.telemetry import Event
+from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import HEADER
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import BadWebhookSetting, CallError, Forbidden
@@ -42,16 +42,17 @@ END_WITHIN_S = 5.0
 class Notifier:
     """Post final states, and cancels."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what telling needs comes from many parts
         self,
         database: Database,
         caller: Caller,
         guard: Guard,
+        metrics: Metrics,
         *,
         secret: SecretStr | None,
         describe: Callable[[Program], Mapping[str, Any]],
     ) -> None:
-        """Take who calls, what signs, and how a program is shown.
+        """Take who calls, where refusals are counted, what signs, and how a program is shown.
 
         Raises:
             BadWebhookSetting: the secret is none.
@@ -59,6 +60,7 @@ class Notifier:
         self._database = database
         self._caller = caller
         self._guard = guard
+        self._metrics = metrics
         self._secret = _checked(secret.get_secret_value()) if secret else None
         self._describe = describe
         self._telling: set[asyncio.Task[None]] = set()
@@ -168,6 +170,8 @@ class Notifier:
         try:
             answer = await self._caller.post(url, headers=headers, body=body, within_s=WITHIN_S)
         except CallError as error:
+            if isinstance(error, Forbidden):
+                self._metrics.blocked.labels(error.rule).inc()
             return str(error)
         is_fine = 200 <= answer.status < 300  # noqa: PLR2004 - as HTTP says
         return None if is_fine else f"it answered {answer.status}"

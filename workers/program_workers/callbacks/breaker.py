@@ -14,6 +14,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 PROBE_S = 5.0
 """How long others wait for the outcome of a probe."""
 
+FORGOTTEN_S = 3_600.0
+"""After how long a host is reported no more that nobody probes: its job is gone or elsewhere."""
+
 
 @dataclass(slots=True)
 class Circuit:
@@ -59,7 +62,7 @@ class Breakers:
         circuit.closed_until = self._clock() + circuit.pause_s
 
     def report(self) -> Json:
-        """Return {host: {failures, probed_in_s}} of the open circuits."""
+        """Return {host: {failures, probed_in_s}} of the open circuits that somebody looks after."""
         now = self._clock()
         return {
             host: {
@@ -67,5 +70,5 @@ class Breakers:
                 "probed_in_s": round(max(0.0, circuit.closed_until - now), 1),
             }
             for host, circuit in sorted(self._circuits.items())
-            if circuit.failures >= FAILURES_TO_OPEN
+            if circuit.failures >= FAILURES_TO_OPEN and circuit.closed_until > now - FORGOTTEN_S
         }

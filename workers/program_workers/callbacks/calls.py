@@ -26,10 +26,10 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
 )
 from program_service.bookkeeping.retry import Retry
-from program_service.telemetry import Event
+from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
 from program_service.webhooks.caller import Caller
-from program_service.webhooks.errors import CallError, TookTooLong
+from program_service.webhooks.errors import CallError, Forbidden, TookTooLong
 from program_service.webhooks.signing import signature_headers
 from program_service.webhooks.tokens import write_token
 from program_workers.callbacks.breaker import Breakers
@@ -72,18 +72,28 @@ class CallbackJobs:
     """Call endpoints; limits and circuits are this process's own."""
 
     def __init__(
-        self, caller: Caller, *, public_url: str, disable: Callable[[str], Awaitable[None]]
+        self,
+        caller: Caller,
+        metrics: Metrics,
+        *,
+        public_url: str,
+        disable: Callable[[str], Awaitable[None]],
     ) -> None:
         """Take who calls, where the service is reached, and how a job is disabled."""
         self._caller = caller
+        self._metrics = metrics
         self._public_url = public_url.rstrip("/")
         self._disable = disable
         self._running: Counter[str] = Counter()
         self.breakers = Breakers()
 
     def report(self) -> Json:
-        """Return what people should see of the calls."""
-        return {"breakers": self.breakers.report(), "running": dict(+self._running)}
+        """Return what people should see of the calls, and show Prometheus the same breakers."""
+        breakers = self.breakers.report()
+        self._metrics.breaker_open.clear()
+        for host in breakers:
+            self._metrics.breaker_open.labels(host).set(1)
+        return {"breakers": breakers, "running": dict(+self._running)}
 
     async def run(self, job: CallbackJob, step: Step) -> Outcome:
         """Call the endpoint and say what became of the step."""
@@ -123,8 +133,12 @@ class CallbackJobs:
                 body=body,
                 within_s=job.timeout_s,
             )
+        except Forbidden as error:
+            self._metrics.blocked.labels(error.rule).inc()
+            return Fail(Failure(str(error), type=type(error).__name__, code="forbidden_address"))
         except CallError as error:
             return self._broken(job, host, error)
+        self._metrics.called.labels(job.name, answer.status).inc()
         if answer.status >= SERVER_ERROR:
             self.breakers.failed(host)
         else:
@@ -136,15 +150,15 @@ class CallbackJobs:
         return reading.outcome
 
     def _broken(self, job: CallbackJob, host: str, error: CallError) -> Outcome:
-        if error.is_final:
-            return Fail(Failure(str(error), type=type(error).__name__, code="forbidden_address"))
         self.breakers.failed(host)
+        failure = Failure(str(error), type=type(error).__name__, code="no_answer")
         if isinstance(error, TookTooLong):
             message = (
                 f"{TIMED_OUT}: the endpoint of {job.name!r} took longer than {job.timeout_s} s"
             )
-            return RetryLater(Failure(message, type=TIMED_OUT, code=TIMED_OUT))
-        return RetryLater(Failure(str(error), type=type(error).__name__, code="no_answer"))
+            failure = Failure(message, type=TIMED_OUT, code=TIMED_OUT)
+        self._metrics.called.labels(job.name, failure.code).inc()
+        return RetryLater(failure)
 
     def _body(self, job: CallbackJob, program: Claimed, deadline: str) -> bytes:
         ticket = Ticket(program.run_id, program.step, program.resumes, program.attempt)

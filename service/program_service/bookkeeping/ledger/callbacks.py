@@ -17,6 +17,7 @@ from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.recording import StepRecord, record
 from program_service.bookkeeping.lifecycle import (
+    Change,
     Claimed,
     Done,
     Fail,
@@ -51,8 +52,12 @@ class Report:
     draw: float = 1.0
 
 
-async def settle_callback(books: Books, report: Report, *, queues: dict[str, str]) -> Program:
+async def settle_callback(
+    books: Books, report: Report, *, queues: dict[str, str]
+) -> tuple[Program, Change]:
     """Record a report: a completion of whatever try, a failure of the current one.
+
+    Return the program as it is then, and what was changed.
 
     `queues` is {job name: queue}, for the next job.
 
@@ -71,7 +76,7 @@ async def settle_callback(books: Books, report: Report, *, queues: dict[str, str
     await record(
         books, [StepRecord(held, change, queue=queue, worker=CALLBACK, began=now, ended=now)]
     )
-    return await find(books, held.run_id)
+    return await find(books, held.run_id), change
 
 
 async def prolong(books: Books, ticket: Ticket, *, within_s: float) -> None:

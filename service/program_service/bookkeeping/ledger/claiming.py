@@ -1,7 +1,7 @@
 """Claim: take a due program under a lease, for one worker, and keep or drop that lease."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -141,7 +141,11 @@ async def _claim_again(
         ]
         await books.run(_claim_lapsed, batch=changes, **terms)
     held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
-    return {row.run_id: claimed_from(row) for row in held}
+    taken_over = {row.run_id for row in lost}
+    return {
+        row.run_id: replace(claimed_from(row), is_taken_over=row.run_id in taken_over)
+        for row in held
+    }
 
 
 def _wishes(rows: Sequence[Any]) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """Measure: the clock, and what of the table is counted for metrics and for people on call."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,26 +14,41 @@ from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.tables import require_moment
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What has not ended: how many programs by status, and how long the oldest is due by queue."""
+
+    counts: Mapping[Status, int]
+    due_ages_s: Mapping[str, float]
+
+
 async def read_clock(books: Books) -> datetime:
     """Return the database's time."""
     (now,) = (await books.fetch(_select_clock))[0]
     return require_moment(now)
 
 
-async def count_open(books: Books) -> dict[Status, int]:
-    """Count the programs that have not ended, by status; those that have are not looked at."""
-    programs = books.tables.programs
-    status = status_expression(programs, books.clock).label("status")
+async def measure_backlog(books: Books) -> Backlog:
+    """Count what has not ended; the programs that have are not looked at.
+
+    A lapsed lease is due as well: while nobody claims it, nobody works.
+    """
+    programs, clock = books.tables.programs, books.clock
+    status = status_expression(programs, clock).label("status")
+    due_at = sa.case((programs.c.due_at <= clock, programs.c.due_at))
+    # once through the open ones, for both answers
     rows = await books.select(
-        sa.select(status, sa.func.count()).where(is_open(programs)).group_by(status)
+        sa.select(status, programs.c.queue, sa.func.count(), sa.func.min(due_at), clock)
+        .where(is_open(programs))
+        .group_by(status, programs.c.queue)
     )
-    return {Status(name): count for name, count in map(tuple, rows)}
-
-
-async def oldest_due_ages_s(books: Books) -> dict[str, float]:
-    """Return {queue: seconds since its oldest due, unclaimed program became due}."""
-    rows = await books.fetch(_select_oldest_due)
-    return {row.queue: max(0.0, float(row.age_s)) for row in rows}
+    counts: defaultdict[Status, int] = defaultdict(int)
+    ages_s: defaultdict[str, float] = defaultdict(float)
+    for name, queue, count, oldest, now in map(tuple, rows):
+        counts[Status(name)] += count
+        if oldest is not None:
+            ages_s[queue] = max(ages_s[queue], (now - oldest).total_seconds())
+    return Backlog(dict(counts), dict(ages_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +78,4 @@ def _select_pulse(sql: Sql) -> str:
                  WHERE minute >= {sql.later("-120")}) AS counted,
                (SELECT SUM(busy) FROM {sql.workers}) AS busy,
                (SELECT COUNT(*) FROM {sql.workers}) AS workers
-    """
-
-
-def _select_oldest_due(sql: Sql) -> str:
-    return f"""
-        SELECT queue, {sql.dialect.seconds_between("MIN(due_at)", sql.clock)} AS age_s
-          FROM {sql.programs}
-         WHERE finished_at IS NULL AND errored_at IS NULL AND lease IS NULL
-           AND due_at <= {sql.clock}
-         GROUP BY queue
     """
