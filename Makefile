@@ -58,6 +58,7 @@ format: .venv/ready
 generate: .venv/ready
 	$(EXECUTOR) openapi openapi/program-executor.json
 	$(EXECUTOR) config document docs/settings.md
+	$(EXECUTOR) config metrics docs/metrics.md
 	$(EXECUTOR) config events docs/events.md
 	$(EXECUTOR) config commands docs/cli.md
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from brokers import Console, a_console, some_rabbitmq
+from private_postgres import NoPostgresError, PrivatePostgres, private_postgres
 from private_rabbitmq import NoRabbitError, PrivateRabbit, private_rabbitmq
 from processes import Deployment, Launch, spawn
 from skips import or_skip
@@ -68,3 +69,24 @@ def node_or_skip(**settings: int) -> Iterator[PrivateRabbit]:
     """Start a RabbitMQ that nobody else uses; without one the test is skipped by name."""
     with or_skip("RabbitMQ", private_rabbitmq(**settings), NoRabbitError) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """Start a PostgreSQL that nobody else uses."""
+    with or_skip("PostgreSQL", private_postgres(), NoPostgresError) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_node() -> Iterator[PrivateRabbit]:
+    """Start a RabbitMQ that nobody else uses."""
+    with node_or_skip() as node:
+        yield node
+
+
+@pytest.fixture
+def node(shared_node: PrivateRabbit) -> Iterator[PrivateRabbit]:
+    """Return a running node, which the test may bring down."""
+    yield shared_node
+    shared_node.start()

@@ -7,6 +7,7 @@ from pathlib import Path
 from program_executor.commands.documents import (
     commands_page,
     events_page,
+    metrics_page,
     openapi_document,
     settings_page,
 )
@@ -18,6 +19,7 @@ EXPECTED = {
         json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
     ),
     "docs/settings.md": settings_page,
+    "docs/metrics.md": metrics_page,
     "docs/events.md": events_page,
     "docs/cli.md": commands_page,
 }

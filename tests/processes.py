@@ -215,11 +215,16 @@ class Deployment:
         return service
 
     def start_work(
-        self, *, modules: Sequence[str] = ("jobs_file",), name: str = "", **settings: Any
+        self,
+        *,
+        modules: Sequence[str] = ("jobs_file",),
+        name: str = "",
+        port: int = 0,
+        **settings: Any,
     ) -> Process:
         """Start a worker that knows the jobs of these modules of `tests`."""
         name = name or f"worker-{next(self._numbers)}"
-        return self._start(name, ["work", *modules], {"worker_name": name} | settings)
+        return self._start(name, ["work", *modules], {"worker_name": name} | settings, port=port)
 
     async def work(self, **options: Any) -> Process:
         """Start a worker and wait until it is ready."""

@@ -135,7 +135,7 @@ class Metrics:
             buckets=ROW_BUCKETS,
         )
         self.database_s = self._histogram(
-            "db_operation_seconds", "How long such a transaction took", "op", buckets=FAST_BUCKETS
+            "db_operation_seconds", "How long that transaction took", "op", buckets=FAST_BUCKETS
         )
         self.loop_lag_s = self._histogram(
             "event_loop_lag_seconds",

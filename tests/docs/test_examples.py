@@ -17,7 +17,6 @@ from program_executor.testing import ProgramRunner
 from program_service.api.problems import CODES
 from program_service.bookkeeping.tables import Tables
 from program_service.settings import PREFIX, Settings
-from program_service.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -209,17 +208,6 @@ def test_links_lead_somewhere(page: Path, target: str) -> None:
     assert place.exists()
     if anchor:
         assert anchor in anchors(place)
-
-
-def test_every_metric_is_documented() -> None:
-    text = (ROOT / "docs/operate.md").read_text()
-    names = [
-        f"{metric.name}_total" if metric.type == "counter" else metric.name
-        for metric in Metrics().registry.collect()
-    ]
-    short = {name.removeprefix("program_executor_") for name in names}
-    table = text.partition("## Metrics")[2].partition("## Logs")[0]
-    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == short
 
 
 def test_every_error_code_is_documented() -> None:

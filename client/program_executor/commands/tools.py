@@ -25,9 +25,10 @@ def add_to(app: typer.Typer) -> None:
     keys.command("new")(new_key)
     keys.command("list")(list_keys)
     app.add_typer(keys, name="keys")
-    config = typer.Typer(help="Settings, log events and commands.", no_args_is_help=True)
+    config = typer.Typer(help="Settings, metrics, log events and commands.", no_args_is_help=True)
     config.command("show")(show_config)
     config.command("document")(document_config)
+    config.command("metrics")(document_metrics)
     config.command("events")(document_events)
     config.command("commands")(document_commands)
     app.add_typer(config, name="config")
@@ -118,6 +119,13 @@ def document_config(file: PageFile) -> None:
     from program_executor.commands.documents import settings_page
 
     file.write_text(settings_page())
+
+
+def document_metrics(file: PageFile) -> None:
+    """Write the page of all metrics."""
+    from program_executor.commands.documents import metrics_page
+
+    file.write_text(metrics_page())
 
 
 def document_events(file: PageFile) -> None:
