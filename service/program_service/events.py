@@ -10,6 +10,7 @@ FIELDS = {
     "action": "the event again: alerts on the Node library look for it",
     "at": "file, line and function that the event loop stands in; null where nobody could tell",
     "attempt": "the number of this try of the step, from 1",
+    "by": "the name of the API key, or null where there are none",
     "content": "`run_id`, `job` and `step` as one object, as the Node library had it",
     "during": "what was being done: it is tried again",
     "error_code": "the code that the error carries, or null",
@@ -89,10 +90,16 @@ class Event(StrEnum):
     )
     DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
     WORKER_STARTED = "worker.started", "info", "A worker takes work.", "worker slots jobs"
+    WORKER_TO_DRAIN = (
+        "worker.to_drain",
+        "info",
+        "Somebody has asked, on the dashboard, that a worker take no more programs.",
+        "worker by",
+    )
     WORKER_QUIET = (
         "worker.quiet",
         "info",
-        "A worker was told to stop and takes no more work.",
+        "A worker was told to stop, or to drain, and takes no more work.",
         "worker running",
     )
     WORKER_STOPPED = "worker.stopped", "info", "A worker has ended its work.", "worker how"

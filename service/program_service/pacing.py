@@ -23,6 +23,16 @@ async def turn_for_ever(
         await asyncio.sleep(every_s)
 
 
+async def first_set(*events: asyncio.Event) -> None:
+    """Wait until one of these events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event for so long at most, and say whether it has come."""
     try:

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from patience import eventually
-from program_service.wakeups.broker import Broker, Cancelled, Wakeup
+from program_service.wakeups.broker import Announcement, Broker, Cancelled, Quieted, Wakeup
 from wakeups import NOON, a_wakeup, arrived, taken, until_deep, wakeups
 
 
@@ -123,21 +125,22 @@ async def test_wakeup_that_is_handed_back_keeps_its_time_and_its_hops(broker: Br
         assert await taken(subscription, 1) == [Wakeup("default", ("p-3",), NOON, hops=1)]
 
 
-async def test_cancellation_reaches_every_listener(broker: Broker) -> None:
-    heard: list[list[Cancelled]] = [[], []]
-    async with broker.on_cancelled(heard[0].append), broker.on_cancelled(heard[1].append):
+@pytest.mark.parametrize("said", [Cancelled("p-ö"), Quieted("wörker-1")])
+async def test_announcement_reaches_every_listener(broker: Broker, said: Announcement) -> None:
+    heard: list[list[Announcement]] = [[], []]
+    async with broker.on_announced(heard[0].append), broker.on_announced(heard[1].append):
 
         async def is_heard() -> bool:
             # those who listen too late miss it, and notice when they renew their lease
-            await broker.announce(Cancelled("p-ö"))
+            await broker.announce(said)
             return all(heard)
 
         await eventually(is_heard)
-    assert {each.run_id for each in heard[0] + heard[1]} == {"p-ö"}
+    assert set(heard[0] + heard[1]) == {said}
 
 
-async def test_cancellation_without_a_listener_is_no_error(broker: Broker) -> None:
-    async with broker.on_cancelled(lambda _cancelled: None):
+async def test_announcement_without_a_listener_is_no_error(broker: Broker) -> None:
+    async with broker.on_announced(lambda _announcement: None):
         pass
     await broker.announce(Cancelled("p-1"))
     assert await broker.publish([a_wakeup()]) == [True]

@@ -8,7 +8,7 @@ from yarl import URL
 from brokers import Console
 from patience import eventually
 from program_service.telemetry import Metrics
-from program_service.wakeups.broker import Cancelled
+from program_service.wakeups.broker import Announcement, Cancelled
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from proxy import Proxy, proxied
 from wakeups import a_wakeup, arrived, comes_through, count_of, taken, until_confirmed, until_deep
@@ -62,13 +62,13 @@ async def test_half_open_connection_of_a_publisher_is_noticed_and_replaced(
 async def test_half_open_connection_of_a_listener_is_noticed_and_replaced(
     far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
 ) -> None:
-    heard: list[Cancelled] = []
+    heard: list[Announcement] = []
 
     async def is_heard() -> bool:
         await rabbit.announce(Cancelled("p-1"))
         return bool(heard)
 
-    async with far.on_cancelled(heard.append):
+    async with far.on_announced(heard.append):
         await eventually(is_heard)
         proxy.stall()
         heard.clear()

@@ -10,7 +10,7 @@ from brokers import Console, a_queue_name
 from patience import eventually
 from private_rabbitmq import PrivateRabbit
 from program_service.telemetry import Metrics
-from program_service.wakeups.broker import Cancelled
+from program_service.wakeups.broker import Announcement, Cancelled
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from wakeups import (
     a_wakeup,
@@ -90,13 +90,13 @@ async def test_driver_publishes_and_consumes_again_after_the_broker_was(
 async def test_cancellations_are_heard_again_after_the_broker_was_killed(
     rabbit: RabbitBroker, node: PrivateRabbit
 ) -> None:
-    heard: list[Cancelled] = []
+    heard: list[Announcement] = []
 
     async def is_heard() -> bool:
         await rabbit.announce(Cancelled("p-1"))
         return bool(heard)
 
-    async with rabbit.on_cancelled(heard.append):
+    async with rabbit.on_announced(heard.append):
         await eventually(is_heard)
         await asyncio.to_thread(node.kill)
         await asyncio.to_thread(node.start)

@@ -109,6 +109,7 @@ async def test_hostile_text_in_any_field_is_seen_as_text(
         program,
         f"{program}/resume",
         f"/ui/jobs/test?{of_job}",
+        f"/ui/workers/drain?{urlencode({'worker': payload('query')})}",
         f"/ui/programs?{filters}",
         "/ui/bulk/resume?status=errored",
         f"/ui/sign-in?{urlencode({'to': payload('query')})}",

@@ -47,6 +47,7 @@ async def views(service: Service) -> Sequence[str]:
         f"/ui/programs/{later['run_id']}/cancel",
         f"/ui/programs/{good['run_id']}",
         "/ui/bulk/cancel",
+        "/ui/workers/drain?worker=worker-1",
         "/ui/jobs/test?job=charge",
         "/ui/sign-in",
     ]
@@ -124,7 +125,7 @@ async def test_command_to_submit_the_same_again_is_copied(
     views: Sequence[str], screen: Screen
 ) -> None:
     await screen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await screen.open(views[-4])
+    await screen.open(views[8])
     await screen.press("Copy as curl")
     copied = str(await screen.page.evaluate("navigator.clipboard.readText()"))
     assert copied.startswith(f"curl -X POST {screen.url}/programs")

@@ -168,3 +168,17 @@ async def test_job_is_tested_by_a_program_of_its_own(service: Service, screen: S
     await screen.press("Send the test")
     await expect(screen.page.locator(".headline .status")).to_have_text("finished")
     await expect(screen.page.locator("main")).to_contain_text("source:dashboard-test")
+
+
+async def test_worker_is_drained_when_confirmed(service: Service, screen: Screen) -> None:
+    @job
+    async def charge(_ctx: JobContext) -> None: ...
+
+    shift = await service.crew.hire(charge)
+    await screen.open("/ui/workers")
+    await screen.press("Drain…")
+    assert shift.worker.is_ready.is_set()
+    await screen.press("Drain the worker")
+    row = screen.page.get_by_role("row").filter(has_text=shift.worker.name)
+    await expect(row.locator(".status")).to_have_text("drained")
+    assert not shift.worker.is_ready.is_set()

@@ -67,3 +67,4 @@ async def test_each_child_of_a_fleet_has_a_port_of_its_own_for_metrics(
             return bool(await ended(fleet.port) and await ended(fleet.port + 1))
 
         await eventually(both_have_worked)
+    assert await fleet.stop() == 0  # its children with it, which a kill would leave behind

@@ -6,9 +6,11 @@ Invariant 9.
 import asyncio
 import threading
 
+from patience import eventually
 from program_executor import Job, JobContext, ThreadJobContext, job
 from program_service.bookkeeping.ledger.registry import list_workers
 from program_service.bookkeeping.lifecycle import Status
+from program_service.wakeups.broker import Quieted
 from program_workers.worker import Stopped
 from servers import on_sqlite
 from stage import Shift, Stage
@@ -160,3 +162,34 @@ async def test_thread_that_does_not_end_is_abandoned_and_due_later(stage: Stage)
     program = await stage.finished(run_id)
     assert program.job_data == {"deaf": {"attempt": 1}}
     assert await stage.outcomes(run_id) == ["released", "done"]
+
+
+async def test_drained_worker_takes_no_more_and_finishes_what_it_holds(stage: Stage) -> None:
+    gate = Gate()
+    drained = await stage.hire(gate.job())
+    held = await running(stage, drained, "gate")
+    await stage.broker.announce(Quieted(drained.worker.name))
+
+    async def is_said() -> bool:
+        (row,) = await stage.database.read(list_workers, beat_s=60)
+        return not row.queues and not row.jobs
+
+    await eventually(is_said)
+    assert not drained.worker.is_ready.is_set()
+    waiting = await stage.submit("gate")
+    gate.open.set()
+    assert (await stage.finished(held)).status is Status.FINISHED
+    assert (await stage.program(waiting)).status is Status.PENDING
+    other = await stage.hire(gate.job())
+    await stage.finished(waiting)
+    assert [each.worker for each in await stage.attempts(waiting)] == [other.worker.name]
+    assert await drained.stop() is Stopped.DRAINED
+
+
+async def test_other_workers_go_on_when_one_is_drained(stage: Stage) -> None:
+    gate = Gate()
+    gate.open.set()
+    shift = await stage.hire(gate.job())
+    await stage.broker.announce(Quieted("somebody-else"))
+    await stage.finished(await stage.submit("gate"))
+    assert shift.worker.is_ready.is_set()

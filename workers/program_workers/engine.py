@@ -13,7 +13,7 @@ from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.tracing.switch import traces_of
-from program_service.wakeups.broker import Broker, Cancelled
+from program_service.wakeups.broker import Announcement, Broker, Cancelled, Quieted
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
 from program_service.webhooks.caller import Caller
@@ -44,7 +44,10 @@ class Engine:
         metrics: Metrics,
     ) -> None:
         """Put the parts together; nothing runs yet."""
+        self._name = name
         self._broker = broker
+        self.quieted = asyncio.Event()
+        """Whether somebody wants this worker to take no more programs."""
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
         self.catalogue = Catalogue(library)
         claimant = Claimant(name, self.catalogue, settings.lease_s)
@@ -98,7 +101,7 @@ class Engine:
             self.keeper.run(),
             self.relay.run(),
         )
-        async with asyncio.TaskGroup() as room, self._broker.on_cancelled(self._stop_cancelled):
+        async with asyncio.TaskGroup() as room, self._broker.on_announced(self._hear):
             tasks = [room.create_task(loop) for loop in loops]
             with self._job_log.listening():
                 yield
@@ -110,5 +113,11 @@ class Engine:
         # threads that still run are not waited for: the process exits without them
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _stop_cancelled(self, cancelled: Cancelled) -> None:
-        self.keeper.stop(cancelled.run_id, StopReason.CANCELLED)
+    def _hear(self, announcement: Announcement) -> None:
+        match announcement:
+            case Cancelled(run_id):
+                self.keeper.stop(run_id, StopReason.CANCELLED)
+            case Quieted(self._name):
+                self.quieted.set()
+            case Quieted():
+                pass  # another one

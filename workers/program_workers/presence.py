@@ -116,14 +116,16 @@ class Presence:
             log.warning(Event.DATABASE_UNAVAILABLE, during=what, error_message=str(error))
 
     def _description(self) -> registry.Worker:
+        busy, is_quiet = len(self._engine.keeper.held), self._engine.quieted.is_set()
         return registry.Worker(
             name=self._name,
             host=socket.gethostname(),
             version=VERSION,
-            queues=self._settings.queues,
-            jobs=sorted(self._engine.catalogue),
-            slots=self._intake.slots.total,
-            busy=len(self._engine.keeper.held),
+            # nobody is to be woken for a worker that takes no more
+            queues=[] if is_quiet else self._settings.queues,
+            jobs=[] if is_quiet else sorted(self._engine.catalogue),
+            slots=busy if is_quiet else self._intake.slots.total,
+            busy=busy,
             newest_wakeups=self._intake.newest_wakeups,
             endpoints=self._engine.endpoints.report(),
         )

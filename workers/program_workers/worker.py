@@ -14,6 +14,7 @@ import structlog
 
 from program_service.bookkeeping.database import Database
 from program_service.crashpoints import CrashPoint, reach
+from program_service.pacing import first_set
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Broker
@@ -89,7 +90,7 @@ class Worker:
         self._is_hurried.set()
 
     async def run(self, stopping: asyncio.Event) -> Stopped:
-        """Work until `stopping` is set; then quiet, drain, release."""
+        """Work until `stopping` is set; then quiet, drain, release. It may be quieted earlier."""
         async with self._engine.running(), asyncio.TaskGroup() as tasks:
             await self._presence.announce()
             tasks.create_task(self._presence.run())
@@ -118,12 +119,13 @@ class Worker:
                     self._intake.run(self._settings.queues, programs, self._engine.execution.run)
                 )
                 self.is_ready.set()
-                await stopping.wait()
+                await first_set(stopping, self._engine.quieted)
                 self.is_ready.clear()
                 intake.cancel()
                 reach(CrashPoint.DRAIN_QUIET)
                 running = len(self._engine.keeper.held)
                 log.info(Event.WORKER_QUIET, worker=self.name, running=running)
+                await stopping.wait()
                 stopped = await self._drain()
                 self.drained.set_result(stopped)
                 # claims that were not taken, for one: they wait for a database that is away

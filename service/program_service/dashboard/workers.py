@@ -1,19 +1,42 @@
-"""Workers: who lives, and what each is doing."""
+"""Workers: who lives, what each is doing, and that one shall take no more."""
 
 from datetime import UTC, datetime
 
+import structlog
 from fastapi import APIRouter, Request, Response
 
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import PageRoute, Viewer
-from program_service.dashboard.pages import PREFIX, page
+from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
+from program_service.dashboard.pages import PREFIX, page, redirect
+from program_service.telemetry import Event
+from program_service.wakeups.broker import Quieted
+
+log = structlog.get_logger()
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+WORKERS = f"{PREFIX}/workers"
 
-@router.get(f"{PREFIX}/workers")
+
+@router.get(WORKERS)
 async def workers_page(request: Request, board: Boarding, caller: Viewer) -> Response:
     """Show the live workers."""
     del caller
     workers = await board.readings.share("workers", board.services.live_workers)
     return page(request, "workers.html", workers=workers, now=datetime.now(UTC))
+
+
+@router.get(f"{WORKERS}/drain")
+async def ask_to_drain(request: Request, caller: Steersman, worker: str) -> Response:
+    """Ask once, and say what will happen."""
+    del caller
+    return page(request, "drain.html", worker=worker)
+
+
+@router.post(f"{WORKERS}/drain", dependencies=OURS)
+async def drain(request: Request, board: Boarding, form: Form, caller: Steersman) -> Response:
+    """Tell a worker to take no more programs."""
+    worker = form.get("worker", "")
+    log.info(Event.WORKER_TO_DRAIN, worker=worker, by=caller.name)
+    await board.services.broker.announce(Quieted(worker))
+    return redirect(request, WORKERS)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 MAX_BUNDLE = 32
 """Programs that one wake-up names at most, to share the broker client's cost for a message."""
@@ -32,6 +32,16 @@ class Cancelled:
     """A message to all workers: whoever runs this program stops now."""
 
     run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quieted:
+    """A message to all workers: the one of this name takes no more programs."""
+
+    worker: str
+
+
+Announcement: TypeAlias = Cancelled | Quieted
 
 
 class Delivery(Protocol):
@@ -67,11 +77,11 @@ class Broker(Protocol):
     ) -> AbstractAsyncContextManager[Subscription]:
         """Receive the wake-ups of these queues, at most `prefetch` unacknowledged at a time."""
 
-    async def announce(self, cancelled: Cancelled) -> None:
-        """Tell all workers of a cancelled program; a loss is made good by the lease's renewal."""
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell all workers; that a cancel is lost is made good by the lease's renewal."""
 
-    def on_cancelled(
-        self, listener: Callable[[Cancelled], None]
+    def on_announced(
+        self, listener: Callable[[Announcement], None]
     ) -> AbstractAsyncContextManager[None]:
         """Call the listener for each announcement."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from program_service.wakeups.broker import Cancelled, Delivery, Wakeup
+from program_service.wakeups.broker import Announcement, Delivery, Wakeup
 
 
 class MemoryBroker:
@@ -16,7 +16,7 @@ class MemoryBroker:
         """Begin without queues."""
         self._queues: dict[str, deque[Wakeup]] = {}
         self._takers: deque[Taker] = deque()
-        self._listeners: list[Callable[[Cancelled], None]] = []
+        self._listeners: list[Callable[[Announcement], None]] = []
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Hand each wake-up to whoever has waited longest, or put it into its queue."""
@@ -37,13 +37,13 @@ class MemoryBroker:
         del prefetch
         yield MemorySubscription(self, queues)
 
-    async def announce(self, cancelled: Cancelled) -> None:
+    async def announce(self, announcement: Announcement) -> None:
         """Call every listener."""
         for listener in self._listeners:
-            listener(cancelled)
+            listener(announcement)
 
     @asynccontextmanager
-    async def on_cancelled(self, listener: Callable[[Cancelled], None]) -> AsyncIterator[None]:
+    async def on_announced(self, listener: Callable[[Announcement], None]) -> AsyncIterator[None]:
         """Listen to announcements."""
         self._listeners.append(listener)
         try:

@@ -58,13 +58,14 @@ class Pulse:
     newest: int
     counted: int
     busy: int
+    slots: int
     workers: int
 
 
 async def pulse(books: Books) -> Pulse:
     """Feel whether anything has happened; three look-ups by index, whatever the tables' size."""
     (row,) = await books.fetch(_select_pulse)
-    return Pulse(row.newest or 0, row.counted or 0, row.busy or 0, row.workers)
+    return Pulse(row.newest or 0, row.counted or 0, row.busy or 0, row.slots or 0, row.workers)
 
 
 def _select_clock(sql: Sql) -> str:
@@ -77,5 +78,6 @@ def _select_pulse(sql: Sql) -> str:
                (SELECT SUM(count) FROM {sql.rollups}
                  WHERE minute >= {sql.later("-120")}) AS counted,
                (SELECT SUM(busy) FROM {sql.workers}) AS busy,
+               (SELECT SUM(slots) FROM {sql.workers}) AS slots,
                (SELECT COUNT(*) FROM {sql.workers}) AS workers
     """

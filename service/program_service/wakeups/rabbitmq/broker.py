@@ -6,17 +6,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aio_pika
-import orjson
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
 from program_service.telemetry import Event, Metrics
-from program_service.wakeups.broker import Cancelled, Wakeup
+from program_service.wakeups.broker import Announcement, Wakeup
 from program_service.wakeups.rabbitmq.consumer import Consumer
 from program_service.wakeups.rabbitmq.link import FAILURES, Link
 from program_service.wakeups.rabbitmq.publisher import Announcer, Publisher
 from program_service.wakeups.rabbitmq.subscription import RabbitSubscription
-from program_service.wakeups.rabbitmq.topology import Topology
+from program_service.wakeups.rabbitmq.topology import Topology, Unparsable, read_announcement
 
 log = structlog.get_logger()
 
@@ -85,12 +84,12 @@ class RabbitBroker:
                 running.cancel()
                 await asyncio.gather(*(consumer.close() for consumer in consumers))
 
-    async def announce(self, cancelled: Cancelled) -> None:
-        """Tell all workers of a cancelled program."""
-        await self._announcer.announce(cancelled)
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell all workers, if the broker is there."""
+        await self._announcer.announce(announcement)
 
     @asynccontextmanager
-    async def on_cancelled(self, listener: Callable[[Cancelled], None]) -> AsyncGenerator[None]:
+    async def on_announced(self, listener: Callable[[Announcement], None]) -> AsyncGenerator[None]:
         """Call the listener for each announcement, over a queue of this process alone."""
         link = self._link("control")
         async with asyncio.TaskGroup() as tasks:
@@ -101,11 +100,11 @@ class RabbitBroker:
                 running.cancel()
                 await link.close()
 
-    async def _listen(self, link: Link, listener: Callable[[Cancelled], None]) -> None:
+    async def _listen(self, link: Link, listener: Callable[[Announcement], None]) -> None:
         async def receive(message: AbstractIncomingMessage) -> None:
             try:
-                listener(Cancelled(str(orjson.loads(message.body)["cancelled"])))
-            except (ValueError, KeyError, TypeError) as error:
+                listener(read_announcement(message.body))
+            except Unparsable as error:
                 log.warning(Event.WAKEUP_UNPARSABLE, queue="control", error_message=str(error))
 
         while True:

@@ -8,16 +8,15 @@ import asyncio
 from collections.abc import Sequence
 
 import aio_pika
-import orjson
 import structlog
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
 from program_service.telemetry import Event
-from program_service.wakeups.broker import Cancelled, Wakeup
+from program_service.wakeups.broker import Announcement, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
 from program_service.wakeups.rabbitmq.sickness import Sickness
-from program_service.wakeups.rabbitmq.topology import Topology, write
+from program_service.wakeups.rabbitmq.topology import Topology, write, write_announcement
 
 log = structlog.get_logger()
 
@@ -168,22 +167,22 @@ class Publisher:
 
 
 class Announcer:
-    """Tells all workers of cancelled programs."""
+    """Tells all workers what concerns one of them."""
 
     def __init__(self, link: Link, topology: Topology) -> None:
         """Send over this link, which nobody else uses."""
         self._outlet = Outlet(link)
         self._topology = topology
 
-    async def announce(self, cancelled: Cancelled) -> None:
-        """Tell all workers of a cancelled program, if the broker is there."""
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell all workers, if the broker is there."""
         try:
             channel, _ = await self._outlet.channel()
             async with asyncio.timeout(TIMEOUT_S):
                 exchange = await channel.declare_exchange(
                     self._topology.control, aio_pika.ExchangeType.FANOUT, durable=True
                 )
-                message = aio_pika.Message(orjson.dumps({"cancelled": cancelled.run_id}))
+                message = aio_pika.Message(write_announcement(announcement))
                 # not mandatory: without a worker there is nobody to tell
                 await exchange.publish(message, routing_key="", mandatory=False)
         except FAILURES as error:

@@ -1,4 +1,4 @@
-"""Topology: what stands in RabbitMQ, and how a wake-up is written."""
+"""Topology: what stands in RabbitMQ, and how messages are written."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ import aio_pika
 import orjson
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-from program_service.wakeups.broker import Wakeup
+from program_service.wakeups.broker import Announcement, Cancelled, Quieted, Wakeup
 
 DELIVERY_LIMIT = 50
 """Deliveries of one wake-up; then it is dead-lettered, and the sweeper takes over."""
@@ -81,6 +81,34 @@ def read(body: bytes, queue: str) -> Wakeup:
     if published_at.tzinfo is None:
         raise Unparsable("published_at has no zone")
     return Wakeup(queue, tuple(run_ids), published_at, hops)
+
+
+def write_announcement(announcement: Announcement) -> bytes:
+    """Write what all workers are told."""
+    match announcement:
+        case Cancelled(run_id):
+            return orjson.dumps({"cancelled": run_id})
+        case Quieted(worker):
+            return orjson.dumps({"quieted": worker})
+
+
+def read_announcement(body: bytes) -> Announcement:
+    """Read what all workers are told.
+
+    Raises:
+        Unparsable: it is nothing that we know; a newer version may say more.
+    """
+    try:
+        match orjson.loads(body):
+            case {"cancelled": str(run_id)}:
+                return Cancelled(run_id)
+            case {"quieted": str(worker)}:
+                return Quieted(worker)
+            case other:
+                msg = f"no announcement: {other}"
+                raise Unparsable(msg)
+    except orjson.JSONDecodeError as error:
+        raise Unparsable(str(error)) from error
 
 
 def _is_run_id(value: object) -> bool:
