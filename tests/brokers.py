@@ -18,8 +18,9 @@ from typing import Any
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
+from patience import eventually
 from private_rabbitmq import NoRabbitError, private_rabbitmq
 
 URL_VARIABLE = "PROGRAM_EXECUTOR_TEST_AMQP_URL"
@@ -92,9 +93,18 @@ class Console:
             return found.declaration_result.consumer_count or 0
 
     async def send(self, queue: str, body: bytes) -> None:
-        """Publish any message."""
-        async with self._channel() as channel:
-            await channel.default_exchange.publish(aio_pika.Message(body), self.name(queue))
+        """Publish any message; a queue that was made just now may have no leader yet."""
+
+        async def is_taken() -> bool:
+            async with self._channel() as channel:
+                exchange = channel.default_exchange
+                try:
+                    await exchange.publish(aio_pika.Message(body), self.name(queue))
+                except DeliveryError:
+                    return False
+            return True
+
+        await eventually(is_taken)
 
     async def get(self, queue: str) -> bytes | None:
         """Take a message out; None when there is none."""
