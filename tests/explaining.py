@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,8 +70,13 @@ SELECT date_trunc('minute', now()) - ({rows} - n) / {counts} * interval '1 minut
 )
 
 
+@cache
 def filled(place: Place, *, analyzed_at: int) -> Place:
-    """Fill the tables of a place; their statistics are from when there were so many rows."""
+    """Fill the tables of a place; their statistics are from when there were so many rows.
+
+    Once for a process: pytest makes a fixture of the whole run anew for each file that uses it, if
+    files without it come between.
+    """
     asyncio.run(_fill(place, analyzed_at))
     return place
 

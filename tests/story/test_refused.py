@@ -87,7 +87,7 @@ async def test_refused_outcome_is_told_as_the_error_that_it_became(
     counted = shift.metrics.registry.get_sample_value
     outcome = "program_executor_programs_finished_total"
     assert counted(outcome, {"outcome": "errored"}) == 1
-    assert counted(outcome, {"outcome": "finished"}) is None
+    assert counted(outcome, {"outcome": "finished"}) == 0
 
 
 async def test_job_data_that_is_refused_raises_in_the_job(stage: Stage) -> None:
