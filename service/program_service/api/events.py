@@ -10,18 +10,32 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from program_service.api.auth import Scope, requires
 from program_service.api.programs import RunId
 from program_service.api.responses import etag, problems
-from program_service.api.services import Serving
+from program_service.api.services import Services, Serving
 from program_service.api.views import show
-from program_service.api.waiting import WAIT_S
 from program_service.bookkeeping.errors import ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
 
 router = APIRouter(prefix="/programs", tags=["programs"])
 
+WAIT_S = 3600.0
+"""How long a stream waits for one change; then it asks again."""
+
 
 async def found(run_id: RunId, services: Serving) -> Program:
     """Find the program before the stream begins, so that a wrong id is a 404."""
     return await services.database.read(find, run_id)
+
+
+async def states(services: Services, program: Program) -> AsyncIterator[Program]:
+    """Yield a program as it was found and after each change, until it has ended or is gone."""
+    yield program
+    while not program.status.is_final:
+        await services.waiting.wait(program.run_id, beyond=program.version, timeout_s=WAIT_S)
+        try:
+            program = await services.database.read(find, program.run_id)
+        except ProgramNotFound:
+            return
+        yield program
 
 
 @router.get(
@@ -41,18 +55,11 @@ async def watch_program(
     Changes that follow each other at once may come as one event: each carries the whole state.
     """
     seen = last_event_id
-    while True:
-        tag = etag(program).strip('"')
+    async for state in states(services, program):
+        tag = etag(state).strip('"')
         if tag != seen:
-            yield _event(program, tag)
+            yield _event(state, tag)
             seen = tag
-        if program.status.is_final:
-            return
-        await services.waiting.wait(program.run_id, beyond=program.version, timeout_s=WAIT_S)
-        try:
-            program = await services.database.read(find, program.run_id)
-        except ProgramNotFound:
-            return
 
 
 def _event(program: Program, tag: str) -> ServerSentEvent:

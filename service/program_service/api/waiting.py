@@ -23,9 +23,6 @@ REST_S, LONGEST_REST_S = 0.0005, 0.02
 
 AWAY_PAUSE_S = 1.0
 
-WAIT_S = 3600.0
-"""How long a stream waits for one change; then it asks again."""
-
 PATIENCE = 0.15
 """The pause between two looks, as a part of how long somebody has waited: what answers add."""
 

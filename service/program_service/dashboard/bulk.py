@@ -17,8 +17,7 @@ from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman
 from program_service.dashboard.failures import FAILURES
 from program_service.dashboard.filters import Action, Filtering, Filters
-from program_service.dashboard.pages import PREFIX, page, redirect
-from program_service.dashboard.programs import LIST
+from program_service.dashboard.pages import LIST, PREFIX, page, redirect
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -14,8 +14,7 @@ from program_service.bookkeeping.ledger.figures import JobFigures, job_figures
 from program_service.bookkeeping.ledger.registry import Job, Worker, find_job, list_jobs
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Sender, Viewer
-from program_service.dashboard.pages import PREFIX, page, redirect
-from program_service.dashboard.words import segment
+from program_service.dashboard.pages import PREFIX, page, to_program
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -56,7 +55,7 @@ async def test_job(request: Request, board: Boarding, form: Form, caller: Sender
     wanted = ProgramRequest(jobs=[form.get("job", "")], labels={"source": "dashboard-test"})
     (new,) = await new_programs(board.services, [wanted], caller, traceparent=None)
     await board.services.submissions.submit(new)
-    return redirect(request, f"{PREFIX}/programs/{segment(new.run_id)}")
+    return to_program(request, new.run_id)
 
 
 async def _views(services: Services) -> list[JobView]:

@@ -14,6 +14,9 @@ from program_service.telemetry import VERSION
 
 HERE = Path(__file__).parent
 PREFIX = "/ui"
+LIST = f"{PREFIX}/programs"
+ONE = f"{LIST}/{{run_id:path}}"
+"""Where programs are, and where one of them is."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -64,6 +67,11 @@ def redirect(request: Request, path: str, **query: str) -> Response:
     """Send the browser on, by GET."""
     address = f"{base_of(request)}{path}" + (f"?{urlencode(query)}" if query else "")
     return RedirectResponse(address, HTTPStatus.SEE_OTHER, headers=HEADERS)
+
+
+def to_program(request: Request, run_id: str) -> Response:
+    """Send the browser on to the page of a program."""
+    return redirect(request, f"{LIST}/{words.segment(run_id)}")
 
 
 def base_of(request: Request) -> str:

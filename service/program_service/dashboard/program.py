@@ -18,13 +18,11 @@ from program_service.bookkeeping.lifecycle import Status
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
 from program_service.dashboard.filters import number_of
-from program_service.dashboard.pages import PREFIX, page, redirect
+from program_service.dashboard.pages import ONE, page, to_program
 from program_service.dashboard.timeline import Span, timeline, totals
-from program_service.dashboard.words import segment
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-ONE = f"{PREFIX}/programs/{{run_id:path}}"
 WIDTH = 1000
 """Units of the timeline's drawing."""
 
@@ -73,7 +71,7 @@ async def cancel_it(
     """Cancel the program."""
     del caller
     await cancel_now(board.services, run_id)
-    return redirect(request, f"{PREFIX}/programs/{segment(run_id)}")
+    return to_program(request, run_id)
 
 
 @router.get(f"{ONE}/resume")
@@ -91,7 +89,7 @@ async def resume_it(
     del caller
     from_step = number_of(form.get("from_step", ""))
     await resume_now(board.services, run_id, from_step=from_step)
-    return redirect(request, f"{PREFIX}/programs/{segment(run_id)}")
+    return to_program(request, run_id)
 
 
 @router.get(ONE)

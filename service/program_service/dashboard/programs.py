@@ -10,11 +10,10 @@ from program_service.bookkeeping.ledger.registry import list_jobs
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import PageRoute, Viewer
 from program_service.dashboard.filters import CHOICES, WITHIN, Filtering, told_of
-from program_service.dashboard.pages import PREFIX, page
+from program_service.dashboard.pages import LIST, page
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-LIST = f"{PREFIX}/programs"
 PAGE_ROWS = 50
 
 
