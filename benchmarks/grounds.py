@@ -1,10 +1,13 @@
 """Grounds: PostgreSQL, RabbitMQ and Redis of the benchmark's own, durable by default."""
 
+import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +26,8 @@ from private_rabbitmq import PrivateRabbit, private_rabbitmq  # noqa: E402
 
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
 STOP_WITHIN_S = 60  # more than a worker's grace time
+FLUSHES = 200
+PAGE_BYTES = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class Grounds:
         """Return what the servers are and how durable."""
         url = self.postgres.url
         said = {f"postgresql {name}": str(await fetch(url, f"SHOW {name}")) for name in SHOWN}
+        said["the disk writes 8 KiB for good in"] = f"{flush_s() * 1_000:.2f} ms"
         said["rabbitmq"] = self.rabbit.control("version")
         said["redis"] = "appendonly yes, appendfsync always" if self.redis_url else "not installed"
         return said
@@ -106,6 +112,18 @@ def _redis() -> Iterator[str | None]:
         finally:
             process.terminate()
             process.wait(STOP_WITHIN_S)
+
+
+def flush_s() -> float:
+    """Measure the median time of a write with fdatasync, which each commit has to wait for."""
+    times = []
+    with tempfile.NamedTemporaryFile(prefix="program-executor-flush-") as file:
+        for _ in range(FLUSHES):
+            began = time.perf_counter()
+            os.pwrite(file.fileno(), bytes(PAGE_BYTES), 0)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 async def fetch(url: str, query: str) -> Any:

@@ -121,15 +121,20 @@ async def callback_drain(ours: Product, _grounds: Grounds, plan: Plan) -> Figure
     programs = plan.programs // 4
     async with callbacks.endpoint() as url:
         plain = await callbacks.plain_rate(url, programs * len(CALLBACK_JOBS))
-        connection = await Connection.open(ours.url)
-        for job in CALLBACK_JOBS:
-            await connection.put(f"/jobs/{job}", orjson.dumps({"url": url}))
-        await connection.close()
+        await register_callbacks(ours, url)
         await ours.submit(programs, {"jobs": CALLBACK_JOBS})
         with ours.working(1) as (worker,):
             await worker.ready()
             figures = await drained(Table(ours.database_url), programs)
     return {"callbacks_per_s": figures["drain_per_s"], "plain_calls_per_s": plain}
+
+
+async def register_callbacks(ours: Product, url: str) -> None:
+    """Have all callback jobs done by one endpoint."""
+    connection = await Connection.open(ours.url)
+    for job in CALLBACK_JOBS:
+        await connection.put(f"/jobs/{job}", orjson.dumps({"url": url}))
+    await connection.close()
 
 
 async def history_drain(ours: Product, grounds: Grounds, plan: Plan) -> Figures:

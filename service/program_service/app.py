@@ -157,6 +157,7 @@ async def _bring_up_to_date(database: Database) -> None:
 
 def _install_routes(app: FastAPI) -> None:
     modules = (programs, job_data, events, explain, endpoints, registry, callbacks, health)
+    app.include_router(programs.submitting)
     for module in modules:
         app.include_router(module.router)
 

@@ -21,6 +21,7 @@ from program_service.api.responses import (
 from program_service.api.schemas import BatchRequest, ProgramRequest, ResumeRequest
 from program_service.api.services import Services, Serving
 from program_service.api.steering import cancel_now, resume_now
+from program_service.api.submit_route import SubmitRoute
 from program_service.api.views import (
     AttemptListModel,
     BatchModel,
@@ -32,6 +33,7 @@ from program_service.bookkeeping.ledger.reading import Program, find, list_attem
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
 
 router = APIRouter(prefix="/programs", tags=["programs"], route_class=StrictRoute)
+submitting = APIRouter(prefix="/programs", tags=["programs"], route_class=SubmitRoute)
 
 RunId = Annotated[
     str, Path(min_length=1, max_length=255, pattern=r"^[^\x00]*$", description="The program's id.")
@@ -43,7 +45,7 @@ Operator = Annotated[Caller, Depends(requires(Scope.OPERATE))]
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
-@router.post(
+@submitting.post(
     "",
     status_code=201,
     summary="Submit a program",
