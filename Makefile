@@ -61,6 +61,7 @@ generate: .venv/ready
 	$(EXECUTOR) config metrics docs/metrics.md
 	$(EXECUTOR) config events docs/events.md
 	$(EXECUTOR) config commands docs/cli.md
+	.venv/bin/python tests/chart_files.py
 
 # the pictures of the dashboard, in docs/screenshots
 screenshots: .venv/ready

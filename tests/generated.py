@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from chart_files import CHART_FILES
 from program_executor.commands.documents import (
     commands_page,
     events_page,
@@ -22,6 +23,7 @@ EXPECTED = {
     "docs/metrics.md": metrics_page,
     "docs/events.md": events_page,
     "docs/cli.md": commands_page,
+    **CHART_FILES,
 }
 
 

@@ -35,8 +35,8 @@ def tool(name: str) -> str:
     return found
 
 
-def installed(example: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy an example and install its packages, or skip when there is no network."""
+def installed(example: str | Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy an example, or another folder, and install its packages; skip without a network."""
     npm = tool("npm")
     folder = tmp_path_factory.mktemp("npm") / "example"
     ignore = shutil.ignore_patterns("node_modules")

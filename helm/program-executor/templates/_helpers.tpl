@@ -1,7 +1,7 @@
 {{/* The name that all others begin with: short enough for `-worker-<pool>` after it (63 in all). */}}
 {{- define "program-executor.fullname" -}}
-{{- $name := .Release.Name }}
-{{- if not (contains .Chart.Name $name) }}
+{{- $name := .Values.fullnameOverride | default .Release.Name }}
+{{- if not (or .Values.fullnameOverride (contains .Chart.Name $name)) }}
 {{- $name = printf "%s-%s" $name .Chart.Name }}
 {{- end }}
 {{- $name | trunc 40 | trimSuffix "-" }}
@@ -26,7 +26,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
 {{- define "program-executor.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
 {{- end }}
 
 {{- define "program-executor.serviceAccountName" -}}
@@ -34,82 +38,48 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- .Values.serviceAccount.name | default $own }}
 {{- end }}
 
-{{/* What all pods have in common. Service links would set PROGRAM_EXECUTOR_… variables. */}}
-{{- define "program-executor.pod" -}}
-enableServiceLinks: false
-automountServiceAccountToken: false
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+{{/* Takes {base, over}: maps. What `over` says counts, also 0, false and "", which mergeOverwrite drops. */}}
+{{- define "program-executor.merged" -}}
+{{- $merged := deepCopy .base }}
+{{- range $key, $value := .over }}
+{{- $old := get $merged $key }}
+{{- if and (kindIs "map" $value) (kindIs "map" $old) }}
+{{- $value = include "program-executor.merged" (dict "base" $old "over" $value) | fromYaml }}
 {{- end }}
-securityContext:
-  runAsNonRoot: true
-  seccompProfile:
-    type: RuntimeDefault
-volumes:
-  - name: tmp
-    emptyDir: {}
+{{- $_ := set $merged $key $value }}
+{{- end }}
+{{- toYaml $merged }}
 {{- end }}
 
-{{/* What all containers have in common. */}}
-{{- define "program-executor.container" -}}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
-volumeMounts:
-  - name: tmp
-    mountPath: /tmp
+{{/* The pools of workers, complete, as {pools: […]}. */}}
+{{- define "program-executor.pools" -}}
+{{- $seen := list }}
+pools:
+{{- range .Values.workers }}
+{{- if has .name $seen }}
+{{- fail (printf "two pools of workers have the name %s" .name) }}
 {{- end }}
-
-{{/* Takes the port's name. A slow start, up to 60 s, is no reason to kill. */}}
-{{- define "program-executor.probes" -}}
-startupProbe:
-  httpGet:
-    path: /livez
-    port: {{ . }}
-  periodSeconds: 2
-  failureThreshold: 30
-livenessProbe:
-  httpGet:
-    path: /livez
-    port: {{ . }}
-  timeoutSeconds: 5
-readinessProbe:
-  httpGet:
-    path: /readyz
-    port: {{ . }}
-  periodSeconds: 5
-  timeoutSeconds: 5
+{{- $seen = append $seen .name }}
+{{- $pool := include "program-executor.merged" (dict "base" $.Values.workerDefaults "over" .) | fromYaml }}
+{{- $scaling := $pool.autoscaling }}
+{{- if and (ne $scaling.by "none") (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- fail (printf "workers, pool %s: autoscaling.minReplicas is more than maxReplicas" .name) }}
 {{- end }}
-
-{{/* Takes {setting, secret: {name, key}}. */}}
-{{- define "program-executor.secretVariable" -}}
-- name: PROGRAM_EXECUTOR_{{ .setting }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ .secret.name }}
-      key: {{ .secret.key }}
+{{- if and (eq $scaling.by "cpu") (lt (int $scaling.minReplicas) 1) }}
+{{- fail (printf "workers, pool %s: autoscaling.minReplicas may be 0 only with by: due" .name) }}
 {{- end }}
-
-{{/* The database, and the settings that all pods share. */}}
-{{- define "program-executor.sharedVariables" -}}
-{{ include "program-executor.secretVariable" (dict "setting" "DATABASE_URL" "secret" .Values.secrets.databaseUrl) }}
-{{- range $setting, $value := .Values.settings }}
-- name: PROGRAM_EXECUTOR_{{ $setting }}
-  value: {{ $value | quote }}
+  - {{- toYaml $pool | nindent 4 }}
 {{- end }}
 {{- end }}
 
-{{/* What the pods that go on running need beside. */}}
-{{- define "program-executor.runningVariables" -}}
-{{ include "program-executor.secretVariable" (dict "setting" "AMQP_URL" "secret" .Values.secrets.amqpUrl) }}
-- name: PROGRAM_EXECUTOR_GRACE_S
-  value: {{ int .Values.graceS | quote }}
-{{- range $name, $value := .Values.openTelemetry }}
-- name: OTEL_{{ $name }}
-  value: {{ $value | quote }}
+{{/* Takes {root, pool}: the name of a pool's objects. */}}
+{{- define "program-executor.poolName" -}}
+{{ include "program-executor.fullname" .root }}-worker-{{ .pool.name }}
 {{- end }}
+
+{{/* Annotations of what the migration needs: it is made before the job, and goes with it. */}}
+{{- define "program-executor.beforeMigration" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: "-10"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
