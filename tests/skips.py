@@ -1,4 +1,4 @@
-"""Skips: print each by name, and fail CI when one is not in the committed list.
+"""Skips: name each at the end, with its reason, and fail CI when one is not in the committed list.
 
 `tests/allowed_skips.txt` holds lines of `part of a test's id: part of the reason`; on CI (when the
 variable CI is set) any other skip fails the run, because a skipped check proves nothing.
@@ -30,10 +30,12 @@ def or_skip(what: str, server: AbstractContextManager[T], missing: type[Exceptio
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the skips that the list does not allow."""
-    for report in strangers(terminalreporter):
-        reason = reason_of(report)
-        terminalreporter.write_line(f"skip not in {ALLOWED.name}: {report.nodeid}: {reason}")
+    """Name what was not tested; pytest itself would only count the skips of a line."""
+    unexpected = strangers(terminalreporter)
+    skipped = sorted(terminalreporter.stats.get("skipped", []), key=lambda report: report.nodeid)
+    for report in skipped:
+        note = f" (not in {ALLOWED.name})" if report in unexpected else ""
+        terminalreporter.write_line(f"skipped{note}: {report.nodeid}: {reason_of(report)}")
 
 
 @pytest.hookimpl(trylast=True)
