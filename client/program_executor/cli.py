@@ -1,7 +1,9 @@
 """Command line: `program-executor`; what a command needs is imported when it runs."""
 
 import sys
+from importlib.metadata import version
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -46,6 +48,23 @@ app.command()(registry.workers)
 app.add_typer(profiles.app, name="profile")
 tools.add_to(app)
 endpoints.add_to(app)
+
+
+def _show_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer's
+    if is_wanted:
+        typer.echo(version("program-executor"))
+        raise typer.Exit
+
+
+@app.callback()
+def of_all(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take what concerns no single command."""
 
 
 def main() -> None:

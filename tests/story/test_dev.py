@@ -1,83 +1,20 @@
 """The embedded server as people start it: `program-executor dev`, a process of its own."""
 
-import asyncio
-import os
 import re
 import signal
 import socket
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from embedded import dev
+from installing import bare_environment
 from patience import eventually
 
-COMMAND = Path(sys.executable).with_name("program-executor")
-PATIENCE_S = 60.0
 ROWS = 5_000
 STORED_PAGE = 3
-ADDRESS = re.compile(r"^API +(http://127\.0\.0\.1:\d+)/programs")
-
-
-class Dev:
-    """A running `program-executor dev`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Take a process with pipes."""
-        self._process = process
-        self.said: list[str] = []
-
-    async def until_it_says(self, text: str) -> str:
-        """Read its output until a line begins with this, and return that line."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
-            while line := (await self._process.stdout.readline()).decode():
-                self.said.append(line)
-                if line.startswith(text):
-                    return line
-        message = f"{text!r} was not said: {self.said}"
-        raise AssertionError(message)
-
-    async def address(self) -> str:
-        """Return where its API is."""
-        found = ADDRESS.match(await self.until_it_says("API"))
-        assert found
-        return found[1]
-
-    def kill(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self._process.send_signal(number)
-
-    async def ended(self) -> tuple[int | None, str, str]:
-        """Wait until it has ended, and return exit code, output and errors."""
-        async with asyncio.timeout(PATIENCE_S):
-            output, errors = await self._process.communicate()
-        return self._process.returncode, "".join(self.said) + output.decode(), errors.decode()
-
-    async def end(self) -> None:
-        """Kill it, if it still runs."""
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.communicate()
-
-
-@asynccontextmanager
-async def dev(*options: str, **environment: str) -> AsyncGenerator[Dev]:
-    """Start `program-executor dev`."""
-    clean = {name: value for name, value in os.environ.items() if "PROGRAM_EXECUTOR" not in name}
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, "dev", *options, env=clean | environment, stdout=pipe, stderr=pipe
-    )
-    running = Dev(process)
-    try:
-        yield running
-    finally:
-        await running.end()
 
 
 async def stored_page(url: str) -> int:
@@ -163,8 +100,8 @@ async def test_server_ends_well_on_sigterm(tmp_path: Path) -> None:
 async def test_wrong_settings_are_told_in_one_line(
     tmp_path: Path, setting: str, value: str
 ) -> None:
-    wrong = {f"PROGRAM_EXECUTOR_{setting}": value}
-    async with dev("--port", "0", "--data", str(tmp_path), **wrong) as running:
+    wrong = bare_environment() | {f"PROGRAM_EXECUTOR_{setting}": value}
+    async with dev("--port", "0", "--data", str(tmp_path), environment=wrong) as running:
         code, output, errors = await running.ended()
     assert (code, output) == (2, ""), errors
     (line,) = errors.splitlines()
