@@ -81,6 +81,7 @@ def test_done_of_the_last_job_finishes(*, is_next_mine: bool) -> None:
 def test_retry_waits_and_counts(program: Claimed) -> None:
     change = settle(program, RetryLater(FAILURE), Terms(retry=PLAIN))
     assert (change.ending, change.outcome) == (Ending.REQUEUED, "retry")
+    assert change.retry_reason == "refused"
     assert (change.step, change.job) == (program.step, program.job)
     assert change.step_retry_count == program.step_retry_count + 1
     assert change.lease_losses == program.lease_losses
@@ -93,6 +94,7 @@ def test_retry_of_the_last_try_errors(program: Claimed) -> None:
     worn_out = replace(program, step_retry_count=3)
     change = settle(worn_out, RetryLater(FAILURE), Terms(retry=PLAIN))
     assert (change.ending, change.outcome) == (Ending.ERRORED, "failed")
+    assert change.retry_reason is None
     assert (change.step, change.step_retry_count) == (program.step, 3)
     assert (change.is_lease_kept, change.due_in_s) == (False, None)
     assert change.failure == FAILURE

@@ -84,11 +84,11 @@ class Observer:
     def _count(
         self, program: Claimed, change: Change, ran_s: float, exemplar: dict[str, str] | None
     ) -> None:
-        metrics, kind = self._metrics, self._catalogue.kind(program.job)
+        kind = self._catalogue.kind(program.job)
         self._attempts(program.job, kind, change.outcome).inc()
         self._step_s(program.job, kind).observe(ran_s, exemplar)
-        if change.outcome == "retry" and change.failure:
-            metrics.retries.labels(program.job, change.failure.code or "error").inc()
+        if reason := change.retry_reason:
+            self._metrics.retries.labels(program.job, reason).inc()
         ended = ENDED.get(change.ending)
         if ended:
             self._finished(ended).inc()

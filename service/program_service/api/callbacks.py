@@ -133,8 +133,8 @@ async def _settle(
 def _tell(services: Services, job: Job, program: Program, change: Change) -> None:
     metrics = services.metrics
     metrics.attempts.labels(job.name, CALLBACK, change.outcome).inc()
-    if change.outcome == "retry" and change.failure:
-        metrics.retries.labels(job.name, change.failure.code or "error").inc()
+    if reason := change.retry_reason:
+        metrics.retries.labels(job.name, reason).inc()
     if program.status.is_final:
         took = program.updated_at - program.created_at
         metrics.finished.labels(program.status).inc()

@@ -203,6 +203,13 @@ class Change:
     awaiting: int | None = None
     """The attempt whose completion is awaited."""
 
+    @property
+    def retry_reason(self) -> str | None:
+        """Why the step is put off: the code of its error, or `error`; None when it is not."""
+        if self.outcome != "retry" or self.failure is None:
+            return None
+        return self.failure.code or "error"
+
 
 @dataclass(slots=True)  # not frozen: see docs/performance.md
 class Terms:
