@@ -9,6 +9,7 @@ import pytest
 from patience import eventually
 from program_service.api import gauges as module
 from program_service.api.gauges import Gauges
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
 from program_service.bookkeeping.ledger.registry import Worker
@@ -132,3 +133,28 @@ async def test_depth_of_a_broker_that_is_away_is_not_said_to_be_zero(service: Se
         text = (await other.client.get("/metrics")).text
     assert 'programs{status="pending"}' in text
     assert "queue_depth{" not in text
+
+
+async def test_overview_shares_what_is_read_for_prometheus(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open pages look again with every change, and a long table takes a while to count."""
+    readings: list[Books] = []
+
+    async def counted(books: Books) -> Backlog:
+        readings.append(books)
+        return await measure_backlog(books)
+
+    monkeypatch.setattr(module, "measure_backlog", counted)
+    for _ in range(3):
+        await service.client.get("/metrics")
+        service.app.state.board.readings.forget()
+        assert (await service.client.get("/")).status_code == 200
+    assert len(readings) == 1
+
+
+async def test_table_that_cannot_be_read_is_told_to_who_asks() -> None:
+    shown = Shown()
+    shown.table.is_away = True
+    with pytest.raises(DatabaseUnavailable):
+        await shown.gauges.read()

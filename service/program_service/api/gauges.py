@@ -1,4 +1,4 @@
-"""Gauges: what Prometheus is shown of table, workers and broker; the one place where it is read.
+"""Gauges: what Prometheus and people are shown of table, workers and broker; read in one place.
 
 However many ask, and however often, it is read seldom: a table with many open programs takes a
 while, and a scrape must not wait for a server that does not answer.
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavailable
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
 from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.bookkeeping.lifecycle import Status
@@ -54,6 +54,7 @@ class Gauges:
         self._metrics = metrics
         self._beat_s = beat_s
         self._reading: asyncio.Task[None] | None = None
+        self._shown: Reading | None = None
         self._patient_until = self._good_until = float("-inf")
 
     async def refresh(self) -> None:
@@ -65,6 +66,17 @@ class Gauges:
             # shared: whoever gives up waiting leaves the others theirs
             await asyncio.wait([self._reading], timeout=max(0.0, self._patient_until - now))
 
+    async def read(self) -> Reading:
+        """Return what is shown, after reading anew what is old.
+
+        Raises:
+            DatabaseUnavailable: nothing could be read.
+        """
+        await self.refresh()
+        if self._shown is None:
+            raise DatabaseUnavailable
+        return self._shown
+
     async def _read(self) -> None:
         began, reading = time.monotonic(), None
         try:
@@ -74,6 +86,7 @@ class Gauges:
             pass  # an alert tells of numbers that are missing
         finally:
             self._forget()  # no number is better than an old one
+            self._shown = reading
             if reading is not None:
                 self._show(reading)
             now = time.monotonic()

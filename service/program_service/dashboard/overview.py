@@ -16,7 +16,6 @@ from program_service.bookkeeping.ledger.figures import (
     throughput,
     top_failing,
 )
-from program_service.bookkeeping.ledger.measuring import measure_backlog
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Status
 from program_service.dashboard.bars import bars
 from program_service.dashboard.board import Boarding
@@ -64,7 +63,7 @@ async def _glance(services: Services) -> Glance:
     vitals = Vitals(
         has_broker=await services.broker.depth(DEFAULT_QUEUE) is not None,
         workers=await services.live_workers(),
-        ages_s=(await database.read(measure_backlog)).due_ages_s,
+        ages_s=(await services.gauges.read()).backlog.due_ages_s,
         finished=counts.ended_in_hour[Status.FINISHED],
         errored=counts.ended_in_hour[Status.ERRORED],
     )
