@@ -11,9 +11,9 @@ import pytest
 from patience import eventually
 from program_executor import AsyncClient, Client, JobContext, job
 from program_executor.shapes import Program
-from proxy import Proxy, proxied
 from servers import on_sqlite
 from serving import Service, on_a_socket
+from tcp_proxy import TcpProxy, proxied
 
 pytestmark = on_sqlite
 
@@ -45,7 +45,7 @@ async def gates(service: Service) -> Gates:
 
 
 @pytest.fixture
-async def proxy(service: Service) -> AsyncIterator[Proxy]:
+async def proxy(service: Service) -> AsyncIterator[TcpProxy]:
     """Return a network that can be cut, before a service on a socket."""
     async with on_a_socket(service) as url:
         place = urlsplit(url)
@@ -81,7 +81,7 @@ class Spy(httpx.AsyncHTTPTransport):
 
 
 async def test_each_change_is_told_until_the_end(
-    service: Service, gates: Gates, proxy: Proxy
+    service: Service, gates: Gates, proxy: TcpProxy
 ) -> None:
     run_id = await service.running("reserve", "reserve")
     spy, seen = Spy(), []
@@ -95,7 +95,7 @@ async def test_each_change_is_told_until_the_end(
 
 
 async def test_broken_stream_is_taken_up_where_it_broke(
-    service: Service, gates: Gates, proxy: Proxy
+    service: Service, gates: Gates, proxy: TcpProxy
 ) -> None:
     run_id = await service.running("reserve", "reserve")
     spy, seen = Spy(), []
@@ -127,7 +127,7 @@ async def at_step(service: Service, run_id: str, step: int) -> bool:
     ],
 )
 async def test_program_is_asked_for_where_events_do_not_come_through(
-    service: Service, gates: Gates, proxy: Proxy, events: httpx.Response | Exception
+    service: Service, gates: Gates, proxy: TcpProxy, events: httpx.Response | Exception
 ) -> None:
     run_id = await service.running("reserve", "reserve")
     spy, seen = Spy(events), []
@@ -141,7 +141,7 @@ async def test_program_is_asked_for_where_events_do_not_come_through(
     assert all(each.headers["prefer"] == "wait=1" for each in spy.sent[1:])
 
 
-async def test_thread_follows_the_same(service: Service, gates: Gates, proxy: Proxy) -> None:
+async def test_thread_follows_the_same(service: Service, gates: Gates, proxy: TcpProxy) -> None:
     run_id = await service.running("reserve", "reserve")
     loop = asyncio.get_running_loop()
 

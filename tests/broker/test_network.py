@@ -10,14 +10,14 @@ from patience import eventually
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Announcement, Cancelled
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
-from proxy import Proxy, proxied
+from tcp_proxy import TcpProxy, proxied
 from wakeups import a_wakeup, arrived, comes_through, count_of, taken, until_confirmed, until_deep
 
 pytestmark = pytest.mark.long  # brokers that go and come take minutes
 
 
 @pytest.fixture
-async def proxy(rabbitmq_url: str) -> AsyncIterator[Proxy]:
+async def proxy(rabbitmq_url: str) -> AsyncIterator[TcpProxy]:
     """Stand between a driver and its broker."""
     url = URL(rabbitmq_url)
     async with proxied(url.host or "127.0.0.1", url.port or 5672) as proxy:
@@ -25,7 +25,7 @@ async def proxy(rabbitmq_url: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def far(proxy: Proxy, console: Console, metrics: Metrics) -> AsyncIterator[RabbitBroker]:
+async def far(proxy: TcpProxy, console: Console, metrics: Metrics) -> AsyncIterator[RabbitBroker]:
     """Return a driver that reaches its broker by the proxy; `rabbit` reaches it directly."""
     url = str(URL(console.url).with_host("127.0.0.1").with_port(proxy.port))
     broker = RabbitBroker(url, queue_name=console.queue_name, metrics=metrics)
@@ -34,7 +34,7 @@ async def far(proxy: Proxy, console: Console, metrics: Metrics) -> AsyncIterator
 
 
 async def test_half_open_connection_of_a_consumer_is_noticed_and_replaced(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy, metrics: Metrics
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy, metrics: Metrics
 ) -> None:
     """The broker, or a firewall, forgot us: nothing arrives, and nothing fails."""
     async with far.subscribe(["default"], prefetch=5) as subscription:
@@ -48,7 +48,7 @@ async def test_half_open_connection_of_a_consumer_is_noticed_and_replaced(
 
 
 async def test_half_open_connection_of_a_publisher_is_noticed_and_replaced(
-    far: RabbitBroker, console: Console, proxy: Proxy
+    far: RabbitBroker, console: Console, proxy: TcpProxy
 ) -> None:
     await until_confirmed(far, a_wakeup("before"))
     proxy.stall()
@@ -60,7 +60,7 @@ async def test_half_open_connection_of_a_publisher_is_noticed_and_replaced(
 
 
 async def test_half_open_connection_of_a_listener_is_noticed_and_replaced(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
     heard: list[Announcement] = []
 
@@ -77,7 +77,7 @@ async def test_half_open_connection_of_a_listener_is_noticed_and_replaced(
 
 
 async def test_connection_that_stays_half_open_is_tried_again_and_again(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
     """Also while it is being opened, a connection may fall silent."""
     proxy.stall()
@@ -92,7 +92,7 @@ async def test_connection_that_stays_half_open_is_tried_again_and_again(
 
 
 async def test_connections_that_are_cut_are_opened_anew(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
     async with far.subscribe(["default"], prefetch=5) as subscription:
         for number in range(5):
@@ -102,7 +102,7 @@ async def test_connections_that_are_cut_are_opened_anew(
 
 
 async def test_connections_that_are_refused_are_tried_again(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
     async with far.subscribe(["default"], prefetch=5) as subscription:
         await comes_through(far, subscription, a_wakeup("before"))
@@ -115,7 +115,7 @@ async def test_connections_that_are_refused_are_tried_again(
 
 
 async def test_wakeup_whose_acknowledgement_is_lost_comes_again(
-    far: RabbitBroker, rabbit: RabbitBroker, proxy: Proxy
+    far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
     async with far.subscribe(["default"], prefetch=5) as subscription:
         await until_confirmed(rabbit, a_wakeup())

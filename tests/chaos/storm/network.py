@@ -1,14 +1,12 @@
 """Network: between each process and each server, where it can be cut, hidden, or robbed."""
 
-import asyncio
-
-from proxy import CHUNK, Proxy
+from tcp_proxy import End, Pair, TcpProxy
 
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 """What PostgreSQL answers to a COMMIT that is done: CommandComplete, its length, the command."""
 
 
-class Link(Proxy):
+class Link(TcpProxy):
     """A proxy that may swallow what its server answers to COMMIT, and reset the connection.
 
     The transaction is committed then, and its client cannot know.
@@ -23,31 +21,17 @@ class Link(Proxy):
     @property
     def connections(self) -> int:
         """Count the connections that are open now."""
-        return len(self._open) // 2
+        return len(self._pairs)
 
     @property
     def stalled(self) -> int:
         """Count the connections that both sides believe in and nothing passes."""
-        return len(self._stalled) // 2
+        return sum(1 for pair in self._pairs if pair.dead)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await super()._pump(_Robbed(self, reader, writer), writer)
-
-
-class _Robbed(asyncio.StreamReader):
-    """One direction of a connection: loses the answer to a COMMIT when the link is to lose one."""
-
-    def __init__(
-        self, link: Link, inner: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        super().__init__()
-        self._link, self._inner, self._onward = link, inner, writer
-
-    async def read(self, n: int = CHUNK) -> bytes:
-        data = await self._inner.read(n)
-        if self._link.to_lose and COMMITTED in data:
-            self._link.to_lose -= 1
-            self._link.lost += 1
-            self._onward.transport.abort()
-            return b""
-        return data
+    async def _pass(self, pair: Pair, data: bytes, end: End) -> None:
+        if self.to_lose and end is End.CLIENT and COMMITTED in data:
+            self.to_lose -= 1
+            self.lost += 1
+            pair.reset()
+            return
+        await super()._pass(pair, data, end)
