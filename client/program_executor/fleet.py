@@ -1,12 +1,14 @@
 """Fleet: several worker processes under one parent, for `work --processes n`.
 
 Each child is a worker of its own, with its own port for probes and metrics. The parent passes
-signals on, brings back a child that died, and ends with the worst exit code of all.
+signals on, brings back a child that died, and ends with the worst exit code of all. When the parent
+is killed, its children drain and end: each reads a pipe that only the parent could write to.
 """
 
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -69,10 +71,10 @@ class Fleet:
         changes = {f"{PREFIX}WORKER_PORT": str(port + number if port else 0)}
         if name:
             changes[f"{PREFIX}WORKER_NAME"] = f"{name}-{number}"
-        command = (sys.executable, "-m", "program_executor", "work", *self._arguments)
+        command = (sys.executable, "-m", "program_executor", "work", "--child", *self._arguments)
         # a group of its own: Ctrl-C reaches the parent alone, which passes it on once
         child = await asyncio.create_subprocess_exec(
-            *command, env=os.environ | changes, start_new_session=True
+            *command, env=os.environ | changes, stdin=subprocess.PIPE, start_new_session=True
         )
         self._children[number] = child
         return child

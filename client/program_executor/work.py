@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from program_executor.processes import (
@@ -23,10 +25,11 @@ LEAVE_WITHIN_S = 8.0
 """For taking leave of servers that may not answer any more, once all programs are dealt with."""
 
 
-async def run_work(settings: Settings) -> int:
+async def run_work(settings: Settings, *, is_child: bool = False) -> int:
     """Work until SIGTERM or Ctrl-C; return the exit code, a `Stopped`.
 
     A first signal drains: running jobs may end for the grace time. A second one releases at once.
+    The end of its parent drains a child of a fleet, too.
 
     Without modules it calls the registered endpoints only.
 
@@ -61,7 +64,7 @@ async def run_work(settings: Settings) -> int:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(probes.serve([listener]))
-            with stop_on_signals(stop):
+            with stop_on_signals(stop), stop_with_parent(stop, is_child=is_child):
                 stopped = await worker.run(stopping)
             probes.should_exit = True
     finally:
@@ -70,6 +73,25 @@ async def run_work(settings: Settings) -> int:
     if stopped is Stopped.ABANDONED:
         leave(stopped)  # threads that do not end would keep the process alive
     return stopped
+
+
+@contextmanager
+def stop_with_parent(stop: Callable[[], object], *, is_child: bool) -> Generator[None]:
+    """Call `stop` when the parent of a child has ended: nobody else holds the pipe's other end."""
+    if not is_child:
+        yield
+        return
+    loop, pipe = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def has_ended() -> None:
+        loop.remove_reader(pipe)
+        stop()
+
+    loop.add_reader(pipe, has_ended)
+    try:
+        yield
+    finally:
+        loop.remove_reader(pipe)
 
 
 def leave(stopped: Stopped) -> NoReturn:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from asking import all_ended, all_finished, attempts, row_of, submit, submit_many
@@ -118,6 +119,30 @@ async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(
     ends = {entry.run_id for entry in Journal(deployment.journal).ends()}
     assert ends == set(run_ids)
     assert await fleet.stop() == 0
+
+
+async def test_children_of_a_fleet_that_was_killed_drain_and_end(deployment: Deployment) -> None:
+    """Their ports are free again for the fleet that comes after it."""
+    service = await deployment.serve()
+    fleet = deployment.start_work(modules=["jobs_file", "--processes", "2"])
+    await eventually(lambda: has_two_children(fleet))
+    await fleet.ready()
+    children = children_of(fleet)
+    run_ids = [await running(deployment, service, "tick", seconds=2) for _ in range(4)]
+    await fleet.kill()
+
+    async def have_ended() -> bool:
+        return not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+    try:
+        await eventually(have_ended, within_s=60)
+    finally:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    ended = Journal(deployment.journal).ends()
+    assert {entry.run_id for entry in ended} == set(run_ids)
+    assert {row["outcome"] for row in await attempts(deployment)} == {"done"}
 
 
 def children_of(process: Process) -> list[int]:

@@ -61,6 +61,7 @@ def work(
     processes: Annotated[
         int, typer.Option(min=1, help="Worker processes; each takes the next port.")
     ] = 1,
+    is_child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
     """Run the jobs of these modules, and call endpoints; needs the same two settings as serve."""
     from program_executor.processes import run
@@ -71,7 +72,7 @@ def work(
     if processes == 1:
         from program_executor.work import run_work
 
-        raise typer.Exit(run(run_work(settings)))
+        raise typer.Exit(run(run_work(settings, is_child=is_child)))
     from program_executor.fleet import run_fleet
 
     options = {"--queues": queues, "--concurrency": concurrency}
