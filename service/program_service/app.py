@@ -50,6 +50,8 @@ from program_service.webhooks.notifier import Notifier
 log = structlog.get_logger()
 
 TITLE = "Program Executor"
+MIGRATE_WITHIN_S = 5.0
+"""An index of a long table takes minutes: the API is there, and alive, meanwhile."""
 MIGRATE_AGAIN_S = 2.0
 
 DESCRIPTION = (
@@ -98,18 +100,21 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if services.keyring.is_empty:
             log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
-        loops = (
+        loops = [
             relay.run(),
             services.submissions.run(),
             services.waiting.run(),
             sweeper.run(),
             purger.run(),
             board.feed.run(),
-        )
+        ]
         async with asyncio.TaskGroup() as tasks, notifier.running():
-            if settings.migrate_on_start and not await _is_brought_up_to_date(database):
-                # the API answers 503 meanwhile, and /readyz says why
-                tasks.create_task(_bring_up_to_date(database))
+            if settings.migrate_on_start:
+                trying = tasks.create_task(_is_brought_up_to_date(database))
+                await asyncio.wait([trying], timeout=MIGRATE_WITHIN_S)
+                if not trying.done() or not trying.result():
+                    # the API answers 503 meanwhile, and /readyz says why
+                    loops.append(_bring_up_to_date(database, trying))
             tasks.create_task(register_file(services, jobs_of_file))
             running = [tasks.create_task(loop) for loop in loops]
             log.info(Event.SERVICE_STARTED, version=VERSION)
@@ -149,10 +154,12 @@ async def _is_brought_up_to_date(database: Database) -> bool:
     return True
 
 
-async def _bring_up_to_date(database: Database) -> None:
+async def _bring_up_to_date(database: Database, trying: "asyncio.Task[bool]") -> None:
     """Migrate as soon as the database answers."""
-    while not await _is_brought_up_to_date(database):  # noqa: ASYNC110 - a database tells nobody
+    is_done = await trying
+    while not is_done:
         await asyncio.sleep(MIGRATE_AGAIN_S)
+        is_done = await _is_brought_up_to_date(database)
 
 
 def _install_routes(app: FastAPI) -> None:

@@ -89,6 +89,12 @@ class Event(StrEnum):
         "during error_message",
     )
     DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
+    MIGRATION_WAITS = (
+        "migration.waits",
+        "warning",
+        "Somebody holds a lock that a change of the tables needs; it is tried again.",
+        "error_message",
+    )
     WORKER_STARTED = "worker.started", "info", "A worker takes work.", "worker slots jobs"
     WORKER_TO_DRAIN = (
         "worker.to_drain",

@@ -130,3 +130,11 @@ async def test_key_that_cannot_be_sent_is_said(shell: Shell) -> None:
 async def test_options_that_do_not_exist_are_wrong_use(shell: Shell, arguments: list[str]) -> None:
     ran = await shell.run(*arguments)
     assert (ran.code, ran.output) == (2, "")
+
+
+async def test_migration_without_a_database_is_said(shell: Shell) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    ran = await shell.exporting(database_url=nowhere).run("migrate")
+    assert ran.code == 3
+    assert ran.error.startswith("The tables could not be changed: ")
+    assert "PROGRAM_EXECUTOR_DATABASE_URL" in ran.error

@@ -83,14 +83,23 @@ def work(
 def migrate() -> None:
     """Bring the tables up to date; `serve` and `dev` do it when they start."""
     from program_executor.processes import connect_database, run
+    from program_service.bookkeeping.errors import DatabaseUnavailable
     from program_service.bookkeeping.migrations import migrate as bring_up_to_date
+    from program_service.bookkeeping.trouble import FAILURES, is_transient
+    from program_service.telemetry import configure_logging
 
     settings = _settings()
+    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
 
     async def bring() -> None:
         database = connect_database(settings)
         try:
             await bring_up_to_date(database)
+        except FAILURES as error:
+            if not is_transient(error):
+                raise
+            message = f"The tables could not be changed: {getattr(error, 'orig', error)}."
+            raise DatabaseUnavailable(message) from error
         finally:
             await database.close()
 

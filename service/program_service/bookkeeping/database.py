@@ -15,7 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from program_service.bookkeeping.books import Books, Words, changes_once
-from program_service.bookkeeping.engines import UtcClock, make_engine, utc_now
+from program_service.bookkeeping.engines import (
+    IDLE_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
+    Limits,
+    UtcClock,
+    make_engine,
+    utc_now,
+)
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import FAILURES, is_transient
@@ -61,14 +68,18 @@ class Database(Words):
         Raises:
             ValueError: the URL names a database that is not supported.
         """
-        return cls(make_engine(url, pool_size=pool_size), Tables.named(table_name), clock)
+        return cls(make_engine(url, Limits(pool_size)), Tables.named(table_name), clock)
 
-    def beside(self, *, idle_timeout_s: int) -> Self:
-        """Return the same database, over connections of its own, which others may leave idle."""
+    def beside(
+        self,
+        *,
+        idle_timeout_s: int = IDLE_TIMEOUT_S,
+        statement_timeout_s: float | None = STATEMENT_TIMEOUT_S,
+    ) -> Self:
+        """Return the same database, over connections of its own with other limits."""
         engine = make_engine(
             self.engine.url.render_as_string(hide_password=False),
-            pool_size=self.pool_size,
-            idle_timeout_s=idle_timeout_s,
+            Limits(self.pool_size, statement_timeout_s, idle_timeout_s),
         )
         return type(self)(engine, self.tables, self.clock or utc_now)
 

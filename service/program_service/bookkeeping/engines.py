@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,14 +46,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_engine(url: str, *, pool_size: int, idle_timeout_s: int = IDLE_TIMEOUT_S) -> AsyncEngine:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there may be at a time, and how long a statement or a pause may last."""
+
+    connections: int = 10
+    statement_s: float | None = STATEMENT_TIMEOUT_S
+    """None for migrations: an index of a long table takes its time."""
+
+    idle_s: int = IDLE_TIMEOUT_S
+
+
+def make_engine(url: str, limits: Limits) -> AsyncEngine:
     """Make an engine from a URL as people have it; nothing is connected yet.
 
     Raises:
         ValueError: the URL names a database that is not supported.
     """
     parsed = driver_url(url)
-    options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](pool_size, idle_timeout_s)
+    options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](limits)
     try:
         engine = create_async_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -107,11 +119,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
             await super().close(timeout=CLOSE_TIMEOUT_S)
 
 
-def _postgresql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
+def _postgresql_options(limits: Limits) -> dict[str, Any]:
     settings = {
         "application_name": "program-executor",
         "default_transaction_isolation": "read committed",
-        "idle_in_transaction_session_timeout": str(idle_timeout_s * 1_000),
+        "idle_in_transaction_session_timeout": str(limits.idle_s * 1_000),
         "tcp_keepalives_idle": "15",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
@@ -125,13 +137,14 @@ def _postgresql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
     connect = {
         "server_settings": settings,
         "timeout": CONNECT_TIMEOUT_S,
-        "command_timeout": STATEMENT_TIMEOUT_S,
+        "command_timeout": limits.statement_s,
         "connection_class": _Connection,
     }
-    return _pool_options(pool_size) | {"connect_args": connect}
+    return _pool_options(limits) | {"connect_args": connect}
 
 
-def _mysql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
+def _mysql_options(limits: Limits) -> dict[str, Any]:
+    within_s = limits.statement_s
     settings = {
         "time_zone": "'+00:00'",
         # ANSI_QUOTES: a column named "key" is quoted as in every other database
@@ -140,32 +153,32 @@ def _mysql_options(pool_size: int, idle_timeout_s: int) -> dict[str, Any]:
     }
     # what only MariaDB knows stands in a comment that only MariaDB reads
     of_mariadb = {
-        "idle_transaction_timeout": str(idle_timeout_s),
-        "max_statement_time": str(STATEMENT_TIMEOUT_S),
+        "idle_transaction_timeout": str(limits.idle_s),
+        "max_statement_time": str(within_s or 0),
     }
     common = ", ".join(f"{name} = {value}" for name, value in settings.items())
     more = "".join(f", {name} = {value}" for name, value in of_mariadb.items())
     connect = {
         "charset": "utf8mb4",
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": STATEMENT_TIMEOUT_S + CONNECT_TIMEOUT_S,
+        "read_timeout": within_s + CONNECT_TIMEOUT_S if within_s else None,
         "init_command": f"SET SESSION {common} /*M!100600 {more} */",
     }
-    return _pool_options(pool_size) | {
+    return _pool_options(limits) | {
         "isolation_level": "READ COMMITTED",
         "connect_args": connect,
     }
 
 
-def _sqlite_options(_pool_size: int, _idle_timeout_s: int) -> dict[str, Any]:
+def _sqlite_options(_limits: Limits) -> dict[str, Any]:
     return {}
 
 
-def _pool_options(pool_size: int) -> dict[str, Any]:
-    return {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
+def _pool_options(limits: Limits) -> dict[str, Any]:
+    return {"pool_size": limits.connections, "max_overflow": 0, "pool_timeout": 10}
 
 
-OPTIONS: dict[str, Callable[[int, int], dict[str, Any]]] = {
+OPTIONS: dict[str, Callable[[Limits], dict[str, Any]]] = {
     "postgresql": _postgresql_options,
     "mysql": _mysql_options,
     "sqlite": _sqlite_options,

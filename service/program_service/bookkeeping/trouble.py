@@ -11,6 +11,8 @@ FAILURES = (exc.SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.Interfa
 REFUSALS = {"21", "22", "23", "42", "44", "54"}
 AWAY = {"57P01", "57P02", "57P03"}
 """PostgreSQL shuts down, has crashed, or is starting up."""
+LOCKED = "55P03"
+"""PostgreSQL's lock_timeout is over."""
 UNDEFINED_TABLE = "42P01"
 """The tables are not there yet, or not any more: no reason to drop an outcome."""
 
@@ -44,3 +46,8 @@ def is_away(error: BaseException) -> bool:
     if not isinstance(error, exc.DBAPIError) or error.connection_invalidated:
         return True
     return getattr(error.orig, "sqlstate", None) in AWAY
+
+
+def is_lock_timeout(error: exc.DBAPIError) -> bool:
+    """Say whether a statement waited for a lock for longer than it may."""
+    return getattr(error.orig, "sqlstate", None) == LOCKED

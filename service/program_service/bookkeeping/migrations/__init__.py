@@ -1,12 +1,16 @@
 """Migrations: bring the tables of a deployment up to date, whatever their names.
 
-Alembic runs the scripts of `versions/`; each takes the table name from `names()`.
+Alembic runs the scripts of `versions/`; each takes the table name from `tables()`. The code of the
+version before goes on working with what they leave (docs/adr/0020).
 """
 
+import asyncio
+import time
 from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
+import structlog
 from alembic import command, context
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,19 +19,70 @@ from alembic.script import ScriptDirectory
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import NotAdoptable
 from program_service.bookkeeping.tables import Tables
+from program_service.bookkeeping.trouble import is_lock_timeout
+from program_service.telemetry import Event
 
-LOCKS = {
-    "postgresql": sa.text("SELECT pg_advisory_xact_lock(hashtext(:key))"),
-    # DDL commits in MariaDB, so it is the session's, which must give it back
-    "mysql": sa.text("SELECT GET_LOCK(SHA1(:key), 60)"),
-}
-UNLOCK = sa.text("DO RELEASE_LOCK(SHA1(:key))")
+log = structlog.get_logger()
+
+LOCK_TIMEOUT_S = 2
+"""How long a migration waits for a lock: whoever wants the table meanwhile waits behind it."""
+
+AGAIN_S = 0.5
+GIVE_UP_AFTER_S = 600.0
+"""When a lock that somebody still holds is an error."""
 
 
 async def migrate(database: Database) -> None:
-    """Bring the tables up to date; processes that start together do it one after the other."""
-    async with database.engine.begin() as connection:
-        await connection.run_sync(upgrade, database.tables)
+    """Bring the tables up to date; processes that start together do it one after the other.
+
+    What is asked takes as long as it takes, but waits for a lock only for a moment, and then begins
+    again a little later.
+
+    Raises:
+        NotAdoptable: a table of the program table's name is there, and it is not ours.
+        DBAPIError: the database is not to be had, or somebody did not let go of a table.
+    """
+    gives_up_at = time.monotonic() + GIVE_UP_AFTER_S
+    patient = database.beside(statement_timeout_s=None)
+    try:
+        while not await _take_turn(patient, gives_up_at=gives_up_at):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(AGAIN_S)
+    finally:
+        await patient.close()
+
+
+async def _take_turn(database: Database, *, gives_up_at: float) -> bool:
+    """Migrate, unless somebody else does or a lock is held; say whether it is done."""
+    # trying, for whoever waits in a statement holds up an index that is made beside the writers
+    async with database.alone("migrate") as is_alone:
+        if not is_alone:
+            return False
+        try:
+            async with database.engine.connect() as connection:
+                await connection.run_sync(_upgrade_alone, database.tables)
+        except sa.exc.DBAPIError as error:
+            if not is_lock_timeout(error) or time.monotonic() > gives_up_at:
+                raise
+            log.warning(Event.MIGRATION_WAITS, error_message=str(error.orig))
+            return False
+    return True
+
+
+def _upgrade_alone(connection: sa.Connection, tables: Tables) -> None:
+    """Bring new tables up at once, or not at all; those in use by one migration after the other."""
+    is_in_use = sa.inspect(connection).has_table(tables.version_table)
+    is_current = is_in_use and _is_current(connection, tables)
+    connection.rollback()  # the look began a transaction
+    if is_current:
+        return
+    if not is_in_use or connection.dialect.name == "sqlite":  # which has one writer
+        with connection.begin():
+            upgrade(connection, tables)
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'"))
+        connection.commit()
+    upgrade(connection, tables)
 
 
 async def is_migrated(database: Database) -> bool:
@@ -46,6 +101,11 @@ def is_adopting() -> bool:
     return bool(context.config.attributes["adopts"])
 
 
+def is_live() -> bool:
+    """Say whether others may be using the tables while the running migration changes them."""
+    return bool(context.config.attributes["is_live"])
+
+
 def _config(tables: Tables, connection: sa.Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -53,24 +113,22 @@ def _config(tables: Tables, connection: sa.Connection) -> Config:
     return config
 
 
-def upgrade(connection: sa.Connection, tables: Tables, *, adopts: bool = False) -> None:
-    """Bring the tables up to date, in the caller's transaction.
+def upgrade(
+    connection: sa.Connection, tables: Tables, *, adopts: bool = False, to: str = "head"
+) -> None:
+    """Bring the tables up to date, in the caller's transaction or else by one for each migration.
 
     Raises:
         NotAdoptable: a table of the program table's name is there, and it is not ours.
     """
+    is_live = not connection.in_transaction()
     if not adopts:
         _refuse_strangers(connection, tables)
-    key, lock = f"{tables.programs.name}:migrate", LOCKS.get(connection.dialect.name)
-    if lock is not None:
-        connection.execute(lock, {"key": key})
-    try:
-        config = _config(tables, connection)
-        config.attributes["adopts"] = adopts
-        command.upgrade(config, "head")
-    finally:
-        if connection.dialect.name == "mysql":
-            connection.execute(UNLOCK, {"key": key})
+    if is_live:
+        connection.rollback()  # the look began a transaction
+    config = _config(tables, connection)
+    config.attributes.update(adopts=adopts, is_live=is_live)
+    command.upgrade(config, to)
 
 
 def _refuse_strangers(connection: sa.Connection, tables: Tables) -> None:
@@ -89,5 +147,5 @@ def _is_current(connection: sa.Connection, tables: Tables) -> bool:
     options = {"version_table": tables.version_table}
     current = MigrationContext.configure(connection, opts=options).get_current_heads()
     known = {revision.revision for revision in script.walk_revisions()}
-    # tables of a newer version are good, too: a rolling upgrade migrates first
+    # those of a newer version are good, too: who upgrades migrates first, who goes back finds them
     return set(current) == set(script.get_heads()) or bool(set(current) - known)

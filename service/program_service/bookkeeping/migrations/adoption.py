@@ -60,12 +60,18 @@ async def adopt(database: Database) -> Plan:
     MariaDB commits each ALTER TABLE: an adoption that was interrupted there is run again.
 
     Raises:
-        NotAdoptable: as for `plan_adoption`; nothing was changed.
+        NotAdoptable: as for `plan_adoption`, or somebody else does it; nothing was changed.
     """
-    async with database.engine.begin() as connection:
-        plan = await connection.run_sync(_plan, database.tables)
-        await connection.run_sync(upgrade, database.tables, adopts=True)
-        return plan
+    patient = database.beside(statement_timeout_s=None)
+    try:
+        async with patient.alone("migrate") as is_alone, patient.engine.begin() as connection:
+            if not is_alone:
+                raise NotAdoptable("Somebody else is changing these tables just now; try again.")
+            plan = await connection.run_sync(_plan, database.tables)
+            await connection.run_sync(upgrade, database.tables, adopts=True)
+            return plan
+    finally:
+        await patient.close()
 
 
 def _plan(connection: sa.Connection, tables: Tables) -> Plan:

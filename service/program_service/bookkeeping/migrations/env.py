@@ -1,4 +1,4 @@
-"""What Alembic runs for each upgrade; the connection and its transaction are the caller's."""
+"""What Alembic runs for each upgrade: on the caller's connection, in its transaction, if any."""
 
 from alembic import context
 
@@ -8,6 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=tables().metadata,
     version_table=tables().version_table,
-    transaction_per_migration=False,
+    transaction_per_migration=True,
 )
-context.run_migrations()
+with context.begin_transaction():
+    context.run_migrations()

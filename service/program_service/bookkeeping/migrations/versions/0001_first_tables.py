@@ -35,14 +35,6 @@ def upgrade() -> None:
     create_view(name)
 
 
-def downgrade() -> None:
-    """Drop them all."""
-    name = str(tables().programs.name)
-    op.execute(f"DROP VIEW {name}_status")
-    for suffix in ("_workers", "_jobs", "_idempotency", "_attempts", ""):
-        op.drop_table(f"{name}{suffix}")
-
-
 def _create_table(name: str, *columns: sa.Column[Any]) -> None:
     """Create a table whose texts compare byte by byte, as those of the other databases do."""
     collation = bytewise_collation(op.get_bind())

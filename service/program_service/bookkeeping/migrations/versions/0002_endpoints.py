@@ -31,16 +31,3 @@ def upgrade() -> None:
     op.create_index(
         f"{name}_notify", name, ["notify_due_at"], postgresql_where=is_due, sqlite_where=is_due
     )
-
-
-def downgrade() -> None:
-    """Drop them."""
-    name = str(tables().programs.name)
-    drop_view(name)
-    op.drop_index(f"{name}_notify", name)
-    op.drop_column(f"{name}_workers", "endpoints")
-    op.drop_column(f"{name}_jobs", "disabled_at")
-    op.drop_column(f"{name}_jobs", "endpoint")
-    op.drop_column(name, "notify_tries")
-    op.drop_column(name, "notify_due_at")
-    create_view(name)

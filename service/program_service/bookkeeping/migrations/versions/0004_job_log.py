@@ -19,8 +19,3 @@ JSON = sa.JSON().with_variant(TextJson(), "mysql")
 def upgrade() -> None:
     """Add the column."""
     op.add_column(f"{tables().programs.name}_attempts", sa.Column("log", JSON))
-
-
-def downgrade() -> None:
-    """Drop it."""
-    op.drop_column(f"{tables().programs.name}_attempts", "log")

@@ -35,8 +35,3 @@ def upgrade() -> None:
     if op.get_context().dialect.name == "postgresql":
         # the rows of this minute change with every batch: room for the new versions on their page
         op.execute(f"ALTER TABLE {name} SET (fillfactor = 50)")
-
-
-def downgrade() -> None:
-    """Drop it."""
-    op.drop_table(f"{tables().programs.name}_rollups")
