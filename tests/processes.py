@@ -59,18 +59,25 @@ class Running(Protocol):
 Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running]
 
 
-def spawn(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Running:
-    """Run `program-executor` with these arguments, in the folder of its log."""
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            cwd=log.parent,
-            process_group=0,  # Ctrl-C is for the tests, which stop it when they end
-        )
+def spawner(command: Path) -> Launch:
+    """Run this `program-executor`, in the folder of its log."""
+
+    def launch(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Running:
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                [command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                cwd=log.parent,
+                process_group=0,  # Ctrl-C is for the tests, which stop it when they end
+            )
+
+    return launch
+
+
+spawn = spawner(COMMAND)
 
 
 def import_path(*folders: Path) -> str:
@@ -232,7 +239,24 @@ class Deployment:
         await worker.ready()
         return worker
 
+    async def migrate(self) -> None:
+        """Bring the tables up to date, as somebody does who types it."""
+        log = self.folder / f"migrate-{next(self._numbers)}.log"
+        migrating = self.launch(["migrate"], self._environment({}), log)
+
+        async def has_ended() -> bool:
+            return migrating.poll() is not None
+
+        await eventually(has_ended, within_s=READY_WITHIN_S)
+        assert migrating.returncode == 0, log.read_text()
+
     def _start(self, name: str, arguments: list[str], settings: Json, *, port: int = 0) -> Process:
+        environment = self._environment(settings)
+        process = Process(name, arguments, environment, port=port, launch=self.launch)
+        self.processes.append(process)
+        return self.processes[-1]
+
+    def _environment(self, settings: Json) -> dict[str, str]:
         chosen = {
             "database_url": self.database_url,
             "amqp_url": self.amqp_url,
@@ -243,14 +267,11 @@ class Deployment:
             **settings,
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        environment = inherited | {
+        return inherited | {
             "PYTHONPATH": import_path(JOBS_FOLDER),
             JOURNAL_VARIABLE: str(self.journal),
             **{f"{PREFIX}{key.upper()}": str(value) for key, value in chosen.items()},
         }
-        process = Process(name, arguments, environment, port=port, launch=self.launch)
-        self.processes.append(process)
-        return self.processes[-1]
 
     async def close(self) -> None:
         """End all that still runs."""
