@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def chart(helm: Any, chart_directory: Path) -> Any:
 def render(chart: Any) -> Callable[[Any], list[Any]]:
     """Return a function that makes the manifests of a release with the chart's own name."""
     yaml: Any = pytest.importorskip("yaml", reason="needs the PyPI package PyYAML")
+    rendered: dict[str, list[Any]] = {}
 
     def manifests(values: Any) -> list[Any]:
         texts = chart.render(values, name="program-executor", namespace="jobs")
@@ -84,7 +86,13 @@ def render(chart: Any) -> Callable[[Any], list[Any]]:
             if manifest
         ]
 
-    return manifests
+    def once(values: Any) -> list[Any]:
+        key = json.dumps(values, sort_keys=True)
+        if key not in rendered:
+            rendered[key] = manifests(values)
+        return deepcopy(rendered[key])
+
+    return once
 
 
 @pytest.fixture

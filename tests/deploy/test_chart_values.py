@@ -26,9 +26,11 @@ def scaled(**fields: Any) -> dict[str, Any]:
     ("values", "complaint"),
     [
         pytest.param({"api": {"replica": 3}}, "replica", id="typo"),
-        pytest.param({"settings": {"LEASES_S": "60"}}, "settings", id="typo_in_a_setting"),
-        pytest.param({"settings": {"DATABASE_URL": "x"}}, "settings", id="credential_in_clear"),
-        pytest.param({"settings": {"NOTIFY_SECRET": "x"}}, "settings", id="secret_in_clear"),
+        pytest.param({"settings": {"LEASES_S": "60"}}, "'LEASES_S'", id="typo_in_a_setting"),
+        pytest.param(
+            {"settings": {"DATABASE_URL": "x"}}, "'DATABASE_URL'", id="credential_in_clear"
+        ),
+        pytest.param({"settings": {"NOTIFY_SECRET": "x"}}, "'NOTIFY_SECRET'", id="secret_in_clear"),
         pytest.param({"settings": {"LEASE_S": 60}}, "/settings/LEASE_S", id="not_a_string"),
         pytest.param({"api": {"graceS": 2.5}}, "/api/graceS", id="half_a_second"),
         pytest.param({"api": {"volumes": [HOST_VOLUME]}}, "hostPath", id="volume_of_the_host"),
