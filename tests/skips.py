@@ -59,4 +59,5 @@ def strangers(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
 
 def reason_of(report: pytest.TestReport) -> str:
     """Return why a test was skipped."""
-    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    return str(reason).removeprefix("Skipped: ")

@@ -1,5 +1,6 @@
 """The wheel as users have it: in an environment of its own, without the repository."""
 
+import os
 import re
 import subprocess
 import sys
@@ -99,9 +100,17 @@ async def test_demo_runs_with_the_oldest_dependencies_that_are_allowed(
 async def test_demo_runs_on_other_versions_of_python(
     built: Built, tmp_path: Path, python: str
 ) -> None:
-    try:
-        found = uv("python", "find", "--no-project", python).strip()
-    except RuntimeError:
+    found = python_of(python)
+    if found is None:
         pytest.skip(f"no Python {python} on this machine")
     user = install(built.wheel, tmp_path, constraints=locked(tmp_path), python=found)
     await play_demo(user)
+
+
+def python_of(version: str) -> str | None:
+    """Return an interpreter: one that uv finds, or one of pyenv's that is not chosen."""
+    try:
+        return uv("python", "find", "--no-project", version).strip()
+    except RuntimeError:
+        root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+        return next(map(str, root.glob(f"versions/{version}.*/bin/python{version}")), None)
