@@ -9,10 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from builders import lapse
 from patience import eventually
 from program_executor import JobContext, Retry, RetryableError, job
+from program_service import app
 from program_service.bookkeeping.database import Database
 from program_service.telemetry import VERSION
-from servers import Place
+from servers import Place, on_postgresql
 from serving import Service, json_of, problem_of, serving
+from tables import drop_all
 
 FAMILIES = {
     "programs_submitted",
@@ -76,6 +78,29 @@ async def test_service_brings_the_tables_up_to_date_when_it_starts(place: Place)
     async with serving(database, jobs=(), migrate_on_start=True) as service:
         assert (await service.client.get("/readyz")).status_code == 200
         assert json_of(await service.client.get("/programs"))["programs"] == []
+    await database.close()
+
+
+@on_postgresql  # on SQLite there is no other process
+async def test_service_starts_and_stops_while_another_process_changes_the_tables(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its probe would have it killed, again and again, while a long index is made."""
+    monkeypatch.setattr(app, "MIGRATE_WITHIN_S", 0.01)
+    database = Database.connect(place.url, table_name="brought_up_later")
+    async with (
+        database.alone("migrate"),
+        serving(database, jobs=(), migrate_on_start=True) as service,
+    ):
+        assert (await service.client.get("/livez")).status_code == 200
+        assert (await service.client.get("/readyz")).status_code == 503
+    async with serving(database, jobs=(), migrate_on_start=True) as service:
+
+        async def is_ready() -> bool:
+            return (await service.client.get("/readyz")).status_code == 200
+
+        await eventually(is_ready)
+    await drop_all(database)
     await database.close()
 
 
