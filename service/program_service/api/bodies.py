@@ -51,17 +51,30 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its bodies strictly."""
+    """A route that reads its bodies strictly; whoever calls needs no key for that."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Hand the handler a strict request."""
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            authenticate(request)  # before the body: a stranger learns nothing about it
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+class KeyedRoute(StrictRoute):
+    """A strict route for those who have a key."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Look at the key before the body: a stranger learns nothing about it."""
+        handler = super().get_route_handler()
+
+        async def keyed(request: Request) -> Response:
+            authenticate(request)
+            return await handler(request)
+
+        return keyed
 
 
 def parse(body: bytes) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 
 from program_service.api.auth import Caller, Scope, requires
-from program_service.api.bodies import StrictRoute
+from program_service.api.bodies import KeyedRoute
 from program_service.api.problems import Problem, forbidden_address
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CallbackJobRequest, RotationRequest
@@ -30,7 +30,7 @@ from program_service.webhooks.errors import Forbidden
 from program_service.webhooks.signing import new_secret
 from program_service.webhooks.tokens import new_token_key
 
-router = APIRouter(tags=["jobs and workers"], route_class=StrictRoute)
+router = APIRouter(tags=["jobs and workers"], route_class=KeyedRoute)
 
 JobName = Annotated[
     str,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
 
-from program_service.api.bodies import StrictRoute
+from program_service.api.bodies import KeyedRoute
 from program_service.api.problems import Problem
 from program_service.api.programs import Operator, Reader, RunId
 from program_service.api.responses import json_response, problems
@@ -14,7 +14,7 @@ from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
 
 router = APIRouter(
-    prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=StrictRoute
+    prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=KeyedRoute
 )
 
 JobOfProgram = Annotated[str, Path(description="The name of a job of the program.")]

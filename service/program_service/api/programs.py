@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.auth import Caller, Scope, requires
-from program_service.api.bodies import StrictRoute
+from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import new_programs, traceparent_of
 from program_service.api.problems import Problem
 from program_service.api.queries import ProgramQuery
@@ -32,7 +32,7 @@ from program_service.api.views import (
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
 
-router = APIRouter(prefix="/programs", tags=["programs"], route_class=StrictRoute)
+router = APIRouter(prefix="/programs", tags=["programs"], route_class=KeyedRoute)
 submitting = APIRouter(prefix="/programs", tags=["programs"], route_class=SubmitRoute)
 
 RunId = Annotated[

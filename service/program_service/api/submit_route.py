@@ -25,7 +25,7 @@ class SubmitRoute(APIRoute):
         endpoint = self.endpoint
 
         async def submit(request: Request) -> Response:
-            caller = permitted(request, Scope.SUBMIT)  # before the body, as in StrictRoute
+            caller = permitted(request, Scope.SUBMIT)  # before the body, as in KeyedRoute
             response: Response = await endpoint(
                 body=await _body(StrictRequest(request.scope, request.receive)),
                 services=request.app.state.services,
