@@ -10,6 +10,7 @@ import typer
 from program_executor.commands import (
     endpoints,
     job_data,
+    keys,
     looking,
     profiles,
     registry,
@@ -46,6 +47,7 @@ app.add_typer(job_data.app, name="job-data")
 app.add_typer(registry.app, name="jobs")
 app.command()(registry.workers)
 app.add_typer(profiles.app, name="profile")
+app.add_typer(keys.app, name="keys")
 tools.add_to(app)
 endpoints.add_to(app)
 

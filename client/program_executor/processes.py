@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
 
 
 def require_keys(settings: Settings) -> None:
-    """Refuse to listen to other machines without API keys.
+    """Refuse to listen to other machines without API keys, unless that is wanted.
 
     Raises:
         UsageError: the address is not of this machine alone, and no key is configured.
@@ -45,10 +45,12 @@ def require_keys(settings: Settings) -> None:
         keyring = Keyring.parse(settings.api_keys)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if keyring.is_empty and not is_loopback(settings.host):
+    is_open = keyring.is_empty and not is_loopback(settings.host)
+    if is_open and not settings.allow_unauthenticated:
         msg = (
             f"without API keys the service listens on loopback only, not on {settings.host!r}: make"
-            " a key with `program-executor keys new`, set API_KEYS, or use --host 127.0.0.1"
+            f" a key with `program-executor keys new` and set {PREFIX}API_KEYS; or, if everybody"
+            f" who can connect may do everything, set {PREFIX}ALLOW_UNAUTHENTICATED=true"
         )
         raise UsageError(msg)
 

@@ -21,7 +21,7 @@ from program_service.api import (
     programs,
     registry,
 )
-from program_service.api.auth import Keyring
+from program_service.api.auth import Keyring, is_loopback
 from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
 from program_service.api.gauges import Gauges
@@ -99,7 +99,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if services.keyring.is_empty:
-            log.warning(Event.SERVICE_OPEN, text="no API keys: everybody on this machine may call")
+            who = "on this machine" if is_loopback(settings.host) else "who can connect"
+            log.warning(Event.SERVICE_OPEN, text=f"no API keys: everybody {who} may call")
         loops = [
             relay.run(),
             services.submissions.run(),

@@ -73,7 +73,7 @@ class Event(StrEnum):
     SERVICE_OPEN = (
         "service.without_keys",
         "warning",
-        "There are no API keys: everybody on this machine may call.",
+        "There are no API keys: everybody who can connect may call.",
         "text",
     )
     REQUEST_FAILED = (

@@ -112,6 +112,13 @@ class Settings(BaseSettings):
             " new` makes them. Without any, the API listens on loopback only."
         ),
     )
+    allow_unauthenticated: bool = Field(
+        default=False,
+        description=(
+            "Whether the API may listen on other addresses than loopback without any API key:"
+            " everybody who can connect may then do everything."
+        ),
+    )
     unknown_jobs: UnknownJobs = Field(
         UnknownJobs.REFUSE,
         description="`refuse` or `accept` programs that name a job nobody ever registered.",

@@ -1,4 +1,4 @@
-"""Commands around the system: keys, config, doctor, openapi."""
+"""Commands around the system: config, doctor, openapi."""
 
 import json
 import os
@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from program_executor.commands.asking import AsJson
-from program_executor.commands.printing import print_json, print_rows
-from program_executor.errors import ExitCode, UsageError
+from program_executor.commands.printing import print_json
+from program_executor.errors import ExitCode
 
 if TYPE_CHECKING:
     from program_service.settings import Settings
 
-SCOPES = "submit+read"
-SHOWN_OF_A_HASH = 12
 PageFile = Annotated[Path, typer.Argument(help="Where to write the page.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    keys = typer.Typer(help="API keys.", no_args_is_help=True)
-    keys.command("new")(new_key)
-    keys.command("list")(list_keys)
-    app.add_typer(keys, name="keys")
     config = typer.Typer(help="Settings, metrics, log events and commands.", no_args_is_help=True)
     config.command("show")(show_config)
     config.command("document")(document_config)
@@ -34,51 +28,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(config, name="config")
     app.command()(doctor)
     app.command()(openapi)
-
-
-def new_key(
-    name: Annotated[str, typer.Argument(help="Who will use it.")],
-    scopes: Annotated[
-        str, typer.Option(help="submit, read, operate, admin, joined with +.")
-    ] = SCOPES,
-    as_json: AsJson = False,
-) -> None:
-    """Make an API key: give it to its user, and its hash to the service."""
-    from program_service.api import auth
-
-    if not (name.isascii() and name.isidentifier()):
-        message = f"{name!r}: use letters, digits and underscores"
-        raise UsageError(message)
-    key = auth.new_key(name)
-    entry = f"{name}={scopes}:{auth.digest_of(key)}"
-    try:
-        auth.Keyring.parse(entry)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if as_json:
-        print_json({"key": key, "entry": entry})
-        return
-    typer.echo(f"The key, shown only now:  {key}")
-    typer.echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
-
-
-def list_keys(*, as_json: AsJson = False) -> None:
-    """List the keys of the settings: their names, scopes and the beginnings of their hashes."""
-    from program_service.api.auth import Keyring
-    from program_service.settings import Settings
-
-    try:
-        callers = Keyring.parse(Settings().api_keys).callers
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    rows = [
-        (caller.name or "", "+".join(sorted(caller.scopes)), digest[:SHOWN_OF_A_HASH])
-        for digest, caller in callers.items()
-    ]
-    if as_json:
-        print_json([dict(zip(("name", "scopes", "hash"), row, strict=True)) for row in rows])
-    else:
-        print_rows(("name", "scopes", "hash"), rows)
 
 
 def show_config(*, as_json: AsJson = False) -> None:

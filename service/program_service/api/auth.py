@@ -40,6 +40,38 @@ class Caller:
 ANYBODY = Caller(None, frozenset(Scope))
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key as it stands in the settings, and what that says."""
+
+    text: str
+    caller: Caller
+    digest: str
+
+
+def entries_of(text: str) -> list[Entry]:
+    """Read keys as the settings hold them: `name=scope+scope:sha256hex`, separated by spaces.
+
+    Raises:
+        ValueError: an entry is of another form.
+    """
+    return [_entry(entry) for entry in text.split()]
+
+
+def _entry(text: str) -> Entry:
+    name, _, rest = text.partition("=")
+    scopes, _, digest = rest.partition(":")
+    known = {scope.value for scope in Scope}
+    if not name or not DIGEST.fullmatch(digest) or not set(scopes.split("+")) <= known:
+        msg = (
+            f"the API key entry {name!r} is not of the form name=scope+scope:sha256hex"
+            f" (scopes: {', '.join(sorted(known))}); `program-executor keys new` makes one"
+        )
+        raise ValueError(msg)
+    granted = frozenset(Scope(scope) for scope in scopes.split("+"))
+    return Entry(text, Caller(name, granted), digest.lower())
+
+
 class Keyring:
     """The keys of a deployment."""
 
@@ -49,25 +81,12 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> "Keyring":
-        """Read keys as the settings hold them: `name=scope+scope:sha256hex`, separated by spaces.
+        """Take the keys of the settings.
 
         Raises:
             ValueError: an entry is of another form.
         """
-        callers = {}
-        for entry in text.split():
-            name, _, rest = entry.partition("=")
-            scopes, _, digest = rest.partition(":")
-            known = {scope.value for scope in Scope}
-            if not name or not DIGEST.fullmatch(digest) or not set(scopes.split("+")) <= known:
-                msg = (
-                    f"the API key entry {name!r} is not of the form name=scope+scope:sha256hex"
-                    f" (scopes: {', '.join(sorted(known))}); `program-executor keys new` makes one"
-                )
-                raise ValueError(msg)
-            granted = frozenset(Scope(scope) for scope in scopes.split("+"))
-            callers[digest.lower()] = Caller(name, granted)
-        return cls(callers)
+        return cls({entry.digest: entry.caller for entry in entries_of(text)})
 
     @property
     def is_empty(self) -> bool:

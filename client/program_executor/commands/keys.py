@@ -1,0 +1,170 @@
+"""Keys: make API keys, list those of the settings, and take one away."""
+
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from program_executor.commands.asking import AsJson
+from program_executor.commands.printing import print_json, print_rows
+from program_executor.errors import UsageError
+
+if TYPE_CHECKING:
+    from program_service.api.auth import Entry
+
+SCOPES = "submit+read"
+SHOWN_OF_A_HASH = 12
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+@app.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    scopes: Annotated[
+        str, typer.Option(help="submit, read, operate, admin, joined with +.")
+    ] = SCOPES,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key: give it to its user, and its hash to the service."""
+    from program_service.api import auth
+
+    if not (name.isascii() and name.isidentifier()):
+        message = f"{name!r}: use letters, digits and underscores"
+        raise UsageError(message)
+    key = auth.new_key(name)
+    entry = f"{name}={scopes}:{auth.digest_of(key)}"
+    try:
+        auth.Keyring.parse(entry)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if as_json:
+        print_json({"key": key, "entry": entry})
+        return
+    typer.echo(f"The key, shown only now:  {key}")
+    typer.echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
+
+
+@app.command("list")
+def list_keys(*, as_json: AsJson = False) -> None:
+    """List the keys of the settings: their names, scopes and the beginnings of their hashes."""
+    rows = [_row(entry) for entry in _entries()]
+    if as_json:
+        print_json([dict(zip(("name", "scopes", "hash"), row, strict=True)) for row in rows])
+    else:
+        print_rows(("name", "scopes", "hash"), rows)
+
+
+def _row(entry: "Entry") -> tuple[str, str, str]:
+    caller = entry.caller
+    return caller.name or "", "+".join(sorted(caller.scopes)), entry.digest[:SHOWN_OF_A_HASH]
+
+
+@app.command("revoke")
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as `keys list` shows it.")],
+    *,
+    hash_: Annotated[
+        str | None,
+        typer.Option(
+            "--hash",
+            help="The beginning of its hash; without it, all keys of this name go.",
+            show_default=False,
+        ),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Edit the file of PROGRAM_EXECUTOR_CONFIG.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a key out of API_KEYS: print what is to be set, or edit the file that holds it."""
+    entries = _entries()
+    revoked = [
+        each
+        for each in entries
+        if each.caller.name == name and each.digest.startswith((hash_ or "").lower())
+    ]
+    if not revoked:
+        raise UsageError(_no_such_key(name, hash_, entries))
+    kept = " ".join(each.text for each in entries if each not in revoked)
+    file = _edit_file([each.text for each in revoked], kept) if write else None
+    if as_json:
+        hashes = [each.digest[:SHOWN_OF_A_HASH] for each in revoked]
+        print_json({"revoked": hashes, "api_keys": kept, "file": str(file) if file else None})
+        return
+    count = f"{len(revoked)} key{'' if len(revoked) == 1 else 's'} of {name}"
+    if file is None:
+        typer.echo(f"Without {count}, set PROGRAM_EXECUTOR_API_KEYS to:  {kept}")
+    else:
+        typer.echo(f"Took {count} out of {file}.")
+    typer.echo("A key is good until each service has been started anew with that.")
+    if not kept:
+        typer.echo("No key is left: a service on another address than loopback will not start.")
+
+
+def _no_such_key(name: str, hash_: str | None, entries: "list[Entry]") -> str:
+    whose = f"{name!r}" + (f" whose hash begins with {hash_!r}" if hash_ else "")
+    names = sorted({each.caller.name or "" for each in entries})
+    known = f"there are keys of {', '.join(names)}" if names else "API_KEYS holds none at all"
+    return f"there is no key of {whose}; {known} (see `program-executor keys list`)"
+
+
+def _entries() -> "list[Entry]":
+    from program_service.api.auth import entries_of
+    from program_service.settings import Settings
+
+    try:
+        return entries_of(Settings().api_keys)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _edit_file(revoked: list[str], kept: str) -> Path:
+    """Take entries out of the settings' file, and leave all else in it as it is.
+
+    Raises:
+        UsageError: the keys do not stand there, or not as they are.
+    """
+    from program_service.settings import CONFIG_VARIABLE, PREFIX
+
+    variable = f"{PREFIX}API_KEYS"
+    if variable in {name.upper() for name in os.environ}:
+        message = f"--write: the keys stand in the environment, {variable}: change them there"
+        raise UsageError(message)
+    path = Path(os.environ[CONFIG_VARIABLE])
+    old = path.read_text(encoding="utf-8")
+    new = old
+    for entry in revoked:
+        new = new.replace(entry, "")
+    try:
+        is_right = tomllib.loads(new) == tomllib.loads(old) | {"api_keys": _keys_in(new)}
+        is_right &= _keys_in(new).split() == kept.split()
+    except (ValueError, KeyError, AttributeError):
+        is_right = False
+    if not is_right:
+        message = f"--write: the keys stand in {path} in another way; set api_keys = {kept!r} there"
+        raise UsageError(message)
+    _put(path, new)
+    return path
+
+
+def _keys_in(text: str) -> str:
+    keys: str = tomllib.loads(text)["api_keys"]
+    return keys
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file anew, in one go and with the permissions that it has."""
+    path = path.resolve()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(path.stat().st_mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
