@@ -1,12 +1,13 @@
 """Lines: what was logged, as tests look at it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
+from program_service.redaction import Redaction
 from program_service.telemetry import configure_logging
 
 Lines = list[dict[str, Any]]
@@ -18,11 +19,11 @@ def of_event(lines: Lines, event: str) -> Lines:
 
 
 @contextmanager
-def logging_as_workers_do(*, level: str) -> Iterator[None]:
+def logging_as_workers_do(*, level: str, redact: Sequence[str] = ()) -> Iterator[None]:
     """Log JSON to standard error meanwhile, as the service and the workers do."""
     root = logging.getLogger()
     before, handlers = root.level, root.handlers[:]
-    configure_logging(level=level, is_json=True)
+    configure_logging(level=level, is_json=True, redaction=Redaction(redact))
     structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
     try:
         yield

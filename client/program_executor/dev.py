@@ -20,6 +20,7 @@ from program_executor.processes import (
 )
 from program_service.app import create_app
 from program_service.bookkeeping.migrations import migrate
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 from program_service.wakeups.memory import MemoryBroker
@@ -77,6 +78,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
         level=settings.log_level,
         is_json=settings.log_format == "json",
         has_trace_ids=settings.traces,
+        redaction=Redaction(settings.redact),
     )
     library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)

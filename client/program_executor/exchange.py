@@ -19,6 +19,8 @@ TRIES = 6
 """How often a call is sent that may be repeated: for 6 s, if nothing answers."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+LONGEST_WAIT_S = 60.0
+"""Who is told to come again later than that is told so, and not held."""
 
 PASSING = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -27,6 +29,10 @@ PASSING = {
     HTTPStatus.GATEWAY_TIMEOUT,
 }
 """Answers after which the same request may succeed."""
+
+
+WRONG_KEY = "too_many_failed_tries"
+"""The code of a 429 that waiting does not help: the key stays wrong."""
 
 
 class ProblemError(Exception):
@@ -59,17 +65,28 @@ def exchange(call: Call[T], *, tries: int = TRIES) -> Exchange[T]:
         ProblemError: the service refused.
         httpx.TransportError: the service cannot be reached.
     """
-    most = tries if call.is_safe_to_repeat else 1
     for tried in count():
         answer = yield call
-        is_answered = isinstance(answer, httpx.Response) and answer.status_code not in PASSING
-        if is_answered or tried + 1 >= most:
-            break
         assert answer is not None
-        yield Pause(_pause_s(tried, answer))
+        if not _may_help(call, answer) or tried + 1 >= tries:
+            break
+        pause_s = _pause_s(tried, answer)
+        if pause_s > LONGEST_WAIT_S:
+            break
+        yield Pause(pause_s)
     assert answer is not None
     content: T = _content(answer, call.part)
     return content
+
+
+def _may_help(call: Call[Any], answer: Answer) -> bool:
+    """Say whether a call may be sent again, and whether that may help."""
+    if isinstance(answer, httpx.TransportError):
+        return call.is_safe_to_repeat
+    # 429: it was refused before anything was done
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return _problem(answer).get("code") != WRONG_KEY
+    return call.is_safe_to_repeat and answer.status_code in PASSING
 
 
 def _pause_s(tried: int, answer: Answer) -> float:

@@ -10,6 +10,7 @@ from program_executor.processes import (
     stop_on_signals,
 )
 from program_service.app import create_app
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 
@@ -25,6 +26,7 @@ async def run_serve(settings: Settings) -> int:
         level=settings.log_level,
         is_json=settings.log_format == "json",
         has_trace_ids=settings.traces,
+        redaction=Redaction(settings.redact),
     )
     metrics = Metrics()
     broker = connect_broker(settings, metrics)

@@ -16,6 +16,7 @@ from program_executor.processes import (
     server,
     stop_on_signals,
 )
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging
 from program_workers.pages import pages
@@ -41,6 +42,7 @@ async def run_work(settings: Settings, *, is_child: bool = False) -> int:
         level=settings.log_level,
         is_json=settings.log_format == "json",
         has_trace_ids=settings.traces,
+        redaction=Redaction(settings.redact),
     )
     library = load_library(settings)
     metrics = Metrics()

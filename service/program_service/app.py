@@ -25,8 +25,11 @@ from program_service.api.auth import Keyring, is_loopback
 from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
 from program_service.api.gauges import Gauges
+from program_service.api.guarded import Guarded
 from program_service.api.measured import Measured
+from program_service.api.rates import RateLimited
 from program_service.api.services import Services
+from program_service.api.strangers import Strangers
 from program_service.api.traced import telemetry
 from program_service.api.views import ProblemModel, show
 from program_service.api.waiting import WaitingRoom
@@ -36,6 +39,7 @@ from program_service.bookkeeping.migrations import migrate
 from program_service.bookkeeping.purger import Purger
 from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.dashboard.installing import install as install_dashboard
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
 from program_service.tracing.switch import traces_of
@@ -69,8 +73,14 @@ def create_app(
     guard = Guard.parse(settings.callback_allow)
     traces = traces_of(settings)
     caller = Caller(guard, traces=traces)
+    redaction = Redaction(settings.redact)
     notifier = Notifier(
-        database, caller, guard, metrics, secret=settings.notify_secret, describe=show
+        database,
+        caller,
+        guard,
+        metrics,
+        secret=settings.notify_secret,
+        describe=lambda program: show(redaction.program(program)),
     )
     services = Services(
         settings=settings,
@@ -81,6 +91,8 @@ def create_app(
         directory=JobDirectory(database),
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
+        strangers=Strangers(per_minute=settings.failed_tries_per_minute),
+        redaction=redaction,
         metrics=metrics,
         gauges=Gauges(database, broker, metrics, beat_s=settings.worker_beat_s),
         traces=traces,
@@ -139,6 +151,14 @@ def create_app(
     board = install_dashboard(app, services)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if settings.rate_limit:
+        app.add_middleware(
+            RateLimited,
+            keyring=services.keyring,
+            most=settings.rate_limit,
+            window_s=settings.rate_limit_window_s,
+        )
+    app.add_middleware(Guarded)
     app.add_middleware(Measured, metrics=metrics)
     return app
 

@@ -10,7 +10,8 @@ FIELDS = {
     "action": "the event again: alerts on the Node library look for it",
     "at": "file, line and function that the event loop stands in; null where nobody could tell",
     "attempt": "the number of this try of the step, from 1",
-    "by": "the name of the API key, or null where there are none",
+    "by": "the name of the API key, or `anybody` where there are none",
+    "client": "the address that the request came from, as uvicorn knows it",
     "content": "`run_id`, `job` and `step` as one object, as the Node library had it",
     "during": "what was being done: it is tried again",
     "error_code": "the code that the error carries, or null",
@@ -43,11 +44,13 @@ FIELDS = {
     "tries": "how often it was tried",
     "version": "the version that runs",
     "wakeups": "how many",
+    "what": "in a word: what was done, or what was wrong",
     "worker": "its name",
 }
 """What each field means, in every event that has it."""
 
 FAILURE = "name action content error_message error_stack error_code attempt run_id job step"
+ACTOR = "by client"
 
 
 class Event(StrEnum):
@@ -96,12 +99,6 @@ class Event(StrEnum):
         "error_message",
     )
     WORKER_STARTED = "worker.started", "info", "A worker takes work.", "worker slots jobs"
-    WORKER_TO_DRAIN = (
-        "worker.to_drain",
-        "info",
-        "Somebody has asked, on the dashboard, that a worker take no more programs.",
-        "worker by",
-    )
     WORKER_QUIET = (
         "worker.quiet",
         "info",
@@ -248,4 +245,60 @@ class Event(StrEnum):
         "info",
         "Old programs were deleted, in one go.",
         "programs",
+    )
+    AUDIT_CANCELLED = (
+        "audit.program_cancelled",
+        "info",
+        "Somebody cancelled a program.",
+        f"run_id {ACTOR}",
+    )
+    AUDIT_RESUMED = (
+        "audit.program_resumed",
+        "info",
+        "Somebody resumed a program; `step` is where it goes on.",
+        f"run_id step {ACTOR}",
+    )
+    AUDIT_BULK = (
+        "audit.programs_steered",
+        "info",
+        "Somebody cancelled or resumed many, on the dashboard; each has a line of its own, too.",
+        f"what programs {ACTOR}",
+    )
+    AUDIT_JOB_DATA = (
+        "audit.job_data_changed",
+        "info",
+        "Somebody replaced (`set`) a job's data, or merged into them (`merge`).",
+        f"what run_id job {ACTOR}",
+    )
+    AUDIT_JOB_PUT = (
+        "audit.job_registered",
+        "info",
+        "Somebody registered (`new`) or changed (`changed`) an endpoint.",
+        f"what job {ACTOR}",
+    )
+    AUDIT_JOB_DELETED = "audit.job_deleted", "info", "Somebody deleted a job.", f"job {ACTOR}"
+    AUDIT_SECRET_ROTATED = (
+        "audit.secret_rotated",
+        "info",
+        "Somebody gave an endpoint a new secret.",
+        f"job {ACTOR}",
+    )
+    AUDIT_WORKER_DRAINED = (
+        "audit.worker_drained",
+        "info",
+        "Somebody asked, on the dashboard, that a worker take no more programs.",
+        f"worker {ACTOR}",
+    )
+    AUDIT_SIGNED_IN = "audit.signed_in", "info", "Somebody opened the dashboard.", ACTOR
+    AUDIT_REFUSED = (
+        "audit.refused",
+        "info",
+        "A wrong `key`, `cookie`, `token` or `sign-in`.",
+        "what client",
+    )
+    AUDIT_TOO_MANY = (
+        "audit.too_many_failed_tries",
+        "warning",
+        "An address failed so often that it is told to wait; more of it is not logged meanwhile.",
+        "what client seconds",
     )

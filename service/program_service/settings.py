@@ -119,6 +119,29 @@ class Settings(BaseSettings):
             " everybody who can connect may then do everything."
         ),
     )
+    failed_tries_per_minute: int = Field(
+        30,
+        ge=0,
+        description=(
+            "How often an address may come with a wrong key, token or sign-in, before it is told to"
+            " wait; 0 for no limit. Right keys are always let through."
+        ),
+    )
+    rate_limit: int | None = Field(
+        None,
+        ge=1,
+        description="How many requests each API key may make in a window; no limit by default.",
+    )
+    rate_limit_window_s: int = Field(
+        60, ge=1, le=86_400, description="How long that window is, in whole seconds."
+    )
+    redact: WordList = Field(
+        default_factory=list,
+        description=(
+            "Fields of program data and job data, at any depth and in any case, whose values are"
+            " shown and logged as `***`: `card, password`. Set it for the service and its workers."
+        ),
+    )
     unknown_jobs: UnknownJobs = Field(
         UnknownJobs.REFUSE,
         description="`refuse` or `accept` programs that name a job nobody ever registered.",

@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
+from program_service.redaction import Redaction
 from program_service.tracing.switch import add_trace_id
 
 disable_created_metrics()  # a line more for each series, which nobody asks for
@@ -210,13 +211,20 @@ class StderrHandler(logging.StreamHandler[Any]):
         """Keep standard error."""
 
 
-def configure_logging(*, level: str, is_json: bool, has_trace_ids: bool = False) -> None:
+def configure_logging(
+    *,
+    level: str,
+    is_json: bool,
+    has_trace_ids: bool = False,
+    redaction: Redaction | None = None,
+) -> None:
     """Send our events and those of libraries to standard error, one line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([add_trace_id] if has_trace_ids else []),
+        *([redaction.log_line] if redaction is not None and redaction.is_on else []),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_as_json)

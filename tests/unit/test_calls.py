@@ -106,6 +106,25 @@ def test_call_that_is_not_safe_to_repeat_is_sent_once(call: Call[Any]) -> None:
         played(call, [a_response(503, {})])
 
 
+def test_call_that_was_refused_for_its_rate_is_sent_again() -> None:
+    """Nothing was done, so it is safe whatever the call is."""
+    refused = a_response(429, {"code": "rate_limited"}, retry_after="7")
+    steps, content = played(calls.submit_batch([]), [refused, a_response(201, {"programs": []})])
+    assert (content, pauses_of(steps)) == ([], [7.0])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        a_response(429, {"code": "rate_limited"}, retry_after="61"),
+        a_response(429, {"code": "too_many_failed_tries"}, retry_after="1"),
+    ],
+)
+def test_nobody_is_held_for_minutes_or_with_a_wrong_key(answer: httpx.Response) -> None:
+    with pytest.raises(ProblemError, match="429"):
+        played(calls.jobs(), [answer])
+
+
 def test_refusal_is_not_repeated_and_carries_its_problem() -> None:
     with pytest.raises(ProblemError) as caught:
         played(calls.cancel("run-1"), [a_response(409, PROBLEM)])

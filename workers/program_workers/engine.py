@@ -10,6 +10,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.claiming import Claimant
 from program_service.bookkeeping.step_transaction import StepConnections
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.tracing.switch import traces_of
@@ -87,6 +88,7 @@ class Engine:
                 observer=Observer(metrics, traces, library.hooks, self.catalogue),
                 metrics=metrics,
                 traces=traces,
+                redaction=Redaction(settings.redact),
             )
         )
 

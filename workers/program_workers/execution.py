@@ -34,7 +34,9 @@ from program_service.bookkeeping.step_transaction import (
     StepTransaction,
     passing_outcome,
 )
+from program_service.bookkeeping.veiling import veil_outcome
 from program_service.crashpoints import CrashPoint, reach
+from program_service.redaction import Redaction
 from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import Kind, Traces
 from program_service.wakeups.relay import Relay
@@ -86,6 +88,7 @@ class Tools:
     observer: Observer
     metrics: Metrics
     traces: Traces
+    redaction: Redaction
 
 
 class Execution:
@@ -150,6 +153,8 @@ class Execution:
 
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
         """Record what became of a step; return the program if its next step is ours to run."""
+        if self._tools.redaction.is_on:
+            ran = _veiled(ran, program, self._tools.redaction)
         change = settle(
             program,
             ran.outcome,
@@ -254,3 +259,10 @@ class Execution:
         is_suspect = change.lease_losses > 0
         row = Due(program.id, program.run_id, queue, recorded.due_at, is_suspect=is_suspect)
         self._tools.relay.wake_soon([row], committed_at=recorded.due_at)
+
+
+def _veiled(ran: Ran, program: Claimed, redaction: Redaction) -> Ran:
+    """Hide in the texts of a step that ran what may not be shown of its program."""
+    secrets = redaction.secrets_of(program)
+    log = None if ran.log is None else redaction.lines(ran.log, secrets)
+    return replace(ran, outcome=veil_outcome(ran.outcome, secrets), log=log)

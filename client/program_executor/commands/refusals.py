@@ -82,6 +82,8 @@ ADVICE: dict[str, Callable[["Service"], str]] = {
     "not_resumable": _says("`program-executor show` tells where it stands"),
     "job_needed": _says("`program-executor list --in-progress --job …` shows by whom"),
     "job_in_process": _says("`program-executor workers` shows by whom"),
+    "rate_limited": _says("The service's RATE_LIMIT says how often a key may ask"),
+    "redacted_value": _says("The service's REDACT names the fields that it hides"),
     "database_unavailable": _says("`program-executor doctor`, where the service runs, says more"),
 }
 """What to do next, by the problem's code."""

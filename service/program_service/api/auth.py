@@ -15,6 +15,9 @@ from program_service.api.problems import Problem
 
 DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
+ANYBODYS_NAME = "anybody"
+"""What the log calls callers where no keys are configured."""
+
 
 class Scope(StrEnum):
     """What a key may be used for; admin includes all."""
@@ -35,6 +38,21 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Say whether the caller may do this."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def require(self, scope: Scope) -> None:
+        """Let the caller pass.
+
+        Raises:
+            Problem: its key does not have this scope.
+        """
+        if not self.may(scope):
+            detail = f"The key {self.name!r} does not have the scope {scope.value!r}."
+            raise Problem(403, "forbidden", detail)
+
+    @property
+    def who(self) -> str:
+        """The name for the log."""
+        return self.name or ANYBODYS_NAME
 
 
 ANYBODY = Caller(None, frozenset(Scope))
@@ -102,11 +120,15 @@ class Keyring:
         """Return whose key an Authorization header carries."""
         if self.is_empty:
             return ANYBODY
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            return None
+        key = key_in(authorization)
         # a look-up by hash: how long it takes says nothing about any key
-        return self._callers.get(digest_of(key.strip()))
+        return self._callers.get(digest_of(key)) if key else None
+
+
+def key_in(authorization: str | None) -> str:
+    """Return the key that an Authorization header carries, or nothing."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def digest_of(key: str) -> str:
@@ -123,11 +145,13 @@ def authenticate(request: Request) -> Caller:
     """Say who calls.
 
     Raises:
-        Problem: nobody whom we know.
+        Problem: nobody whom we know, or somebody who has tried too many wrong keys.
     """
-    keyring: Keyring = request.app.state.services.keyring
-    caller = keyring.caller(request.headers.get("authorization"))
+    services, sent = request.app.state.services, request.headers.get("authorization")
+    caller: Caller | None = services.keyring.caller(sent)
     if caller is None:
+        if key_in(sent):
+            services.strangers.note(request, "key")
         detail = "Send a key of this service as `Authorization: Bearer …`."
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
     return caller
@@ -140,9 +164,7 @@ def permitted(request: Request, scope: Scope) -> Caller:
         Problem: nobody whom we know, or somebody without it.
     """
     caller = authenticate(request)
-    if not caller.may(scope):
-        detail = f"The key {caller.name!r} does not have the scope {scope.value!r}."
-        raise Problem(403, "forbidden", detail)
+    caller.require(scope)
     return caller
 
 

@@ -33,6 +33,7 @@ from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import Change, Done, Fail, RetryLater, Status
 from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.storable import storable_object
+from program_service.bookkeeping.veiling import veil_outcome
 from program_service.telemetry import Event
 from program_service.webhooks.answers import done, outcome_of_error
 from program_service.webhooks.tokens import BadToken, read_token
@@ -93,16 +94,16 @@ async def _verified(
     services: Services, request: Request, token: str
 ) -> AsyncGenerator[tuple[Job, Ticket]]:
     """Answer a request with a token, in the trace of the program that it is for."""
-    job, ticket = await _meant_by(services, token)
+    job, ticket = await _meant_by(services, request, token)
     async with in_its_trace(services, request, ticket):
         yield job, ticket
 
 
-async def _meant_by(services: Services, token: str) -> tuple[Job, Ticket]:
+async def _meant_by(services: Services, request: Request, token: str) -> tuple[Job, Ticket]:
     """Return what a token is for.
 
     Raises:
-        Problem: it is not one of ours.
+        Problem: it is not one of ours, or one too many of those.
     """
     try:
         signed = read_token(token)
@@ -111,6 +112,7 @@ async def _meant_by(services: Services, token: str) -> tuple[Job, Ticket]:
             return job, signed.ticket
     except (BadToken, JobNotFound):
         pass
+    services.strangers.note(request, "token")
     detail = "This is no token of this service; use the links of a call as they are."
     raise Problem(404, "bad_token", detail)
 
@@ -121,6 +123,8 @@ async def _settle(
     before = await services.database.read(find, ticket.run_id)
     queues = await services.directory.queues(before.jobs)
     draw = random.random()  # noqa: S311 - jitter
+    if services.redaction.is_on:
+        outcome = veil_outcome(outcome, services.redaction.secrets_of(before))
     report = Report(ticket, outcome, Retry(**job.policy), draw)
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)

@@ -5,9 +5,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Path, Response
 
-from program_service.api.auth import Caller, Scope, requires
+from program_service.api.actors import Actor, acting
+from program_service.api.auth import Scope
 from program_service.api.bodies import KeyedRoute
 from program_service.api.problems import Problem, forbidden_address
 from program_service.api.responses import json_response, problems
@@ -26,9 +28,12 @@ from program_service.bookkeeping.ledger.registry import (
     find_job,
     put_endpoint,
 )
+from program_service.telemetry import Event
 from program_service.webhooks.errors import Forbidden
 from program_service.webhooks.signing import new_secret
 from program_service.webhooks.tokens import new_token_key
+
+log = structlog.get_logger()
 
 router = APIRouter(tags=["jobs and workers"], route_class=KeyedRoute)
 
@@ -36,7 +41,7 @@ JobName = Annotated[
     str,
     Path(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$", description="The job's name."),
 ]
-Admin = Annotated[Caller, Depends(requires(Scope.ADMIN))]
+Admin = Annotated[Actor, Depends(acting(Scope.ADMIN))]
 
 OVERLAP = timedelta(days=1)
 """How long an old secret is still good after another one was put in its place."""
@@ -48,10 +53,9 @@ OVERLAP = timedelta(days=1)
     responses={200: {"model": JobModel}, **problems(400, 404, 413, 415)},
 )
 async def rotate_secret(
-    name: JobName, services: Serving, caller: Admin, body: RotationRequest | None = None
+    name: JobName, services: Serving, actor: Admin, body: RotationRequest | None = None
 ) -> Response:
     """Sign with a new secret, and for a while with the old one too; the new one is shown once."""
-    del caller
     wanted = body or RotationRequest()
 
     async def rotate(books: Books) -> tuple[Job, str]:
@@ -66,6 +70,7 @@ async def rotate_secret(
         return await find_job(books, name), secret
 
     job, secret = await services.database.transact(rotate)
+    log.info(Event.AUDIT_SECRET_ROTATED, job=name, by=actor.by, client=actor.client)
     return _shown(job, await services.live_workers(), secret)
 
 
@@ -79,13 +84,14 @@ async def rotate_secret(
     },
 )
 async def put_job(
-    name: JobName, body: CallbackJobRequest, services: Serving, caller: Admin
+    name: JobName, body: CallbackJobRequest, services: Serving, actor: Admin
 ) -> Response:
     """Have an HTTP endpoint called as a job; a secret that we make is shown once."""
-    del caller
     _require_allowed(services, body)
     workers = await services.live_workers()
     job, secret, is_new = await services.database.transact(register, name, body, workers=workers)
+    what, by, client = "new" if is_new else "changed", actor.by, actor.client
+    log.info(Event.AUDIT_JOB_PUT, what=what, job=name, by=by, client=client)
     return _shown(job, workers, secret, status=201 if is_new else 200)
 
 
@@ -95,10 +101,10 @@ async def put_job(
     summary="Delete a job",
     responses=problems(404, 409),
 )
-async def remove_job(name: JobName, services: Serving, caller: Admin) -> Response:
+async def remove_job(name: JobName, services: Serving, actor: Admin) -> Response:
     """Forget a job that no unfinished program needs."""
-    del caller
     await services.database.transact(delete_job, name)
+    log.info(Event.AUDIT_JOB_DELETED, job=name, by=actor.by, client=actor.client)
     return Response(status_code=204)
 
 

@@ -58,7 +58,7 @@ async def watch_program(
     async for state in states(services, program):
         tag = etag(state).strip('"')
         if tag != seen:
-            yield _event(state, tag)
+            yield _event(services.redaction.program(state), tag)
             seen = tag
 
 

@@ -14,7 +14,8 @@ from program_service.api.problems import Problem, forbidden_address, suggest
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
-from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
+from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Json
+from program_service.redaction import VEIL
 from program_service.settings import UnknownJobs
 from program_service.tracing.spans import HEADER
 from program_service.webhooks.errors import Forbidden
@@ -44,6 +45,10 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
     if services.settings.unknown_jobs is UnknownJobs.REFUSE:
         _refuse_unknown_jobs(services, requests, queues, place)
     _require_tellable(services, requests, place)
+    if services.redaction.is_on:
+        for index, each in enumerate(requests):
+            refuse_veiled(services, each.program_data, f"{place.format(index)}program_data")
+            refuse_veiled(services, each.job_data, f"{place.format(index)}job_data")
     return [
         NewProgram(
             run_id=str(uuid_utils.uuid7()),
@@ -66,6 +71,24 @@ def traceparent_of(request: Request) -> str | None:
     """Return a request's trace context; what is none is ignored, as the W3C recommends."""
     given = request.headers.get(HEADER, "")
     return given if TRACEPARENT.fullmatch(given) else None
+
+
+def refuse_veiled(services: Services, value: Json, place: str = "") -> None:
+    """Refuse what was copied from an answer with veils in it: it would be stored as the value.
+
+    Raises:
+        Problem: a veil stands where a value was.
+    """
+    path = services.redaction.first_veil(value)
+    if path is None:
+        return
+    field, words = ".".join([place, path] if place else [path]), f"{VEIL!r} stands for a value here"
+    item = {"field": field, "in": "body", "code": "redacted_value", "message": words}
+    detail = (
+        f"{field}: {VEIL!r} is what this service shows in place of a value that its setting REDACT"
+        " hides; send the value itself, or leave the field out."
+    )
+    raise Problem(422, "redacted_value", detail, fields=[item])
 
 
 def _require_tellable(services: Services, requests: Sequence[ProgramRequest], place: str) -> None:

@@ -1,10 +1,14 @@
 """Job data over HTTP: read, replace and merge what one job keeps in a program."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Body, Path, Response
 
+from program_service.api.actors import Actor
 from program_service.api.bodies import KeyedRoute
+from program_service.api.intents import refuse_veiled
 from program_service.api.problems import Problem
 from program_service.api.programs import Operator, Reader, RunId
 from program_service.api.responses import json_response, problems
@@ -12,6 +16,9 @@ from program_service.api.services import Services, Serving
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
 
 router = APIRouter(
     prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=KeyedRoute
@@ -28,40 +35,50 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose data are meant."""
+
+    run_id: str
+    job: str
+
+
 @router.get("", summary="Read job data", responses=DOCUMENTED)
 async def read(run_id: RunId, job: JobOfProgram, services: Serving, caller: Reader) -> Response:
     """Return the data of one job; `{}` when none was ever set."""
     del caller
     program = await services.database.read(find, run_id)
     _require_job(job, program.jobs)
-    return json_response(program.job_data.get(job, {}))
+    return json_response(services.redaction.data(program.job_data.get(job, {})))
 
 
 @router.put("", summary="Replace job data", responses=DOCUMENTED)
 async def replace(
-    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, caller: Operator
+    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, actor: Operator
 ) -> Response:
     """Replace the data of one job."""
-    del caller
-    return await _edit(services, run_id, job, kind="set", value=body)
+    return await _edit(services, Place(run_id, job), actor, kind="set", value=body)
 
 
 @router.patch("", summary="Merge into job data", responses=DOCUMENTED)
 async def merge(
-    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, caller: Operator
+    run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, actor: Operator
 ) -> Response:
     """Merge into the data of one job: later properties replace earlier ones of the same name."""
-    del caller
-    return await _edit(services, run_id, job, kind="merge", value=body)
+    return await _edit(services, Place(run_id, job), actor, kind="merge", value=body)
 
 
 async def _edit(
-    services: Services, run_id: str, job: str, *, kind: EditKind, value: Json
+    services: Services, place: Place, actor: Actor, *, kind: EditKind, value: Json
 ) -> Response:
+    run_id, job = place.run_id, place.job
+    refuse_veiled(services, value)
     program = await services.database.read(find, run_id)
     _require_job(job, program.jobs)
     stored = await services.database.transact(edit_job_data, run_id, job, kind=kind, value=value)
-    return json_response(stored)
+    by, client = actor.by, actor.client
+    log.info(Event.AUDIT_JOB_DATA, what=kind, run_id=run_id, job=job, by=by, client=client)
+    return json_response(services.redaction.data(stored))
 
 
 def _require_job(job: str, jobs: list[str]) -> None:

@@ -10,8 +10,10 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from program_service.api.guarded import ALWAYS
 from program_service.api.queries import ProgramQuery
 from program_service.bookkeeping import errors
 from program_service.bookkeeping.ledger.reading import BadCursor
@@ -48,6 +50,7 @@ STATUS_CODES = {
     413: "body_too_large",
     415: "not_json",
     422: "invalid",
+    429: "rate_limited",
 }
 
 FieldErrors = Sequence[Mapping[str, Any]]
@@ -144,17 +147,27 @@ async def _of_http(request: Request, error: Exception) -> Response:
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [_field(item) for item in error.errors()]
+    return answer(request, status=422, code="invalid", detail=_sentence(fields), fields=fields)
+
+
+def words_of(error: RequestValidationError | ValidationError) -> str:
+    """Say in words what is wrong with an input."""
+    return _sentence([_field(item) for item in error.errors()])
+
+
+def _sentence(fields: FieldErrors) -> str:
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
     if len(fields) > 3:  # noqa: PLR2004 - three are enough for a sentence
         detail += f"; and {len(fields) - 3} more"
-    return answer(request, status=422, code="invalid", detail=detail, fields=fields)
+    return detail
 
 
 async def _of_bug(request: Request, error: Exception) -> Response:
     # the body is never logged: it is the user's data
     log.error(Event.REQUEST_FAILED, path=request.url.path, exc_info=error)
     detail = "The service failed; its log has the reason."
-    return answer(request, status=500, code="internal", detail=detail)
+    # it is written outside of all middleware
+    return answer(request, status=500, code="internal", detail=detail, headers=ALWAYS)
 
 
 def _field(item: Mapping[str, Any]) -> dict[str, Any]:

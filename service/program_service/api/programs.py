@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
+from program_service.api.actors import Actor, acting
 from program_service.api.auth import Caller, Scope, requires
 from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import new_programs, traceparent_of
@@ -40,7 +41,7 @@ RunId = Annotated[
 ]
 Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(requires(Scope.READ))]
-Operator = Annotated[Caller, Depends(requires(Scope.OPERATE))]
+Operator = Annotated[Actor, Depends(acting(Scope.OPERATE))]
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -74,8 +75,9 @@ async def submit_program(
         raise result.error
     if isinstance(result, Replayed):
         program = await services.database.read(find, result.run_id)
-        return program_response(program, headers={"Idempotent-Replayed": "true"})
-    program = as_program(new, result)
+        shown = services.redaction.program(program)
+        return program_response(shown, headers={"Idempotent-Replayed": "true"})
+    program = services.redaction.program(as_program(new, result))
     location = f"/programs/{program.run_id}"
     return program_response(program, status=201, headers={"Location": location})
 
@@ -137,8 +139,9 @@ async def get_program(
         program = await _until_final(services, program, wait_s)
         headers["Preference-Applied"] = f"wait={match[1]}"
     if is_known(request, etag(program)):
-        return Response(status_code=304, headers={"ETag": etag(program), **headers})
-    return program_response(program, headers=headers)
+        kept = {"ETag": etag(program), "Cache-Control": "no-cache"}
+        return Response(status_code=304, headers={**kept, **headers})
+    return program_response(services.redaction.program(program), headers=headers)
 
 
 async def _until_final(services: Services, program: Program, wait_s: float) -> Program:
@@ -166,7 +169,7 @@ async def list_all(
     if page.next_cursor:
         query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": page.next_cursor}
         headers["Link"] = f'</programs?{urlencode(query, doseq=True)}>; rel="next"'
-    shown = [show(program) for program in page.programs]
+    shown = [show(services.redaction.program(program)) for program in page.programs]
     return json_response({"programs": shown, "next_cursor": page.next_cursor}, headers=headers)
 
 
@@ -175,10 +178,10 @@ async def list_all(
     summary="Cancel a program",
     responses={200: {"model": ProgramModel}, **problems(404, 409)},
 )
-async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> Response:
+async def cancel_program(run_id: RunId, services: Serving, actor: Operator) -> Response:
     """End a program now, also while a worker runs its step."""
-    del caller
-    return program_response(await cancel_now(services, run_id))
+    program = await cancel_now(services, run_id, actor)
+    return program_response(services.redaction.program(program))
 
 
 @router.post(
@@ -187,12 +190,12 @@ async def cancel_program(run_id: RunId, services: Serving, caller: Operator) -> 
     responses={200: {"model": ProgramModel}, **problems(400, 404, 409, 413, 415)},
 )
 async def resume_program(
-    run_id: RunId, services: Serving, caller: Operator, body: ResumeRequest | None = None
+    run_id: RunId, services: Serving, actor: Operator, body: ResumeRequest | None = None
 ) -> Response:
     """Let an errored or cancelled program go on from its failed step, or from another."""
-    del caller
     from_step = body.from_step if body else None
-    return program_response(await resume_now(services, run_id, from_step=from_step))
+    program = await resume_now(services, run_id, actor, from_step=from_step)
+    return program_response(services.redaction.program(program))
 
 
 @router.get(

@@ -20,6 +20,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too long.",
         415: "The body is not sent as JSON.",
         422: "Something in the request is wrong; `errors` says what.",
+        429: "Too many requests of this key, or failed tries; wait for `Retry-After` seconds.",
         503: "The database does not answer; try again after `Retry-After` seconds.",
     }
     return {
@@ -31,7 +32,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
                 }
             },
         }
-        for status in sorted({*statuses, 401, 403, 422, 503})
+        for status in sorted({*statuses, 401, 403, 422, 429, 503})
     }
 
 

@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 
 from program_service.api.auth import Keyring
 from program_service.api.gauges import Gauges
+from program_service.api.strangers import Strangers
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.tracing.spans import Traces
@@ -33,6 +35,8 @@ class Services:
     directory: JobDirectory
     waiting: WaitingRoom
     keyring: Keyring
+    strangers: Strangers
+    redaction: Redaction
     metrics: Metrics
     gauges: Gauges
     traces: Traces

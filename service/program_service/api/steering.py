@@ -2,6 +2,7 @@
 
 import structlog
 
+from program_service.api.actors import Actor
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.steering import cancel, resume
@@ -12,7 +13,7 @@ from program_service.wakeups.broker import Cancelled
 log = structlog.get_logger()
 
 
-async def cancel_now(services: Services, run_id: str) -> Program:
+async def cancel_now(services: Services, run_id: str, actor: Actor) -> Program:
     """End a program now, also while a worker runs its step.
 
     Raises:
@@ -23,12 +24,15 @@ async def cancel_now(services: Services, run_id: str) -> Program:
     if is_new:
         services.metrics.finished.labels("cancelled").inc()
         log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
+        log.info(Event.AUDIT_CANCELLED, run_id=run_id, by=actor.by, client=actor.client)
         services.notifier.tell_cancelled(program)
     await services.broker.announce(Cancelled(run_id))
     return program
 
 
-async def resume_now(services: Services, run_id: str, *, from_step: int | None = None) -> Program:
+async def resume_now(
+    services: Services, run_id: str, actor: Actor, *, from_step: int | None = None
+) -> Program:
     """Let an errored or cancelled program go on from its failed step, or from another.
 
     Raises:
@@ -38,6 +42,8 @@ async def resume_now(services: Services, run_id: str, *, from_step: int | None =
     before = await services.database.read(find, run_id)
     queues = await services.directory.queues(before.jobs)
     program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
+    by, client = actor.by, actor.client
+    log.info(Event.AUDIT_RESUMED, run_id=run_id, step=program.step, by=by, client=client)
     if program.due_at is not None:
         row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
         services.relay.wake_soon([row], committed_at=program.due_at)

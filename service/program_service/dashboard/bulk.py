@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Path, Request, Response
 
+from program_service.api.actors import Actor
 from program_service.api.services import Services
 from program_service.api.steering import cancel_now, resume_now
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, ProgramNotFound
@@ -18,6 +20,9 @@ from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman
 from program_service.dashboard.failures import FAILURES
 from program_service.dashboard.filters import Action, Filtering, Filters
 from program_service.dashboard.pages import LIST, PREFIX, page, redirect
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -55,14 +60,13 @@ async def preview(
 
 @router.post(f"{PREFIX}/bulk/{{action}}", dependencies=OURS)
 async def steer(
-    action: Acting, request: Request, board: Boarding, form: Form, caller: Steersman
+    action: Acting, request: Request, board: Boarding, form: Form, actor: Steersman
 ) -> Response:
     """Cancel or resume the programs of a filter."""
-    del caller
     filters = Filters.read(form)
     wanted = filters.concerned(action, datetime.now(UTC))
     run_ids = await board.services.database.read(list_run_ids, wanted, limit=MOST)
-    steered = await _steer_all(board.services, action, run_ids)
+    steered = await _steer_all(board.services, action, run_ids, actor)
     return redirect(request, LIST, **filters.given(), **_told(action, steered))
 
 
@@ -78,14 +82,11 @@ async def preview_group(
 
 
 @router.post(f"{FAILURES}/resume", dependencies=OURS)
-async def resume_group(
-    request: Request, board: Boarding, form: Form, caller: Steersman
-) -> Response:
+async def resume_group(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
     """Resume the programs that failed so."""
-    del caller
     job, pattern = form.get("job", ""), form.get("pattern", "")
     run_ids = await board.services.database.read(members_of, job, pattern)
-    steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST])
+    steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST], actor)
     return redirect(request, FAILURES, **_told(Action.RESUME, steered))
 
 
@@ -109,7 +110,9 @@ def _told(action: Action, steered: Steered) -> dict[str, str]:
     return told | ({"refused": str(steered.refused)} if steered.refused else {})
 
 
-async def _steer_all(services: Services, action: Action, run_ids: Sequence[str]) -> Steered:
+async def _steer_all(
+    services: Services, action: Action, run_ids: Sequence[str], actor: Actor
+) -> Steered:
     """Steer programs, a few at a time; one that has changed meanwhile is left as it is."""
     steer_one = cancel_now if action is Action.CANCEL else resume_now
     places = asyncio.Semaphore(AT_ONCE)
@@ -117,10 +120,12 @@ async def _steer_all(services: Services, action: Action, run_ids: Sequence[str])
     async def is_steered(run_id: str) -> bool:
         async with places:
             try:
-                await steer_one(services, run_id)
+                await steer_one(services, run_id, actor)
             except (AlreadyFinal, NotResumable, ProgramNotFound):
                 return False
         return True
 
     answers = await asyncio.gather(*map(is_steered, run_ids))
-    return Steered(sum(answers), len(answers) - sum(answers))
+    done, by, client = sum(answers), actor.by, actor.client
+    log.info(Event.AUDIT_BULK, what=action.value, programs=done, by=by, client=client)
+    return Steered(done, len(answers) - done)

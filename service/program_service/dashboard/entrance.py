@@ -4,15 +4,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from program_service.api.actors import Actor
 from program_service.api.auth import Caller, Scope
-from program_service.api.problems import CODES, Problem
+from program_service.api.problems import CODES, Problem, words_of
 from program_service.api.services import Services
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.dashboard.pages import PREFIX, base_of, here_of, page, redirect
+from program_service.telemetry import Event
+
+log = structlog.get_logger()
 
 COOKIE = "program_executor_key"
 SIGN_IN = f"{PREFIX}/sign-in"
@@ -37,10 +42,11 @@ class PageRoute(APIRoute):
             except SignInNeeded:
                 return redirect(request, SIGN_IN, to=here_of(request))
             except Problem as error:
-                return _error_page(request, error.status_code, str(error.detail))
+                page_of_it = _error_page(request, error.status_code, str(error.detail))
+                page_of_it.headers.update(error.headers or {})
+                return page_of_it
             except RequestValidationError as error:
-                words = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
-                return _error_page(request, 422, words)
+                return _error_page(request, 422, words_of(error))
             except BookkeepingError as error:
                 return _error_page(request, CODES[type(error)][0], str(error))
 
@@ -55,16 +61,24 @@ def allows(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that lets only callers with this scope through."""
 
     async def check(request: Request) -> Caller:
-        caller = caller_of(request, request.cookies.get(COOKIE))
+        key = request.cookies.get(COOKIE)
+        caller = caller_of(request, key)
         if caller is None:
+            if key:
+                request.app.state.services.strangers.note(request, "cookie")
             raise SignInNeeded
-        if not caller.may(scope):
-            detail = f"The key {caller.name!r} may not do this; it takes the scope {scope.value!r}."
-            raise Problem(403, "forbidden", detail)
+        caller.require(scope)
         request.state.caller = caller
         return caller
 
     return check
+
+
+async def steersman(
+    request: Request, caller: Annotated[Caller, Depends(allows(Scope.OPERATE))]
+) -> Actor:
+    """Say who steers."""
+    return Actor.of(request, caller)
 
 
 def caller_of(request: Request, key: str | None) -> Caller | None:
@@ -101,7 +115,7 @@ async def form_of(request: Request) -> dict[str, str]:
 
 Form = Annotated[dict[str, str], Depends(form_of)]
 Viewer = Annotated[Caller, Depends(allows(Scope.READ))]
-Steersman = Annotated[Caller, Depends(allows(Scope.OPERATE))]
+Steersman = Annotated[Actor, Depends(steersman)]
 Sender = Annotated[Caller, Depends(allows(Scope.SUBMIT))]
 
 OURS = [Depends(from_our_pages)]
@@ -120,8 +134,13 @@ async def ask_for_key(request: Request, to: str = "/") -> Response:
 async def sign_in(request: Request, form: Form) -> Response:
     """Keep a good key in a cookie that no script can read, and that no other site can send."""
     key, to = form.get("key", "").strip(), form.get("to", "/")
-    if not key or caller_of(request, key) is None:
+    caller = caller_of(request, key) if key else None
+    if caller is None:
+        if key:
+            request.app.state.services.strangers.note(request, "sign-in")
         return page(request, "sign_in.html", status=401, to=to, is_wrong=True)
+    actor = Actor.of(request, caller)
+    log.info(Event.AUDIT_SIGNED_IN, by=actor.by, client=actor.client)
     answer = redirect(request, to if _is_path(to) else "/")
     answer.set_cookie(
         COOKIE,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from program_service.api.problems import Problem
+from program_service.api.problems import Problem, words_of
 from program_service.api.queries import Label, Text
 from program_service.bookkeeping.ledger.reading import Filter
 from program_service.bookkeeping.lifecycle import Status
@@ -58,8 +58,7 @@ class Filters(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise Problem(422, "invalid", f"{first['loc'][0]}: {first['msg']}") from error
+            raise Problem(422, "invalid", words_of(error)) from error
 
     def given(self, **changed: Any) -> dict[str, Any]:
         """Return the fields that are not empty, for an address, with some changed."""

@@ -65,12 +65,9 @@ async def ask_to_cancel(request: Request, program: Found, caller: Steersman) -> 
 
 
 @router.post(f"{ONE}/cancel", dependencies=OURS)
-async def cancel_it(
-    run_id: RunId, request: Request, board: Boarding, caller: Steersman
-) -> Response:
+async def cancel_it(run_id: RunId, request: Request, board: Boarding, actor: Steersman) -> Response:
     """Cancel the program."""
-    del caller
-    await cancel_now(board.services, run_id)
+    await cancel_now(board.services, run_id, actor)
     return to_program(request, run_id)
 
 
@@ -83,12 +80,11 @@ async def ask_to_resume(request: Request, program: Found, caller: Steersman) -> 
 
 @router.post(f"{ONE}/resume", dependencies=OURS)
 async def resume_it(
-    run_id: RunId, request: Request, board: Boarding, form: Form, caller: Steersman
+    run_id: RunId, request: Request, board: Boarding, form: Form, actor: Steersman
 ) -> Response:
     """Resume the program, from the step that was chosen."""
-    del caller
     from_step = number_of(form.get("from_step", ""))
-    await resume_now(board.services, run_id, from_step=from_step)
+    await resume_now(board.services, run_id, actor, from_step=from_step)
     return to_program(request, run_id)
 
 
@@ -98,6 +94,7 @@ async def program_page(
 ) -> Response:
     """Show steps, times, tries, data and the reason why it does not move."""
     del caller
+    program = board.services.redaction.program(program)
     now = datetime.now(UTC)
     attempts = await board.services.database.read(list_attempts, program.run_id)
     spans = timeline(program, attempts, now=now)

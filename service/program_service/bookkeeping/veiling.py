@@ -1,0 +1,24 @@
+"""Veiling: take hidden values out of what became of a step, before it is recorded and logged."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from program_service.bookkeeping.lifecycle import Fail, Outcome, RetryLater
+from program_service.redaction import veil_text
+
+Came = TypeVar("Came", bound=Outcome)
+
+
+def veil_outcome(outcome: Came, secrets: Sequence[str]) -> Came:
+    """Return an outcome whose texts hold none of these secrets."""
+    if not isinstance(outcome, Fail | RetryLater) or not secrets:
+        return outcome
+    failure = outcome.failure
+    trace = failure.traceback
+    veiled = replace(
+        failure,
+        message=veil_text(failure.message, secrets),
+        traceback=None if trace is None else veil_text(trace, secrets),
+    )
+    return replace(outcome, failure=veiled)

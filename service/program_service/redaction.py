@@ -1,0 +1,145 @@
+"""Redaction: the one place that decides which values are never shown and never logged.
+
+Data are veiled when they are shown, by the names of their fields; jobs and endpoints work on the
+real ones. Texts, which an exception may have put a value into, are veiled before they are recorded:
+they are searched, grouped and logged from there on.
+"""
+
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+VEIL = "***"
+
+SHORTEST = 4
+"""Values below so many characters are left in texts: `1` or `no` would be found everywhere."""
+
+DEEPEST = 200
+"""What nests deeper is hidden whole: our own data never do, what a job logs may hold itself."""
+
+OF_EVERY_LINE = frozenset({"event", "level", "timestamp"})
+
+
+class HasData(Protocol):
+    """A program, however it was read."""
+
+    @property
+    def program_data(self) -> dict[str, Any]:
+        """The data of all its jobs."""
+
+    @property
+    def job_data(self) -> dict[str, Any]:
+        """{job name: its data}."""
+
+
+P = TypeVar("P", bound=HasData)
+
+
+class Redaction:
+    """Which fields are hidden, at any depth, by name and in any case."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """Take the names of the fields."""
+        self._names = frozenset(name.casefold() for name in names)
+        self.is_on = bool(self._names)
+
+    def program(self, program: P) -> P:
+        """Return a program as it may be shown."""
+        if not self.is_on:
+            return program
+        data, job_data = self.data(program.program_data), self._of_jobs(program.job_data)
+        shown: P = replace(program, program_data=data, job_data=job_data)  # type: ignore[type-var]
+        return shown
+
+    def _of_jobs(self, job_data: dict[str, Any]) -> dict[str, Any]:
+        """Veil the data of each job; the name of a job is no field."""
+        return {job: self.data(data) for job, data in job_data.items()}
+
+    def data(self, value: Any) -> Any:
+        """Return JSON, or what a job logs, as it may be shown."""
+        return self._veiled(value, 0) if self.is_on else value
+
+    def _veiled(self, value: Any, depth: int) -> Any:
+        if depth > DEEPEST:
+            return VEIL
+        if isinstance(value, dict):
+            return {
+                name: VEIL if self._hides(name) else self._veiled(each, depth + 1)
+                for name, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self._veiled(each, depth + 1) for each in value]
+        return value
+
+    def _hides(self, name: object) -> bool:
+        return isinstance(name, str) and name.casefold() in self._names
+
+    def first_veil(self, value: Any) -> str | None:
+        """Return the path of the first hidden field whose value is the veil itself, if any is."""
+        if not self.is_on:
+            return None
+        found = self._hidden(value, "")
+        return next((path for path, hidden in found if VEIL in _leaves(hidden)), None)
+
+    def _hidden(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        """Yield the path and the value of each hidden field."""
+        named = value.items() if isinstance(value, dict) else ()
+        listed = enumerate(value) if isinstance(value, list) else ()
+        for name, each in named:
+            place = f"{path}.{name}" if path else str(name)
+            if self._hides(name):
+                yield place, each
+            else:
+                yield from self._hidden(each, place)
+        for index, each in listed:
+            yield from self._hidden(each, f"{path}[{index}]")
+
+    def secrets_of(self, program: HasData) -> Sequence[str]:
+        """Return the hidden values of a program as texts may hold them, the longest first."""
+        data = [program.program_data, *program.job_data.values()]
+        hidden = [value for each in data for _, value in self._hidden(each, "")]
+        leaves = {str(leaf) for value in hidden for leaf in _leaves(value)}
+        # a traceback holds what repr() makes of it
+        forms = {form for leaf in leaves for form in (leaf, repr(leaf)[1:-1])}
+        return sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
+
+    def lines(self, lines: list[dict[str, Any]], secrets: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the lines that a job logged as they may be kept."""
+        return [
+            line
+            | {"text": veil_text(line["text"], secrets)}
+            | ({"fields": self._of_line(line["fields"], secrets)} if "fields" in line else {})
+            for line in lines
+        ]
+
+    def _of_line(self, fields: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
+        veiled: dict[str, Any] = self.data(fields)
+        return {
+            name: veil_text(value, secrets) if isinstance(value, str) else value
+            for name, value in veiled.items()
+        }
+
+    def log_line(
+        self, _logger: object, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Hide fields of a log line, as a processor of structlog."""
+        for name, value in line.items():
+            if name not in OF_EVERY_LINE:
+                line[name] = VEIL if self._hides(name) else self.data(value)
+        return line
+
+
+def veil_text(text: str, secrets: Sequence[str]) -> str:
+    """Put the veil in the place of each secret in a text."""
+    for secret in secrets:
+        text = text.replace(secret, VEIL)
+    return text
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what a value is made of; what is true, false or null says nothing in a text."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    elif value is not None and not isinstance(value, bool):
+        yield value
