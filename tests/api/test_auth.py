@@ -134,3 +134,17 @@ async def test_without_keys_everybody_on_this_machine_may_do_everything(service:
     assert program["submitted_by"] is None
     answer = await service.client.post(f"/programs/{program['run_id']}/cancel")
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("site", "code"), [("cross-site", 403), ("same-site", 403), ("none", 200)])
+async def test_without_keys_no_page_of_another_site_may_steer(
+    service: Service, site: str, code: int
+) -> None:
+    path = f"/programs/{(await service.submit('reserve'))['run_id']}"
+    headers = {"Sec-Fetch-Site": site}
+    answer = await service.client.post(f"{path}/cancel", headers=headers)
+    assert answer.status_code == code
+    if code == 403:
+        problem_of(answer, 403, "cross_site")
+    left = json_of(await service.client.get(path, headers=headers))
+    assert left["status"] == ("cancelled" if code == 200 else "pending")

@@ -57,6 +57,10 @@ class Caller:
 
 ANYBODY = Caller(None, frozenset(Scope))
 
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+NO_OTHER_SITE = frozenset({None, "same-origin", "none"})
+"""What programs, our own pages and people who type an address send as Sec-Fetch-Site."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -145,7 +149,8 @@ def authenticate(request: Request) -> Caller:
     """Say who calls.
 
     Raises:
-        Problem: nobody whom we know, or somebody who has tried too many wrong keys.
+        Problem: nobody whom we know, or somebody who has tried too many wrong keys; or, where
+            anybody may call, a browser, told to by a page of another site.
     """
     services, sent = request.app.state.services, request.headers.get("authorization")
     caller: Caller | None = services.keyring.caller(sent)
@@ -154,7 +159,20 @@ def authenticate(request: Request) -> Caller:
             services.strangers.note(request, "key")
         detail = "Send a key of this service as `Authorization: Bearer …`."
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+    if caller is ANYBODY and request.method not in READING:
+        _refuse_other_sites(request)
     return caller
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Refuse what a page that somebody reads on this machine sends: no key is there to stop it.
+
+    Raises:
+        Problem: the browser says that it comes from elsewhere.
+    """
+    if request.headers.get("sec-fetch-site") not in NO_OTHER_SITE:
+        detail = "This was sent by a page of another site; without API keys none may."
+        raise Problem(403, "cross_site", detail)
 
 
 def permitted(request: Request, scope: Scope) -> Caller:
