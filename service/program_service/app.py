@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from program_service.api import (
     callbacks,
@@ -24,6 +23,7 @@ from program_service.api import (
 from program_service.api.auth import Keyring, is_loopback
 from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
+from program_service.api.contract.document import document
 from program_service.api.gauges import Gauges
 from program_service.api.guarded import Guarded
 from program_service.api.measured import Measured
@@ -31,7 +31,7 @@ from program_service.api.rates import RateLimited
 from program_service.api.services import Services
 from program_service.api.strangers import Strangers
 from program_service.api.traced import telemetry
-from program_service.api.views import ProblemModel, show
+from program_service.api.views import show
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
@@ -57,11 +57,6 @@ TITLE = "Program Executor"
 MIGRATE_WITHIN_S = 5.0
 """An index of a long table takes minutes: the API is there, and alive, meanwhile."""
 MIGRATE_AGAIN_S = 2.0
-
-DESCRIPTION = (
-    "Runs programs: ordered lists of jobs, one after the other, that go on where they stopped after"
-    " any crash."
-)
 
 
 def create_app(
@@ -139,7 +134,6 @@ def create_app(
 
     app = FastAPI(
         title=TITLE,
-        description=DESCRIPTION,
         version=VERSION,
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
@@ -195,18 +189,3 @@ def _install_routes(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the problem that every error is."""
-    schema = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
-    components = schema["components"]
-    components["schemas"]["ProblemModel"] = ProblemModel.model_json_schema()
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    schema["security"] = [{}, {"key": []}]
-    # FastAPI writes itemSchema here, a word of OpenAPI 3.2 in a document of 3.1
-    events = schema["paths"]["/programs/{run_id}/events"]["get"]["responses"]["200"]
-    events["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-    return schema

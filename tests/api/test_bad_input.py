@@ -1,6 +1,7 @@
 """Bad input: every refusal says what is wrong, and what would be right."""
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -143,6 +144,7 @@ async def test_job_data_for_strangers_is_refused(service: Service) -> None:
         ("POST", "/programs/no-such-program/resume", 404, "program_not_found"),
         ("GET", "/programs/no-such-program/job-data/reserve", 404, "program_not_found"),
         ("GET", "/jobs/no-such-job", 404, "job_not_found"),
+        ("GET", "/jobs/a%00b", 422, "invalid"),
         ("GET", "/programs?limit=0", 422, "invalid"),
         ("GET", "/programs?limit=201", 422, "invalid"),
         ("GET", "/programs?status=done", 422, "invalid"),
@@ -156,3 +158,55 @@ async def test_every_error_is_a_problem(
     service: Service, method: str, path: str, status: int, code: str
 ) -> None:
     problem_of(await service.client.request(method, path), status, code)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/programs", "GET, POST"),
+        ("GET", "/programs/batch", "POST"),
+        ("PUT", "/programs/a", "GET"),
+        ("POST", "/programs/a/job-data/b", "GET, PATCH, PUT"),
+        ("PATCH", "/jobs/a/b", "DELETE, GET, PUT"),
+        ("PUT", "/jobs/a/b/rotate-secret", "POST"),
+        ("TRACE", "/livez", "GET"),
+    ],
+)
+async def test_wrong_method_is_told_the_right_ones(
+    service: Service, method: str, path: str, allowed: str
+) -> None:
+    answer = await service.client.request(method, path)
+    problem_of(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("value", ["3", True, 1.5, [3], 0])
+async def test_number_of_tries_is_a_whole_number(service: Service, value: Any) -> None:
+    body = {"url": "https://billing.example/jobs", "retry": {"max_attempts": value}}
+    answer = await service.client.put("/jobs/bill", json=body)
+    assert set(fields_of(problem_of(answer, 422, "invalid"))) == {"retry.max_attempts"}
+
+
+@pytest.mark.parametrize("value", ["30", True, None])
+async def test_time_limit_is_a_number(service: Service, value: Any) -> None:
+    body = {"url": "https://billing.example/jobs", "timeout_s": value}
+    answer = await service.client.put("/jobs/bill", json=body)
+    assert set(fields_of(problem_of(answer, 422, "invalid"))) == {"timeout_s"}
+
+
+async def test_whole_number_may_be_written_as_a_fraction(service: Service) -> None:
+    """As JSON Schema says, and as JavaScript may write it."""
+    body = {"url": "https://billing.example/jobs", "retry": {"max_attempts": 3.0}}
+    answer = await service.client.put("/jobs/bill", json=body)
+    assert json_of(answer)["retry"]["max_attempts"] == 3
+
+
+async def test_name_may_have_any_character_that_is_seen(service: Service) -> None:
+    for name in ("ναῦς", "日本 語", "a/b", "\N{PARTY POPPER}", "%2F"):
+        body = {"url": "https://billing.example/jobs"}
+        answer = await service.client.put(f"/jobs/{quote(name, safe='')}", json=body)
+        assert json_of(answer)["name"] == name
+        assert (await service.submit(name))["job"] == name
+    for name in ("\N{ZERO WIDTH SPACE}", "a\N{RIGHT-TO-LEFT OVERRIDE}b", "\N{SOFT HYPHEN}"):
+        answer = await service.client.post("/programs", json={"jobs": [name]})
+        assert "not seen" in problem_of(answer, 422, "invalid")["detail"]

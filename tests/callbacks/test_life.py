@@ -8,9 +8,11 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from calling import ALLOW, NOTIFY_SECRET, hire, put, with_links
+from contracts import message_misfits
 from endpoint_server import Answer, Call, Reply, endpoint
 from patience import eventually
 from program_executor import JobContext, job
+from program_executor.commands.documents import openapi_document
 from serving import Json, Service, json_of, problem_of
 
 
@@ -66,7 +68,7 @@ async def test_call_is_signed_and_says_all(service: Service) -> None:
         await service.ended(run_id)
         first, second = server.calls
     body = first.json
-    assert body["type"] == "job.execute"
+    assert message_misfits(openapi_document(), "job.execute", body, first.headers) == []
     assert (body["run_id"], body["job"], body["step"], body["attempt"]) == (run_id, "charge", 0, 1)
     assert (body["jobs"], body["job_data"]) == (["charge", "charge"], {"n": 1})
     assert set(body["links"]) == {"job_data", "heartbeat", "complete", "fail"}
@@ -335,6 +337,6 @@ async def test_end_is_told_to_the_address_that_was_named(service: Service, end: 
         await eventually(is_told_twice)
         first, second = server.calls
     message = Webhook(NOTIFY_SECRET).verify(second.body, second.headers)
-    assert message["type"] == "program.ended"
+    assert message_misfits(openapi_document(), "program.ended", message, second.headers) == []
     assert (message["program"]["run_id"], message["program"]["status"]) == (run_id, end)
     assert first.headers["webhook-id"] == second.headers["webhook-id"] == f"{run_id}-ended-0"

@@ -9,6 +9,8 @@ import structlog
 from fastapi import APIRouter, Path, Request, Response
 
 from program_service.api.bodies import StrictRoute
+from program_service.api.contract.answers import ProlongedModel, SettledModel, StepDataModel
+from program_service.api.contract.examples import TOKEN
 from program_service.api.problems import Problem
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CompleteRequest, FailRequest, HeartbeatRequest, JsonObject
@@ -42,12 +44,17 @@ log = structlog.get_logger()
 
 router = APIRouter(prefix="/callbacks/{token}", tags=["callbacks"], route_class=StrictRoute)
 
-Token = Annotated[str, Path(max_length=2_000, description="From the links of a call.")]
+Token = Annotated[
+    str, Path(max_length=2_000, description="From the links of a call.", examples=[TOKEN])
+]
 
 REFUSALS = problems(400, 404, 409, 413, 415)
+SETTLED = {200: {"model": SettledModel, "description": "It is recorded."}, **REFUSALS}
 
 
-@router.post("/complete", summary="Complete a step", responses=REFUSALS)
+@router.post(
+    "/complete", operation_id="complete_step", summary="Complete a step", responses=SETTLED
+)
 async def complete(
     token: Token, services: Serving, request: Request, body: CompleteRequest | None = None
 ) -> Response:
@@ -57,7 +64,7 @@ async def complete(
         return await _settle(services, job, ticket, outcome)
 
 
-@router.post("/fail", summary="Fail a step", responses=REFUSALS)
+@router.post("/fail", operation_id="fail_step", summary="Fail a step", responses=SETTLED)
 async def fail(token: Token, services: Serving, request: Request, body: FailRequest) -> Response:
     """Say that this try failed, and whether another may succeed."""
     async with _verified(services, request, token) as (job, ticket):
@@ -65,7 +72,12 @@ async def fail(token: Token, services: Serving, request: Request, body: FailRequ
         return await _settle(services, job, ticket, outcome)
 
 
-@router.post("/heartbeat", summary="Ask for more time", responses=REFUSALS)
+@router.post(
+    "/heartbeat",
+    operation_id="prolong_step",
+    summary="Ask for more time",
+    responses={200: {"model": ProlongedModel, "description": "There is more time."}, **REFUSALS},
+)
 async def heartbeat(
     token: Token, services: Serving, request: Request, body: HeartbeatRequest | None = None
 ) -> Response:
@@ -78,7 +90,12 @@ async def heartbeat(
         return json_response({"deadline": program.due_at})
 
 
-@router.patch("/job-data", summary="Merge into the step's job data", responses=REFUSALS)
+@router.patch(
+    "/job-data",
+    operation_id="merge_step_data",
+    summary="Merge into the step's job data",
+    responses={200: {"model": StepDataModel, "description": "The data now."}, **REFUSALS},
+)
 async def patch_job_data(
     token: Token, services: Serving, request: Request, body: JsonObject
 ) -> Response:

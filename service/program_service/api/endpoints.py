@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Response
 
 from program_service.api.actors import Actor, acting
 from program_service.api.auth import Scope
 from program_service.api.bodies import KeyedRoute
 from program_service.api.problems import Problem, forbidden_address
+from program_service.api.registry import JobName
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CallbackJobRequest, RotationRequest
 from program_service.api.services import Services, Serving
@@ -37,10 +38,6 @@ log = structlog.get_logger()
 
 router = APIRouter(tags=["jobs and workers"], route_class=KeyedRoute)
 
-JobName = Annotated[
-    str,
-    Path(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$", description="The job's name."),
-]
 Admin = Annotated[Actor, Depends(acting(Scope.ADMIN))]
 
 OVERLAP = timedelta(days=1)
@@ -49,8 +46,12 @@ OVERLAP = timedelta(days=1)
 
 @router.post(
     "/jobs/{name:path}/rotate-secret",
+    operation_id="rotate_secret",
     summary="Rotate the secret of a callback job",
-    responses={200: {"model": JobModel}, **problems(400, 404, 413, 415)},
+    responses={
+        200: {"model": JobModel, "description": "The job, with its new secret."},
+        **problems(400, 404, 413, 415),
+    },
 )
 async def rotate_secret(
     name: JobName, services: Serving, actor: Admin, body: RotationRequest | None = None
@@ -75,7 +76,8 @@ async def rotate_secret(
 
 
 @router.put(
-    "/jobs/{name:path}",
+    "/jobs/{name:job}",
+    operation_id="put_job",
     summary="Register or change a callback job",
     responses={
         200: {"model": JobModel, "description": "It was changed, and enabled."},
@@ -96,10 +98,11 @@ async def put_job(
 
 
 @router.delete(
-    "/jobs/{name:path}",
+    "/jobs/{name:job}",
     status_code=204,
+    operation_id="delete_job",
     summary="Delete a job",
-    responses=problems(404, 409),
+    responses={204: {"description": "It is forgotten."}, **problems(404, 409)},
 )
 async def remove_job(name: JobName, services: Serving, actor: Admin) -> Response:
     """Forget a job that no unfinished program needs."""

@@ -40,15 +40,22 @@ async def states(services: Services, program: Program) -> AsyncIterator[Program]
 
 @router.get(
     "/{run_id}/events",
+    operation_id="watch_program",
     summary="Watch a program",
     response_class=EventSourceResponse,
     dependencies=[Depends(requires(Scope.READ))],  # before the program is looked for
-    responses=problems(404),
+    responses={200: {"description": "Events named `program`."}, **problems(404)},
 )
 async def watch_program(
     program: Annotated[Program, Depends(found)],
     services: Serving,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            description="The `id` of the last event that was heard; it is not sent again.",
+            examples=["2-running"],
+        ),
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Send the program now and after each change; the stream ends after the final state.
 

@@ -39,7 +39,12 @@ class Surroundings:
         return {name: breakers[host] for name, breakers in said.items() if host in breakers}
 
 
-@router.get("/{run_id}/explain", summary="Explain a program", responses=problems(404))
+@router.get(
+    "/{run_id}/explain",
+    operation_id="explain_program",
+    summary="Explain a program",
+    responses={200: {"description": "Why it is not moving."}, **problems(404)},
+)
 async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> ExplanationModel:
     """Say why a program is not moving and when it will."""
     del caller

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from program_service.api.contract.answers import LivenessModel, ReadinessModel
 from program_service.api.responses import json_response
 from program_service.api.services import Serving
 from program_service.bookkeeping.errors import BookkeepingError
@@ -10,14 +11,29 @@ from program_service.bookkeeping.trouble import FAILURES
 
 router = APIRouter(tags=["health"])
 
+TEXT = {"schema": {"type": "string"}}
 
-@router.get("/livez", summary="Does the process live?")
+
+@router.get(
+    "/livez",
+    operation_id="live",
+    summary="Does the process live?",
+    responses={200: {"model": LivenessModel, "description": "It does."}},
+)
 async def livez() -> dict[str, str]:
     """Answer while the process lives; nothing else is looked at."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Can the service serve?", responses={503: {"description": "No."}})
+@router.get(
+    "/readyz",
+    operation_id="ready",
+    summary="Can the service serve?",
+    responses={
+        200: {"model": ReadinessModel, "description": "It can, though perhaps without its broker."},
+        503: {"model": ReadinessModel, "description": "It cannot."},
+    },
+)
 async def readyz(services: Serving) -> Response:
     """Look at database and migrations; without the broker the service is degraded, and ready."""
     checks = {"database": "ok", "migrations": "ok", "broker": "ok"}
@@ -34,7 +50,18 @@ async def readyz(services: Serving) -> Response:
     return json_response({"status": status, "checks": checks}, status=200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The text format of Prometheus, or OpenMetrics.",
+            "content": {"text/plain": TEXT, "application/openmetrics-text": TEXT},
+        }
+    },
+)
 async def metrics(request: Request, services: Serving) -> Response:
     """Return the metrics; OpenMetrics when the Accept header asks for it."""
     await services.gauges.refresh()

@@ -24,15 +24,17 @@ router = APIRouter(
     prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=KeyedRoute
 )
 
-JobOfProgram = Annotated[str, Path(description="The name of a job of the program.")]
+JobOfProgram = Annotated[
+    str, Path(description="The name of a job of the program.", examples=["mail"])
+]
 JsonBody = Annotated[dict[str, Any], Body(description="A JSON object.")]
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The job's data.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
-    **problems(400, 404, 409, 413, 415),
 }
+CHANGED = DOCUMENTED | problems(400, 404, 409, 413, 415)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Place:
     job: str
 
 
-@router.get("", summary="Read job data", responses=DOCUMENTED)
+@router.get(
+    "", operation_id="get_job_data", summary="Read job data", responses=DOCUMENTED | problems(404)
+)
 async def read(run_id: RunId, job: JobOfProgram, services: Serving, caller: Reader) -> Response:
     """Return the data of one job; `{}` when none was ever set."""
     del caller
@@ -52,7 +56,7 @@ async def read(run_id: RunId, job: JobOfProgram, services: Serving, caller: Read
     return json_response(services.redaction.data(program.job_data.get(job, {})))
 
 
-@router.put("", summary="Replace job data", responses=DOCUMENTED)
+@router.put("", operation_id="replace_job_data", summary="Replace job data", responses=CHANGED)
 async def replace(
     run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, actor: Operator
 ) -> Response:
@@ -60,7 +64,7 @@ async def replace(
     return await _edit(services, Place(run_id, job), actor, kind="set", value=body)
 
 
-@router.patch("", summary="Merge into job data", responses=DOCUMENTED)
+@router.patch("", operation_id="merge_job_data", summary="Merge into job data", responses=CHANGED)
 async def merge(
     run_id: RunId, job: JobOfProgram, body: JsonBody, services: Serving, actor: Operator
 ) -> Response:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from program_service.api.guarded import ALWAYS
+from program_service.api.methods import allowed
 from program_service.api.queries import ProgramQuery
 from program_service.bookkeeping import errors
 from program_service.bookkeeping.ledger.reading import BadCursor
@@ -133,14 +134,16 @@ async def _of_bookkeeping(request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status = error.status_code
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed(request.app, request.url.path)
     return answer(
         request,
         status=status,
         code=getattr(error, "code", STATUS_CODES.get(status, "error")),
         detail=str(error.detail),
         fields=getattr(error, "fields", ()),
-        headers=error.headers,
+        headers=headers,
     )
 
 

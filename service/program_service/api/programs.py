@@ -37,7 +37,14 @@ router = APIRouter(prefix="/programs", tags=["programs"], route_class=KeyedRoute
 submitting = APIRouter(prefix="/programs", tags=["programs"], route_class=SubmitRoute)
 
 RunId = Annotated[
-    str, Path(min_length=1, max_length=255, pattern=r"^[^\x00]*$", description="The program's id.")
+    str,
+    Path(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\x00]*$",
+        description="The program's id.",
+        examples=["019a8f3c-6f27-730f-bd71-396620658ecc"],
+    ),
 ]
 Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(requires(Scope.READ))]
@@ -49,6 +56,7 @@ WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IG
 @submitting.post(
     "",
     status_code=201,
+    operation_id="submit_program",
     summary="Submit a program",
     responses={
         200: {"model": ProgramModel, "description": "The same key and body came before."},
@@ -63,7 +71,11 @@ async def submit_program(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(description="The same key and body answers the same program.", max_length=300),
+        Header(
+            description="The same key and body answers the same program.",
+            max_length=300,
+            examples=['"order-1"'],
+        ),
     ] = None,
 ) -> Response:
     """Store a program and have it run; 201 means that it is committed."""
@@ -85,6 +97,7 @@ async def submit_program(
 @router.post(
     "/batch",
     status_code=201,
+    operation_id="submit_programs",
     summary="Submit programs together",
     responses={
         201: {"model": BatchModel, "description": "All programs are stored."},
@@ -113,10 +126,11 @@ async def submit_batch(
 
 
 @router.get(
-    "/{run_id}",
+    "/{run_id:run}",
+    operation_id="get_program",
     summary="Follow a program",
     responses={
-        200: {"model": ProgramModel},
+        200: {"model": ProgramModel, "description": "The program."},
         304: {"description": "The program is as the ETag says."},
         **problems(404),
     },
@@ -127,7 +141,8 @@ async def get_program(
     caller: Reader,
     request: Request,
     prefer: Annotated[
-        str | None, Header(description="`wait=20` holds until the program has ended.")
+        str | None,
+        Header(description="`wait=20` holds until the program has ended.", examples=["wait=20"]),
     ] = None,
 ) -> Response:
     """Return a program as it stands now."""
@@ -154,8 +169,9 @@ async def _until_final(services: Services, program: Program, wait_s: float) -> P
 
 @router.get(
     "",
+    operation_id="list_programs",
     summary="List programs",
-    responses={200: {"model": ProgramListModel}, **problems()},
+    responses={200: {"model": ProgramListModel, "description": "A page."}, **problems()},
 )
 async def list_all(
     wanted: Annotated[ProgramQuery, Query()], services: Serving, caller: Reader
@@ -175,8 +191,12 @@ async def list_all(
 
 @router.post(
     "/{run_id}/cancel",
+    operation_id="cancel_program",
     summary="Cancel a program",
-    responses={200: {"model": ProgramModel}, **problems(404, 409)},
+    responses={
+        200: {"model": ProgramModel, "description": "The program, which is cancelled now."},
+        **problems(404, 409),
+    },
 )
 async def cancel_program(run_id: RunId, services: Serving, actor: Operator) -> Response:
     """End a program now, also while a worker runs its step."""
@@ -186,8 +206,12 @@ async def cancel_program(run_id: RunId, services: Serving, actor: Operator) -> R
 
 @router.post(
     "/{run_id}/resume",
+    operation_id="resume_program",
     summary="Resume a program",
-    responses={200: {"model": ProgramModel}, **problems(400, 404, 409, 413, 415)},
+    responses={
+        200: {"model": ProgramModel, "description": "The program, which goes on."},
+        **problems(400, 404, 409, 413, 415),
+    },
 )
 async def resume_program(
     run_id: RunId, services: Serving, actor: Operator, body: ResumeRequest | None = None
@@ -200,8 +224,12 @@ async def resume_program(
 
 @router.get(
     "/{run_id}/attempts",
+    operation_id="list_attempts",
     summary="List the tries of a program's steps",
-    responses={200: {"model": AttemptListModel}, **problems(404)},
+    responses={
+        200: {"model": AttemptListModel, "description": "Every try of every step."},
+        **problems(404),
+    },
 )
 async def get_attempts(run_id: RunId, services: Serving, caller: Reader) -> AttemptListModel:
     """Return every try of every step."""

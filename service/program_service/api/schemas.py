@@ -1,6 +1,7 @@
 """Schemas: what the API takes, as pydantic models; the border of the system."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -11,9 +12,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from program_service.bookkeeping.retry import LONGEST_S, Retry
 from program_service.webhooks.signing import require_secret
@@ -23,12 +26,18 @@ MAX_BATCH = 1_000
 MAX_LABELS = 32
 MAX_URL = 2_048
 
+PRINTABLE = (
+    r"^[^\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]*$"
+)
+"""No controls, and nothing that is not seen: a name is what people read, in any script."""
+
+_PRINTABLE = re.compile(PRINTABLE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
-        msg = f"{text!r} holds a control character; use printable ones"
+    if not _PRINTABLE.fullmatch(text):
+        msg = f"{text!r} holds a character that is not seen; use printable ones"
         raise ValueError(msg)
     return text
 
@@ -41,6 +50,11 @@ def _as_written(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Any:
+    """Take 3.0 for 3, as JSON Schema does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -49,23 +63,47 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError(msg) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """A pattern that a validator of ours requires, for the document."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Write it into the JSON schema."""
+        return handler(core_schema) | {"pattern": self.pattern}
+
+
 JobName = Annotated[
-    str, StringConstraints(min_length=1, max_length=255, strict=True), AfterValidator(_printable)
+    str,
+    StringConstraints(min_length=1, max_length=255, strict=True),
+    AfterValidator(_printable),
+    Documented(PRINTABLE),
 ]
 LabelKey = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100, pattern=r"^[^:]*$"),
     AfterValidator(_printable),
+    Documented(PRINTABLE.replace("[^", "[^:", 1)),
 ]
+WHOLE = BeforeValidator(_whole)
 LabelValue = Annotated[str, StringConstraints(max_length=255, strict=True)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_written), AfterValidator(_in_utc)]
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False),  # a text, as all of JSON
+    BeforeValidator(_as_written),
+    AfterValidator(_in_utc),
+]
 JsonObject = dict[str, Any]
 
 
 class Body(BaseModel):
     """A request body: unknown fields are refused, by name."""
 
-    model_config = ConfigDict(extra="forbid")
+    # strict: neither "30" nor true is a number
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ProgramRequest(Body):
@@ -106,13 +144,15 @@ class ProgramRequest(Body):
 class BatchRequest(Body):
     """Programs that are accepted together, or not at all."""
 
-    programs: Annotated[list[ProgramRequest], Field(min_length=1, max_length=MAX_BATCH)]
+    programs: list[ProgramRequest] = Field(
+        min_length=1, max_length=MAX_BATCH, description="The programs, in the order of the answer."
+    )
 
 
 class ResumeRequest(Body):
     """Where a program goes on."""
 
-    from_step: Annotated[int, Field(strict=True, ge=0, lt=MAX_JOBS)] | None = Field(
+    from_step: Annotated[int, Field(ge=0, lt=MAX_JOBS), WHOLE] | None = Field(
         None, description="The step to go on from; the failed one by default."
     )
 
@@ -120,11 +160,15 @@ class ResumeRequest(Body):
 class RetryRequest(Body):
     """How often and how late a failed step is tried again; see `Retry` in docs/jobs.md."""
 
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 25
-    initial_s: Annotated[float, Field(ge=0, le=LONGEST_S)] = 1.0
-    factor: Annotated[float, Field(ge=1, le=1_000)] = 2.0
-    max_s: Annotated[float, Field(ge=0, le=LONGEST_S)] = 3600.0
-    jitter: Literal["full", "none"] = "full"
+    max_attempts: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(
+        25, description="Tries of a step, in all."
+    )
+    initial_s: float = Field(1.0, ge=0, le=LONGEST_S, description="The first pause.")
+    factor: float = Field(2.0, ge=1, le=1_000, description="What each pause is multiplied by.")
+    max_s: float = Field(3600.0, ge=0, le=LONGEST_S, description="The longest pause.")
+    jitter: Literal["full", "none"] = Field(
+        "full", description="`full` draws each pause between nothing and its length."
+    )
 
     def as_policy(self) -> Retry:
         """Return the policy."""
@@ -132,7 +176,11 @@ class RetryRequest(Body):
 
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
-SecretText = Annotated[str, AfterValidator(require_secret)]
+SecretText = Annotated[
+    str,
+    AfterValidator(require_secret),
+    Documented(r"^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"),
+]
 
 
 class CallbackJobRequest(Body):
@@ -144,8 +192,10 @@ class CallbackJobRequest(Body):
         description="For connecting, sending and the whole answer; after a 202, for completing.",
     )
     queue: JobName = Field("default", description="Whose workers call it.")
-    retry: RetryRequest = Field(default_factory=RetryRequest)
-    max_concurrency: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
+    retry: RetryRequest = Field(
+        default_factory=RetryRequest, description="How often and how late it is tried again."
+    )
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
         None, description="Calls that one worker process makes at a time."
     )
     secret: SecretText | None = Field(
@@ -175,8 +225,10 @@ class CompleteRequest(Body):
 class ErrorRequest(Body):
     """What went wrong."""
 
-    message: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
-    code: Annotated[str, StringConstraints(max_length=255)] | None = None
+    message: str = Field(min_length=1, max_length=100_000, description="For people.")
+    code: Annotated[str, StringConstraints(max_length=255)] | None = Field(
+        None, description="A word for programs; it stands in the attempt as `error_code`."
+    )
     retryable: bool = Field(default=False, description="Whether another try may succeed.")
     ignorable: bool = Field(default=False, description="Whether it is logged as information only.")
 
@@ -184,7 +236,7 @@ class ErrorRequest(Body):
 class FailRequest(Body):
     """A failure."""
 
-    error: ErrorRequest
+    error: ErrorRequest = Field(description="Why the try failed.")
 
 
 class HeartbeatRequest(Body):

@@ -15,8 +15,8 @@ from program_service.bookkeeping.lifecycle import Status
 class Progress(BaseModel):
     """How many steps are done."""
 
-    done: int
-    total: int
+    done: int = Field(description="How many steps are done.")
+    total: int = Field(description="How many there are.")
 
 
 class ProgramModel(BaseModel):
@@ -24,34 +24,38 @@ class ProgramModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    run_id: str
-    status: Status
-    jobs: list[str]
-    program_data: JsonObject
-    job_data: dict[str, JsonObject]
-    step: int
-    step_retry_count: int
-    finished_at: datetime | None
-    errored_at: datetime | None
-    error_message: str | None
-    created_at: datetime
-    updated_at: datetime
-    due_at: datetime | None
-    claimed_by: str | None
-    lease_losses: int
-    resumes: int
-    awaiting: int | None
-    cancelled_at: datetime | None
-    job: str
-    queue: str
-    labels: dict[str, str]
-    submitted_by: str | None
-    parent_run_id: str | None
-    traceparent: str | None
-    notify: str | None
-    current_job: str | None
-    progress: Progress
-    links: dict[str, str]
+    run_id: str = Field(description="Its id.")
+    status: Status = Field(description="What it is doing.")
+    jobs: list[str] = Field(description="The names of its jobs, in the order in which they run.")
+    program_data: JsonObject = Field(description="Data for all jobs.")
+    job_data: dict[str, JsonObject] = Field(description="Data of single jobs, by job name.")
+    step: int = Field(description="The index of the current step, from 0, or of the failed one.")
+    step_retry_count: int = Field(description="How often the current step was tried again.")
+    finished_at: datetime | None = Field(description="When it finished.")
+    errored_at: datetime | None = Field(description="When it ended without finishing.")
+    error_message: str | None = Field(description="The last error, also of a retry.")
+    created_at: datetime = Field(description="When it was submitted.")
+    updated_at: datetime = Field(description="When it last changed.")
+    due_at: datetime | None = Field(
+        description="The earliest time of its next step; while it runs, when its lease ends."
+    )
+    claimed_by: str | None = Field(description="The worker that runs it.")
+    lease_losses: int = Field(description="How many workers were lost in the current step.")
+    resumes: int = Field(description="How often it was resumed.")
+    awaiting: int | None = Field(description="The try whose completion from outside is awaited.")
+    cancelled_at: datetime | None = Field(description="When it was cancelled.")
+    job: str = Field(description="The name of the current job; of the last one at the end.")
+    queue: str = Field(description="Whose workers run it.")
+    labels: dict[str, str] = Field(description="Words to find it by.")
+    submitted_by: str | None = Field(description="The name of the key that submitted it.")
+    parent_run_id: str | None = Field(description="The program whose job submitted it.")
+    traceparent: str | None = Field(description="Its trace, as the W3C writes it.")
+    notify: str | None = Field(description="The address that is told of its end.")
+    current_job: str | None = Field(
+        description="The name of the current job; null when it has finished."
+    )
+    progress: Progress = Field(description="How far it is.")
+    links: dict[str, str] = Field(description="The paths of what can be asked of it.")
 
 
 HIDDEN = {"id", "woken_at", "version"}
@@ -79,29 +83,29 @@ def links(run_id: str) -> dict[str, str]:
 class BatchItem(BaseModel):
     """An accepted program of a batch."""
 
-    run_id: str
+    run_id: str = Field(description="Its id.")
 
 
 class BatchModel(BaseModel):
     """The accepted programs, in the order of the request."""
 
-    programs: list[BatchItem]
+    programs: list[BatchItem] = Field(description="One for each of the request.")
 
 
 class ProgramListModel(BaseModel):
     """A page of programs; the Link header names the next."""
 
-    programs: list[ProgramModel]
-    next_cursor: str | None
+    programs: list[ProgramModel] = Field(description="At most `limit`.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
 
 
 class LogLineModel(BaseModel):
     """A line that a job logged."""
 
     at: datetime = Field(description="By the clock of the worker.")
-    level: str
-    text: str
-    fields: JsonObject = Field(default_factory=dict)
+    level: str = Field(description="How much it matters, as `info` or `error`.")
+    text: str = Field(description="What was logged.")
+    fields: JsonObject = Field(default_factory=dict, description="What was logged with it.")
 
 
 class AttemptModel(BaseModel):
@@ -109,24 +113,27 @@ class AttemptModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    step: int
-    attempt: int
-    job: str
-    worker: str | None
-    started_at: datetime | None
-    finished_at: datetime
-    outcome: str
-    error_type: str | None
-    error_code: str | None
-    error_message: str | None
-    traceback: str | None
+    step: int = Field(description="The index of the step, from 0.")
+    attempt: int = Field(description="The number of the try, from 1.")
+    job: str = Field(description="The name of the job.")
+    worker: str | None = Field(description="Who ran it; `callback` for what an endpoint reported.")
+    started_at: datetime | None = Field(description="When it began; null for a lost one.")
+    finished_at: datetime = Field(description="When it ended.")
+    outcome: str = Field(
+        description="`done`, `retry`, `failed`, `ignored`, `accepted`, `yielded`, `released`,"
+        " `cancelled` or `lost`; more may come."
+    )
+    error_type: str | None = Field(description="The class of the error.")
+    error_code: str | None = Field(description="The code of the error, where it has one.")
+    error_message: str | None = Field(description="What went wrong.")
+    traceback: str | None = Field(description="Where in the job it went wrong.")
     log: list[LogLineModel] = Field(description="The last lines that the job logged.")
 
 
 class AttemptListModel(BaseModel):
     """Every try of every step, in the order of their ends."""
 
-    attempts: list[AttemptModel]
+    attempts: list[AttemptModel] = Field(description="The first that ended comes first.")
 
     @classmethod
     def of(cls, attempts: list[Attempt]) -> Self:
@@ -139,17 +146,21 @@ class JobModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    name: str
-    kind: Literal["in_process", "callback"]
-    queue: str
-    timeout_s: float | None
-    retry: JsonObject
-    created_at: datetime
-    last_seen_at: datetime
+    name: str = Field(description="Its name.")
+    kind: Literal["in_process", "callback"] = Field(
+        description="A function in workers, or an HTTP endpoint."
+    )
+    queue: str = Field(description="Whose workers run it.")
+    timeout_s: float | None = Field(description="How many seconds a try may take; null for any.")
+    retry: JsonObject = Field(description="How often and how late a failed try is repeated.")
+    created_at: datetime = Field(description="When it was first registered.")
+    last_seen_at: datetime = Field(description="When it was last registered.")
     workers: list[str] = Field(description="The live workers that know it.")
     url: str | None = Field(None, description="The endpoint of a callback job.")
-    cancel_url: str | None = None
-    max_concurrency: int | None = None
+    cancel_url: str | None = Field(None, description="Where it is told of cancels.")
+    max_concurrency: int | None = Field(
+        None, description="Calls that one worker process makes at a time."
+    )
     secrets_valid: int = Field(0, description="How many secrets calls are signed with.")
     disabled_at: datetime | None = Field(None, description="When its endpoint answered 410.")
     secret: str | None = Field(None, description="Shown once, when the service has made it.")
@@ -172,7 +183,7 @@ class JobModel(BaseModel):
 class JobListModel(BaseModel):
     """All registered jobs."""
 
-    jobs: list[JobModel]
+    jobs: list[JobModel] = Field(description="In the order of their names.")
 
 
 class WorkerModel(BaseModel):
@@ -180,15 +191,15 @@ class WorkerModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    name: str
-    host: str
-    version: str
-    queues: list[str]
-    jobs: list[str]
-    slots: int
-    busy: int
-    started_at: datetime
-    last_seen_at: datetime
+    name: str = Field(description="Its name.")
+    host: str = Field(description="Where it runs.")
+    version: str = Field(description="The release that it runs.")
+    queues: list[str] = Field(description="Which queues it serves.")
+    jobs: list[str] = Field(description="Which jobs it knows.")
+    slots: int = Field(description="How many programs it can run at a time.")
+    busy: int = Field(description="How many it runs.")
+    started_at: datetime = Field(description="When it started.")
+    last_seen_at: datetime = Field(description="When it was last heard of.")
     endpoints: JsonObject = Field(
         description="Its calls to endpoints: `running` by job, `breakers` that are open by host."
     )
@@ -197,27 +208,15 @@ class WorkerModel(BaseModel):
 class WorkerListModel(BaseModel):
     """The live workers."""
 
-    workers: list[WorkerModel]
+    workers: list[WorkerModel] = Field(description="In the order of their names.")
 
 
 class ExplanationModel(BaseModel):
     """Why a program is not moving, in words and in fields, and when it will."""
 
-    run_id: str
-    status: Status
+    run_id: str = Field(description="The program.")
+    status: Status = Field(description="What it is doing.")
     reason: str = Field(description="A stable word for the reason.", examples=["not_due"])
     text: str = Field(description="The reason in words.")
     moves_at: datetime | None = Field(description="When it is expected to move, where known.")
-    facts: JsonObject
-
-
-class ProblemModel(BaseModel):
-    """An error, as RFC 9457 `application/problem+json`."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    errors: list[JsonObject] | None = None
+    facts: JsonObject = Field(description="What the reason follows from.")

@@ -1,0 +1,271 @@
+"""Codes: every code of a problem, when it occurs, and in answer to which operations.
+
+An operation that documents a status names the codes of that status; those of `only` are named by
+these operations alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+DATA = frozenset({"replace_job_data", "merge_job_data"})
+SUBMITS = frozenset({"submit_program", "submit_programs"})
+CALLBACKS = frozenset({"complete_step", "fail_step", "prolong_step", "merge_step_data"})
+OF_PROGRAMS = DATA | {
+    "get_program",
+    "cancel_program",
+    "resume_program",
+    "list_attempts",
+    "watch_program",
+    "explain_program",
+    "get_job_data",
+}
+OF_JOBS = frozenset({"get_job", "delete_job", "rotate_secret"})
+ALL_KEYED = (
+    OF_PROGRAMS | OF_JOBS | SUBMITS | {"list_programs", "list_jobs", "list_workers", "put_job"}
+)
+WITH_BODY = DATA | SUBMITS | CALLBACKS | {"resume_program", "put_job", "rotate_secret"}
+"""The operations that take a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code: its status, when it occurs, and a `detail` as the service writes it."""
+
+    status: int
+    meaning: str
+    detail: str
+    only: frozenset[str] | None = None
+    errors: tuple[Mapping[str, str], ...] = ()
+
+    def is_of(self, operation: str) -> bool:
+        """Say whether an operation may answer it, if it documents the status."""
+        return self.only is None or operation in self.only
+
+    def problem(self, name: str, instance: str) -> dict[str, Any]:
+        """Return an answer that has this code."""
+        problem: dict[str, Any] = {
+            "type": f"urn:program-executor:problem:{name}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": name,
+        }
+        return problem | ({"errors": list(self.errors)} if self.errors else {})
+
+
+CODES: dict[str, Code] = {
+    "malformed_body": Code(
+        400,
+        "The body is not JSON.",
+        "The body is not JSON: unexpected character: line 1 column 1 (char 0).",
+    ),
+    "unauthorized": Code(
+        401,
+        "No key was sent, or one that nobody has.",
+        "Send a key of this service as `Authorization: Bearer …`.",
+    ),
+    "forbidden": Code(
+        403,
+        "The key lacks the scope.",
+        "The key 'mailer' does not have the scope 'operate'.",
+    ),
+    "program_not_found": Code(
+        404,
+        "No program has this run_id.",
+        "No program has the run_id '019a8f3c-0000-7000-8000-000000000000'.",
+        only=OF_PROGRAMS,
+    ),
+    "job_not_in_program": Code(
+        404,
+        "The program has no such job.",
+        "'chrage' is no job of this program; it has 'charge', 'provision', 'mail'.",
+        only=DATA | {"get_job_data"},
+    ),
+    "job_not_found": Code(
+        404,
+        "Nobody ever registered this job, or it is no callback job.",
+        "Nobody ever registered a job 'chrage'.",
+        only=OF_JOBS,
+    ),
+    "bad_token": Code(
+        404,
+        "The token is none of this service.",
+        "This is no token of this service; use the links of a call as they are.",
+        only=CALLBACKS,
+    ),
+    "already_final": Code(
+        409,
+        "The program has ended, so it cannot be cancelled or changed.",
+        "The program has errored already; only one that has not ended is cancelled.",
+        only=DATA | {"cancel_program"},
+    ),
+    "not_resumable": Code(
+        409,
+        "The program has not ended, or has finished, or has no such step.",
+        "The program is finished; only an errored or cancelled one can be resumed.",
+        only=frozenset({"resume_program"}),
+    ),
+    "stale_step": Code(
+        409,
+        "The step has moved on, or its program has ended: there is nothing left to report.",
+        "The step that this callback is for has moved on, or its program has ended.",
+        only=CALLBACKS,
+    ),
+    "job_needed": Code(
+        409,
+        "Programs have yet to run this job.",
+        "1 programs have yet to run 'charge', such as 019a8f3c-6f27-730f-bd71-396620658ecc: cancel"
+        " them, or wait for their end.",
+        only=frozenset({"delete_job"}),
+    ),
+    "job_in_process": Code(
+        409,
+        "Live workers run a function of that name.",
+        "Live workers run a function named 'charge'; give the endpoint another name.",
+        only=frozenset({"put_job"}),
+    ),
+    "body_too_large": Code(
+        413,
+        "The body is longer than `MAX_BODY_BYTES`.",
+        "The body is longer than 1048576 bytes.",
+    ),
+    "not_json": Code(
+        415,
+        "The body is not sent as JSON.",
+        "Send the body as JSON, with the header `Content-Type: application/json`.",
+    ),
+    "invalid": Code(
+        422,
+        "A field or a parameter is wrong; `errors` says which, and what would be right.",
+        "jobsData: 'jobsData' is not a field",
+        errors=(
+            {
+                "field": "jobsData",
+                "in": "body",
+                "code": "extra_forbidden",
+                "message": "'jobsData' is not a field",
+                "hint": "did you mean 'job_data'?",
+            },
+        ),
+    ),
+    "unknown_jobs": Code(
+        422,
+        "Nobody ever registered some of the jobs; `errors` has near names.",
+        "Unknown jobs: 'chrage'. Start a worker that knows them first, or set UNKNOWN_JOBS=accept"
+        " to have programs wait for one.",
+        only=SUBMITS,
+        errors=(
+            {
+                "field": "jobs[0]",
+                "in": "body",
+                "code": "unknown_job",
+                "message": "no worker ever registered a job 'chrage'",
+                "hint": "did you mean 'charge'?",
+            },
+        ),
+    ),
+    "forbidden_address": Code(
+        422,
+        "An address that may not be called; `detail` names the rule.",
+        "this service tells nobody: its NOTIFY_SECRET is not set",
+        only=SUBMITS | {"put_job"},
+        errors=(
+            {
+                "field": "notify",
+                "in": "body",
+                "code": "forbidden_address",
+                "message": "this service tells nobody: its NOTIFY_SECRET is not set",
+            },
+        ),
+    ),
+    "idempotency_mismatch": Code(
+        422,
+        "The key was used before with another body.",
+        "This Idempotency-Key was used before with another body.",
+        only=frozenset({"submit_program"}),
+    ),
+    "bad_idempotency_key": Code(
+        422,
+        "The key is not 1 to 255 printable characters, quoted or bare.",
+        "Idempotency-Key must be 1 to 255 printable characters, quoted or bare.",
+        only=frozenset({"submit_program"}),
+    ),
+    "idempotency_not_for_batches": Code(
+        422,
+        "A batch takes no Idempotency-Key.",
+        "Idempotency-Key works for POST /programs only; submit these programs one by one.",
+        only=frozenset({"submit_programs"}),
+    ),
+    "bad_cursor": Code(
+        422,
+        "The cursor is none of this service.",
+        "The cursor is not one that this service gave out; take it from the Link header.",
+        only=frozenset({"list_programs"}),
+    ),
+    "nul_character": Code(
+        422,
+        "A string holds U+0000, which PostgreSQL cannot store.",
+        "The body holds the character NUL (\\u0000) in a string, which PostgreSQL cannot store;"
+        " leave it out, or encode binary data as base64.",
+        only=WITH_BODY,
+    ),
+    "integer_too_long": Code(
+        422,
+        "An integer is beyond 64 bits.",
+        "The body holds an integer beyond 64 bits; send it as a string.",
+        only=WITH_BODY,
+    ),
+    "nested_too_deeply": Code(
+        422,
+        "The body nests deeper than 100 levels.",
+        "The body nests deeper than 100 levels.",
+        only=WITH_BODY,
+    ),
+    "not_storable": Code(
+        422,
+        "Something cannot be stored as JSON; `detail` says what.",
+        "job data holds the character NUL (U+0000), which PostgreSQL cannot store",
+        only=frozenset({"merge_step_data"}),
+    ),
+    "redacted_value": Code(
+        422,
+        "`***` was sent for a field that the service hides.",
+        "program_data.card: '***' is what this service shows in place of a value that its setting"
+        " REDACT hides; send the value itself, or leave the field out.",
+        only=DATA | SUBMITS,
+    ),
+    "refused_by_database": Code(
+        422,
+        "The database refused what it should store.",
+        "The database refused what it was asked to store.",
+        only=WITH_BODY,
+    ),
+    "rate_limited": Code(
+        429,
+        "The key asks more often than it may; wait `Retry-After` seconds.",
+        "This key may make 600 requests in 60 s; wait 12 s.",
+        only=ALL_KEYED,
+    ),
+    "too_many_failed_tries": Code(
+        429,
+        "Too many wrong keys or tokens came from this address; wait `Retry-After` seconds.",
+        "Too many failed tries from this address; wait 12 s. A right key is let through meanwhile.",
+    ),
+    "database_unavailable": Code(
+        503,
+        "The database does not answer; try again after `Retry-After` seconds.",
+        "The database does not answer.",
+    ),
+}
+
+
+def codes_of(operation: str, status: int) -> dict[str, Code]:
+    """Return the codes that an operation may answer with a status."""
+    return {
+        name: code
+        for name, code in CODES.items()
+        if code.status == status and code.is_of(operation)
+    }
