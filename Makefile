@@ -49,6 +49,7 @@ check: .venv/ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python tests/generated.py
+	.venv/bin/python tests/released.py
 	.venv/bin/python tests/vulnerabilities.py
 
 format: .venv/ready
