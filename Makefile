@@ -64,6 +64,7 @@ generate: .venv/ready
 	$(EXECUTOR) config events docs/events.md
 	$(EXECUTOR) config commands docs/cli.md
 	.venv/bin/python tests/chart_files.py
+	$(EXECUTOR) config reference docs/reference.md
 
 # the pictures of the dashboard, in docs/screenshots
 screenshots: .venv/ready

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from chart_files import CHART_FILES
@@ -12,10 +13,11 @@ from program_executor.commands.documents import (
     openapi_document,
     settings_page,
 )
+from program_executor.commands.reference import reference_page
 
 ROOT = Path(__file__).parent.parent
 
-EXPECTED = {
+EXPECTED: dict[str, Callable[[], str]] = {
     "openapi/program-executor.json": lambda: (
         json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
     ),
@@ -24,6 +26,7 @@ EXPECTED = {
     "docs/events.md": events_page,
     "docs/cli.md": commands_page,
     **CHART_FILES,
+    "docs/reference.md": lambda: reference_page(openapi_document()),
 }
 
 

@@ -19,12 +19,15 @@ PageFile = Annotated[Path, typer.Argument(help="Where to write the page.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    config = typer.Typer(help="Settings, metrics, log events and commands.", no_args_is_help=True)
+    config = typer.Typer(
+        help="Settings, and the pages that are written from the code.", no_args_is_help=True
+    )
     config.command("show")(show_config)
     config.command("document")(document_config)
     config.command("metrics")(document_metrics)
     config.command("events")(document_events)
     config.command("commands")(document_commands)
+    config.command("reference")(document_reference)
     app.add_typer(config, name="config")
     app.command()(doctor)
     app.command()(openapi)
@@ -89,6 +92,14 @@ def document_commands(file: PageFile) -> None:
     from program_executor.commands.documents import commands_page
 
     file.write_text(commands_page())
+
+
+def document_reference(file: PageFile) -> None:
+    """Write the page of all calls over HTTP."""
+    from program_executor.commands.documents import openapi_document
+    from program_executor.commands.reference import reference_page
+
+    file.write_text(reference_page(openapi_document()))
 
 
 def openapi(
