@@ -1,0 +1,168 @@
+"""Walks: the pages are typed as they stand, and show what comes; see tests/walking.py."""
+
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers import some_rabbitmq
+from doc_pages import ROOT, blocks_of_commands
+from networks import NoNetworkError, own_network
+from private_rabbitmq import NoRabbitError
+from skips import or_skip
+from terminals import Room
+from walking import Plan, Walk
+
+PORTS = (8080, 8081)
+LEFT_OUT = shutil.ignore_patterns(
+    ".*", "site", "dist", "__pycache__", "node_modules", "program-executor-data"
+)
+RUNS_THIS = "it would run this test"
+
+# A venv that sees what the project's has: what `pip install .` leaves, without a network.
+SEES = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
+COMMAND = Path(sys.executable).with_name("program-executor")
+INSTALLED = (
+    f'echo "{SEES}" > $(echo $VIRTUAL_ENV/lib/python*/site-packages)/project.pth'
+    f" && sed 1c'#!'$VIRTUAL_ENV/bin/python {COMMAND} > $VIRTUAL_ENV/bin/program-executor"
+    " && chmod +x $VIRTUAL_ENV/bin/program-executor"
+)
+
+WHOLE = [
+    Plan(
+        "README.md",
+        stand_ins={"make test": f": {RUNS_THIS}"},
+    ),
+    Plan("docs/start.md", stand_ins={"pip install .": INSTALLED}),
+]
+"""They take nothing for granted but a clone."""
+
+AN_EXAMPLE = "the page shows one that went otherwise"
+
+OTHERS = [
+    Plan(
+        "docs/http.md",
+        not_compared={
+            "curl -N localhost:8080/programs/$run_id/events": "it has ended before",
+            "curl -s localhost:8080/programs/$run_id/attempts": AN_EXAMPLE,
+            "curl -s localhost:8080/programs/$run_id/explain": AN_EXAMPLE,
+            "program-executor submit charge": "it is for a terminal, and pictures are no lines",
+        },
+    ),
+    Plan(
+        "docs/operate.md",
+        given=("cd examples",),
+        not_typed={"program-executor profile add prod": "it asks for a key; tests/cli"},
+    ),
+]
+"""They take it for granted that Program Executor is installed."""
+
+OPTIONS = "its options: tests/docs/test_commands.py"
+
+ELSEWHERE = {
+    ("docs/callbacks.md", "curl -X PUT localhost:8080/jobs/send_invoice"): "tests/callbacks",
+    ("docs/callbacks.md", "export PROGRAM_EXECUTOR_ENDPOINT_SECRET"): "tests/check_endpoint",
+    ("docs/deploy.md", "program-executor keys new ops"): "a cluster: tests/deploy",
+    ("docs/jobs.md", "cd examples && python -m pytest shop"): "tests/docs/test_examples.py",
+    ("docs/jobs.md", "program-executor work shop.jobs"): OPTIONS,
+    ("docs/limits.md", "curl -sf --retry 5"): "a job of the reader's; as in docs/http.md",
+    ("docs/moving-from-celery.md", "program-executor work shop.tasks"): OPTIONS,
+    ("docs/security.md", "program-executor keys list"): "tests/cli",
+    ("docs/traces.md", "pip install '.[otel]'"): "tests/traces",
+    ("examples/endpoints/README.md", ""): "tests/endpoints",
+    ("examples/node-library/README.md", ""): "tests/endpoints",
+}
+"""{(page, beginning of a block): what else looks after it}, for pages that nobody walks."""
+
+TOOLS = ("make", "docker", "podman", "kubectl", "helm")
+"""Blocks of these are not typed: they take long, or need a daemon or a cluster."""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a clone in an empty home, already set up: `make` has nothing to install."""
+    clone = tmp_path / "home" / "program-executor"
+    shutil.copytree(ROOT, clone, ignore=LEFT_OUT)
+    for made in (".venv", ".tools"):
+        (clone / made).symlink_to(ROOT / made)
+    return clone
+
+
+@pytest.fixture
+def room(tmp_path: Path, clone: Path) -> Iterator[Room]:
+    """Return the variables of a new shell, and a network in which the ports are free."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    path = f"{Path(sys.executable).resolve().parent}:/usr/local/bin:/usr/bin:/bin"
+    variables = {"HOME": str(clone.parent), "PATH": path, "LANG": "C.UTF-8"}
+    with or_skip("ports", own_network(tmp_path, *PORTS), NoNetworkError) as network:
+        yield Room(network, variables, logs)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    """Return the URL of a RabbitMQ, for the page's own."""
+    with or_skip("RabbitMQ", some_rabbitmq(), NoRabbitError) as url:
+        yield url
+
+
+@pytest.fixture
+def filled_in(postgresql_url: str, rabbitmq_url: str, tmp_path: Path) -> dict[str, str]:
+    """Return what a reader puts in for the addresses of a page, and where no file is left."""
+    return {
+        '"folder": "/tmp"': f'"folder": "{tmp_path}"',
+        "postgresql://user:password@host/database": postgresql_url,
+        "amqp://user:password@host/": rabbitmq_url,
+    }
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("plan", WHOLE, ids=lambda plan: plan.page)
+def test_page_is_as_it_says_from_a_clone_in_an_empty_home(
+    plan: Plan, room: Room, clone: Path, filled_in: dict[str, str]
+) -> None:
+    walk(plan, room, clone, filled_in)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("plan", OTHERS, ids=lambda plan: plan.page)
+def test_page_is_as_it_says_where_all_is_installed(
+    plan: Plan, room: Room, clone: Path, filled_in: dict[str, str]
+) -> None:
+    room.variables["PATH"] = f"{ROOT / '.venv/bin'}:{room.variables['PATH']}"
+    walk(plan, room, clone, filled_in)
+
+
+def walk(plan: Plan, room: Room, clone: Path, filled_in: dict[str, str]) -> None:
+    with room.network.reaching(*(url for url in filled_in.values() if "://" in url)):
+        Walk(plan, room, clone, filled_in).take()
+
+
+def test_every_block_of_commands_is_walked_or_looked_after_elsewhere() -> None:
+    walked = {plan.page for plan in [*WHOLE, *OTHERS]}
+    left = [
+        str(block)
+        for block in blocks_of_commands()
+        if block.page not in walked
+        and not block.text.startswith(TOOLS)
+        and not any(
+            block.page == page and block.text.startswith(beginning) for page, beginning in ELSEWHERE
+        )
+    ]
+    assert left == []
+
+
+def test_nothing_is_left_out_that_is_not_there() -> None:
+    texts = [(block.page, block.text) for block in blocks_of_commands()]
+    named = [*ELSEWHERE]
+    named += [(plan.page, text) for plan in [*WHOLE, *OTHERS] for text in plan.not_typed]
+    named += [(plan.page, text) for plan in [*WHOLE, *OTHERS] for text in plan.not_compared]
+    stale = [
+        each
+        for each in named
+        if not any(page == each[0] and text.startswith(each[1]) for page, text in texts)
+    ]
+    assert stale == []
