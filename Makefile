@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 EXECUTOR := .venv/bin/program-executor
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: run demo test test-all chaos mutants bench check format generate screenshots clean
+.PHONY: run demo test test-all chaos mutants bench check format generate docs screenshots clean
 
 run: .venv/ready
 	$(EXECUTOR) dev --demo --data .dev
@@ -66,12 +66,17 @@ generate: .venv/ready
 	.venv/bin/python tests/chart_files.py
 	$(EXECUTOR) config reference docs/reference.md
 
+# the documentation's site, in site/html; a link that leads nowhere is an error
+docs: .venv/ready
+	.venv/bin/python tests/site_pages.py
+	.venv/bin/zensical build --strict --clean
+
 # the pictures of the dashboard, in docs/screenshots
 screenshots: .venv/ready
 	PYTHONPATH=tests .venv/bin/python tests/browser/screenshots.py
 
 clean:
-	rm -rf .venv .tools .dev .bench dist
+	rm -rf .venv .tools .dev .bench dist site
 
 $(UV):
 	$(PYTHON) -m venv .tools
