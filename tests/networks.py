@@ -64,10 +64,19 @@ def own_network(folder: Path, *ports: int) -> Iterator[Network]:
             enter = ["--user", "--preserve-credentials"] if kind else []
             yield Network(("nsenter", "--target", str(pid), "--net", *enter), folder)
             return
+    yield the_machines(folder, *ports)
+
+
+def the_machines(folder: Path, *ports: int) -> Network:
+    """Return this machine's network, which leads to the world.
+
+    Raises:
+        NoNetworkError: one of these ports is taken.
+    """
     if taken := [port for port in ports if _is_taken(port)]:
-        msg = f"something else listens on {taken}, and no network of its own can be made"
+        msg = f"something else listens on {taken}"
         raise NoNetworkError(msg)
-    yield Network((), folder)
+    return Network((), folder)
 
 
 @contextmanager

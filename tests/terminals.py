@@ -23,6 +23,7 @@ class Room:
     network: Network
     variables: dict[str, str]
     logs: Path
+    patience_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Terminal:
         start = self._log.stat().st_size
         self._send(f"{command}\nprintf '\\n{END}%d\\n' $?\n")
         end = re.compile(rf"\n{END}(\d+)\n")
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.room.patience_s
         while not (ended := end.search(self._written(start))):
             text = self._written(start)
             assert self._shell.poll() is None, f"the shell has ended:\n{command}\n{text}"

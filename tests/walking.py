@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from doc_pages import Piece, commands, file_of, pieces
-from terminals import PATIENCE_S, Room, Server, Shown, Terminal
+from terminals import LOOK_EVERY_S, Room, Server, Shown, Terminal
 
 SERVER = re.compile(r"(?:\w+=\S+ )*(?:program-executor (dev|serve|work)|make run|.*\bserve\.js)\b")
 IS_UP = "Serving until Ctrl-C."
@@ -133,7 +133,7 @@ class Walk:
         if kind in {"serve", "work"}:
             self._await_probe(PROBES[kind])
         else:
-            _await_line(server)
+            self._await_line(server)
         shown = Shown(0, server.log.read_text(errors="replace"))
         if is_left:
             self._terminals.append(Terminal(self.room, terminal.current_folder))
@@ -148,6 +148,13 @@ class Walk:
             watch.type(f"until curl -sf -o /dev/null {url}; do sleep 0.1; done")
         finally:
             watch.close()
+
+    def _await_line(self, server: Server) -> None:
+        deadline = time.monotonic() + self.room.patience_s
+        while IS_UP not in (text := server.log.read_text(errors="replace")):
+            assert time.monotonic() < deadline, f"it is not up:\n{text}"
+            assert server.is_there, f"it has ended:\n{text}"
+            time.sleep(LOOK_EVERY_S)
 
     def _stop(self) -> None:
         """Press Ctrl-C in all terminals, and go on in the first."""
@@ -169,14 +176,6 @@ class Walk:
         return "\n".join(
             f"{each.command}:\n{each.log.read_text(errors='replace')[-3000:]}" for each in servers
         )
-
-
-def _await_line(server: Server) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while IS_UP not in (text := server.log.read_text(errors="replace")):
-        assert time.monotonic() < deadline, f"it is not up:\n{text}"
-        assert server.is_there, f"it has ended:\n{text}"
-        time.sleep(0.02)
 
 
 def _known(block: Piece, beginnings: dict[str, str]) -> bool:

@@ -1,22 +1,27 @@
 """Walks: the pages are typed as they stand, and show what comes; see tests/walking.py."""
 
+import os
+import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from brokers import some_rabbitmq
 from doc_pages import ROOT, blocks_of_commands
-from networks import NoNetworkError, own_network
+from networks import NoNetworkError, own_network, the_machines
 from private_rabbitmq import NoRabbitError
 from skips import or_skip
 from terminals import Room
 from walking import Plan, Walk
 
 PORTS = (8080, 8081)
+INDEX = re.compile(r"(PIP|UV|SSL)_|.*_proxy$", re.IGNORECASE)
 LEFT_OUT = shutil.ignore_patterns(
     ".*", "site", "dist", "__pycache__", "node_modules", "program-executor-data"
 )
@@ -82,24 +87,55 @@ TOOLS = ("make", "docker", "podman", "kubectl", "helm")
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """Return a clone in an empty home, already set up: `make` has nothing to install."""
+def clean_clone(tmp_path: Path) -> Path:
+    """Return a clone in an empty home."""
     clone = tmp_path / "home" / "program-executor"
     shutil.copytree(ROOT, clone, ignore=LEFT_OUT)
+    return clone
+
+
+@pytest.fixture
+def clone(clean_clone: Path) -> Path:
+    """Return one that is already set up: `make` has nothing to install."""
+    clone = clean_clone
     for made in (".venv", ".tools"):
         (clone / made).symlink_to(ROOT / made)
     return clone
 
 
 @pytest.fixture
-def room(tmp_path: Path, clone: Path) -> Iterator[Room]:
-    """Return the variables of a new shell, and a network in which the ports are free."""
+def variables(clean_clone: Path) -> dict[str, str]:
+    """Return those of a new shell, and where packages come from on this machine."""
+    path = f"{Path(sys.executable).resolve().parent}:/usr/local/bin:/usr/bin:/bin"
+    given = {name: value for name, value in os.environ.items() if INDEX.match(name)}
+    return given | {"HOME": str(clean_clone.parent), "PATH": path, "LANG": "C.UTF-8"}
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Return where terminals and servers write."""
     logs = tmp_path / "logs"
     logs.mkdir()
-    path = f"{Path(sys.executable).resolve().parent}:/usr/local/bin:/usr/bin:/bin"
-    variables = {"HOME": str(clone.parent), "PATH": path, "LANG": "C.UTF-8"}
+    return logs
+
+
+@pytest.fixture
+def room(tmp_path: Path, variables: dict[str, str], logs: Path) -> Iterator[Room]:
+    """Return a network in which the ports are free, and nothing of the world is there."""
     with or_skip("ports", own_network(tmp_path, *PORTS), NoNetworkError) as network:
         yield Room(network, variables, logs)
+
+
+@pytest.fixture
+def room_in_the_world(tmp_path: Path, variables: dict[str, str], logs: Path) -> Room:
+    """Return this machine's network, where packages can be had."""
+    pip = f"{ROOT}/.tools/bin/python -m pip download -q --no-deps -d {tmp_path} hatchling"
+    if subprocess.run(pip.split(), env=variables, check=False).returncode:
+        pytest.skip("no packages are to be had")
+    try:
+        return Room(the_machines(tmp_path, *PORTS), variables, logs, patience_s=900.0)
+    except NoNetworkError as error:
+        pytest.skip(f"ports: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +161,16 @@ def test_page_is_as_it_says_from_a_clone_in_an_empty_home(
     plan: Plan, room: Room, clone: Path, filled_in: dict[str, str]
 ) -> None:
     walk(plan, room, clone, filled_in)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("plan", WHOLE, ids=lambda plan: plan.page)
+def test_page_is_as_it_says_also_where_everything_has_to_be_installed(
+    plan: Plan, room_in_the_world: Room, clean_clone: Path, filled_in: dict[str, str]
+) -> None:
+    makes = {command: word for command, word in plan.stand_ins.items() if word != INSTALLED}
+    walk(replace(plan, stand_ins=makes), room_in_the_world, clean_clone, filled_in)
 
 
 @pytest.mark.timeout(300)
