@@ -25,6 +25,9 @@ OF_JOBS = frozenset({"get_job", "delete_job", "rotate_secret"})
 ALL_KEYED = (
     OF_PROGRAMS | OF_JOBS | SUBMITS | {"list_programs", "list_jobs", "list_workers", "put_job"}
 )
+CHANGES = (
+    DATA | SUBMITS | {"cancel_program", "resume_program", "put_job", "delete_job", "rotate_secret"}
+)
 WITH_BODY = DATA | SUBMITS | CALLBACKS | {"resume_program", "put_job", "rotate_secret"}
 """The operations that take a body."""
 
@@ -71,6 +74,12 @@ CODES: dict[str, Code] = {
         403,
         "The key lacks the scope.",
         "The key 'mailer' does not have the scope 'operate'.",
+    ),
+    "cross_site": Code(
+        403,
+        "The service has no keys, and a page of another site told a browser to send this.",
+        "This was sent by a page of another site; without API keys none may.",
+        only=CHANGES,
     ),
     "program_not_found": Code(
         404,
