@@ -108,3 +108,5 @@ def test_image_says_its_version_and_how_it_runs(containers: Containers) -> None:
     assert config["Labels"]["org.opencontainers.image.version"] == version
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] in {"SIGTERM", "15"}
+    licence = "ls /opt/venv/lib/python3*/site-packages/program_executor-*.dist-info/licenses"
+    assert containers.shell(IMAGE, licence) == "LICENSE"
