@@ -98,8 +98,9 @@ async def test_start_in_another_zone_is_the_same_moment(database: Database) -> N
     assert (await submitted(database, start_at=athens)).due_at == FAR
 
 
-async def test_start_in_the_past_is_due_at_once(database: Database) -> None:
-    past = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+@pytest.mark.parametrize("year", [2001, 96])
+async def test_start_in_the_past_is_due_at_once(database: Database, year: int) -> None:
+    past = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
     answer = await submitted(database, "run-1", start_at=past)
     assert answer.is_due
     assert answer.due_at == past

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
 from program_service.bookkeeping.engines import UtcClock
-from program_service.bookkeeping.tables import MOMENT_FORMAT, Tables, UtcDateTime
+from program_service.bookkeeping.tables import Tables, UtcDateTime, written
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ class Books:
             for name, value in parameters.items()
         }
         if self._words.clock is not None:
-            packed["now"] = self._words.clock().strftime(MOMENT_FORMAT)
+            packed["now"] = written(self._words.clock())
         prepared = self._words.prepared(statement)
         if prepared.lock is not None:
             packed["ids"] = [row.id for row in await self._run(prepared.lock, packed)]

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from program_service.bookkeeping.errors import BatchRefused
-from program_service.bookkeeping.tables import MOMENT_FORMAT
+from program_service.bookkeeping.tables import written
 
 DRIVERS = {
     "mariadb": "mysql+asyncmy",
@@ -229,7 +229,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     """Give every connection our functions, the write-ahead log, and BEGIN IMMEDIATE for writers."""
 
     def later(now: str, seconds: float) -> str:
-        return (datetime.fromisoformat(now) + timedelta(seconds=seconds)).strftime(MOMENT_FORMAT)
+        return written(datetime.fromisoformat(now) + timedelta(seconds=seconds))
 
     def moment(text: str | None) -> str | None:
         if text is None:
@@ -237,7 +237,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         # what people write by hand has no zone, and is UTC like all the rest
         parsed = datetime.fromisoformat(text)
         aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        return aware.astimezone(UTC).strftime(MOMENT_FORMAT)
+        return written(aware.astimezone(UTC))
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

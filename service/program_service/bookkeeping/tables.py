@@ -13,9 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlmodel import Field, SQLModel
 
-MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
-"""How SQLite keeps a moment: UTC, six digits of fraction, so that texts compare as times do."""
-
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """A moment in UTC with microseconds: timestamptz, datetime(6) on MariaDB, text on SQLite."""
@@ -40,12 +37,21 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             msg = f"a moment needs a zone: {value!r}"
             raise ValueError(msg)
         moment = value.astimezone(UTC)
-        return moment if dialect.name == "postgresql" else moment.strftime(MOMENT_FORMAT)
+        return moment if dialect.name == "postgresql" else written(moment)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         """Read a moment."""
         del dialect
         return read_moment(value)
+
+
+def written(moment: datetime) -> str:
+    """Write a moment in UTC as SQLite keeps it.
+
+    Four digits of year, which strftime does not promise, and six of fraction: texts compare as
+    times do.
+    """
+    return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
 def read_moment(value: datetime | str | None) -> datetime | None:
