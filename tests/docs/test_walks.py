@@ -50,6 +50,10 @@ AN_EXAMPLE = "the page shows one that went otherwise"
 OTHERS = [
     Plan(
         "docs/http.md",
+        not_typed={
+            "npm install openapi-fetch": "packages of others: tests/openapi/test_clients.py",
+            "uvx openapi-python-client": "packages of others: tests/openapi/test_clients.py",
+        },
         not_compared={
             "curl -N localhost:8080/programs/$run_id/events": "it has ended before",
             "curl -s localhost:8080/programs/$run_id/attempts": AN_EXAMPLE,
@@ -68,6 +72,8 @@ OTHERS = [
 OPTIONS = "its options: tests/docs/test_commands.py"
 
 ELSEWHERE = {
+    ("CONTRIBUTING.md", ".venv/bin/pytest tests/openapi"): "it is a test",
+    ("CONTRIBUTING.md", "PYTHONPATH=tests .venv/bin/schemathesis"): "tests/openapi/test_fuzzing.py",
     ("docs/callbacks.md", "curl -X PUT localhost:8080/jobs/send_invoice"): "tests/callbacks",
     ("docs/callbacks.md", "export PROGRAM_EXECUTOR_ENDPOINT_SECRET"): "tests/check_endpoint",
     ("docs/deploy.md", "program-executor keys new ops"): "a cluster: tests/deploy",
