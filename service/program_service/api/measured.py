@@ -32,6 +32,6 @@ class Measured:
             await self._app(scope, receive, noted)
         finally:
             # the template and not the path: a run_id must never become a label
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path_format", "other")
             self._metrics.requests.labels(route, scope["method"], code).inc()
             self._metrics.request_s.labels(route).observe(time.perf_counter() - began)
