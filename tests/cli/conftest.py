@@ -33,8 +33,14 @@ async def url(service: Service) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, url: str) -> Shell:
-    """Return a shell that knows where the service is."""
+def bare_shell(tmp_path: Path) -> Shell:
+    """Return a shell that knows no service."""
     folder = tmp_path / "home"
     folder.mkdir()
-    return Shell(folder).exporting(url=url)
+    return Shell(folder)
+
+
+@pytest.fixture
+def shell(bare_shell: Shell, url: str) -> Shell:
+    """Return a shell that knows where the service is."""
+    return bare_shell.exporting(url=url)

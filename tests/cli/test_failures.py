@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +15,9 @@ NOBODY = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(bare_shell: Shell) -> Shell:
     """Return a shell that knows no service."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return Shell(folder)
+    return bare_shell
 
 
 @pytest.fixture

@@ -22,11 +22,9 @@ queues = ["a", "b"]
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(bare_shell: Shell) -> Shell:
     """Return a shell that knows no service."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return Shell(folder)
+    return bare_shell
 
 
 @pytest.fixture

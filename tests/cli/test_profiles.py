@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -24,11 +23,9 @@ async def url(database: Database) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(bare_shell: Shell) -> Shell:
     """Return a shell that knows no service."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return Shell(folder)
+    return bare_shell
 
 
 KEY = KEYS["submit"]

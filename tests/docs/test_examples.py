@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 
+from doc_pages import FENCE, ROOT, pieces
 from program_executor import AsyncClient, Job
 from program_executor.testing import ProgramRunner
 from program_service.api.problems import CODES
 from program_service.bookkeeping.tables import Tables
 from program_service.settings import PREFIX, Settings
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda page: page.as_posix()
 )
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 CLAIM = re.compile(r"# (\S+/\S+\.py)\n")
@@ -47,14 +46,12 @@ class Block:
 
 def blocks() -> Iterator[Block]:
     for page in PAGES:
-        text = page.read_text()
-        for match in FENCE.finditer(text):
-            if match[1] != "python":
+        for piece in pieces(page.relative_to(ROOT).as_posix()):
+            if piece.language != "python":
                 continue
-            claim = CLAIM.match(match[2])
-            code = match[2][claim.end() :] if claim else match[2]
-            line = text.count("\n", 0, match.start()) + 1
-            yield Block(page, line, code, ROOT / claim[1] if claim else None)
+            claim = CLAIM.match(piece.text)
+            code = piece.text[claim.end() :] if claim else piece.text
+            yield Block(page, piece.line, code, ROOT / claim[1] if claim else None)
 
 
 def quotes() -> list[Block]:
