@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Missed, claim
 from program_service.bookkeeping.ledger.reading import Attempt, list_attempts
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
@@ -31,6 +30,7 @@ from program_service.bookkeeping.lifecycle import (
     Terms,
     settle,
 )
+from program_service.bookkeeping.sql import Sql
 from program_service.bookkeeping.tables import UtcDateTime, require_moment
 
 JOBS = ("reserve", "charge", "ship")

@@ -12,7 +12,7 @@ from program_service.api.gauges import Gauges
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
-from program_service.bookkeeping.ledger.registry import Worker
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
 from program_service.telemetry import Metrics
 from program_service.wakeups.memory import MemoryBroker

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from builders import a_key, a_program, submitted, submitted_all
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.dialects import Statement
 from program_service.bookkeeping.errors import IdempotencyMismatch, ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.ledger.submitting import (
@@ -19,6 +18,7 @@ from program_service.bookkeeping.ledger.submitting import (
     Submitted,
     submit,
 )
+from program_service.bookkeeping.sql import Statement
 from servers import Connect
 
 

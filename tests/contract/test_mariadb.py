@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from builders import JOBS, a_program, submitted
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.dialects import Script
 from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger import waking
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.ledger.submitting import NewProgram, SubmitResult, submit
+from program_service.bookkeeping.sql import Script
 from servers import Connect, on_mariadb
 
 FINISHED_ROWS = 20_000

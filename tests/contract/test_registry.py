@@ -9,15 +9,13 @@ import sqlalchemy as sa
 from builders import clock_of, seconds_ago
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.ledger.registry import (
+from program_service.bookkeeping.ledger.registry import Job, list_jobs, register_jobs
+from program_service.bookkeeping.ledger.workers import (
     MISSED_BEATS,
-    Job,
     Worker,
     beat,
     leave,
-    list_jobs,
     list_workers,
-    register_jobs,
 )
 
 BEAT_S = 5.0

@@ -8,7 +8,7 @@ import threading
 
 from patience import eventually
 from program_executor import Job, JobContext, ThreadJobContext, job
-from program_service.bookkeeping.ledger.registry import list_workers
+from program_service.bookkeeping.ledger.workers import list_workers
 from program_service.bookkeeping.lifecycle import Status
 from program_service.wakeups.broker import Quieted
 from program_workers.worker import Stopped

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from program_service.bookkeeping.ledger.registry import Worker
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.dashboard.health import Level, Vitals, health
 
 

@@ -11,7 +11,7 @@ import structlog
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
-from program_service.bookkeeping.ledger import registry
+from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.waking import welcome_jobs
 from program_service.pacing import is_set_within
 from program_service.settings import Settings
@@ -71,17 +71,17 @@ class Presence:
         # before the first beat, which names all jobs
         catalogue = self._engine.catalogue
         catalogue.update(await registry.list_endpoints(books))
-        others = await registry.list_workers(books, beat_s=self._settings.worker_beat_s)
+        others = await workers.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
-        await registry.leave(books, self._name)  # whoever had our name before us
-        await registry.beat(books, self._description())
+        await workers.leave(books, self._name)  # whoever had our name before us
+        await workers.beat(books, self._description())
         queues = {name: catalogue.of(name).queue for name in catalogue}
         await welcome_jobs(books, queues, new=queues.keys() - covered)
 
     async def run(self) -> None:
         """Say that the worker lives, until its end."""
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
-            await self._tell("beat", registry.beat, self._description())
+            await self._tell("beat", workers.beat, self._description())
 
     async def follow_endpoints(self) -> None:
         """Look for endpoints that were registered, changed or disabled, until the end."""
@@ -93,7 +93,7 @@ class Presence:
                 changed = self._engine.catalogue.update(endpoints)
                 if known != sorted(self._engine.catalogue):
                     known = sorted(self._engine.catalogue)
-                    await self._database.transact(registry.beat, self._description())
+                    await self._database.transact(workers.beat, self._description())
                 if changed:
                     await self._database.transact(welcome_jobs, changed, new=changed)
             except BookkeepingError as error:
@@ -107,7 +107,7 @@ class Presence:
 
     async def leave(self) -> None:
         """Take the worker's row away."""
-        await self._tell("leave", registry.leave, self._name)
+        await self._tell("leave", workers.leave, self._name)
 
     async def _tell(self, what: str, verb: Callable[[Books, T], Awaitable[None]], told: T) -> None:
         try:
@@ -115,9 +115,9 @@ class Presence:
         except BookkeepingError as error:
             log.warning(Event.DATABASE_UNAVAILABLE, during=what, error_message=str(error))
 
-    def _description(self) -> registry.Worker:
+    def _description(self) -> workers.Worker:
         busy, is_quiet = len(self._engine.keeper.held), self._engine.quieted.is_set()
-        return registry.Worker(
+        return workers.Worker(
             name=self._name,
             host=socket.gethostname(),
             version=VERSION,

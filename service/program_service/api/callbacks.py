@@ -25,12 +25,7 @@ from program_service.bookkeeping.ledger.callbacks import (
     settle_callback,
 )
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import (
-    CALLBACK,
-    DEFAULT_TIMEOUT_S,
-    Job,
-    find_job,
-)
+from program_service.bookkeeping.ledger.registry import CALLBACK, DEFAULT_TIMEOUT_S, Job, find_job
 from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import Change, Done, Fail, RetryLater, Status
 from program_service.bookkeeping.retry import Retry

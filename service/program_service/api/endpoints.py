@@ -24,11 +24,11 @@ from program_service.bookkeeping.ledger.registry import (
     Endpoint,
     Job,
     Secret,
-    Worker,
     delete_job,
     find_job,
     put_endpoint,
 )
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.telemetry import Event
 from program_service.webhooks.errors import Forbidden
 from program_service.webhooks.signing import new_secret

@@ -13,7 +13,8 @@ from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
-from program_service.bookkeeping.ledger.registry import Job, Worker, find_job
+from program_service.bookkeeping.ledger.registry import Job, find_job
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
 
 router = APIRouter(prefix="/programs", tags=["programs"])

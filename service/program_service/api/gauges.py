@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavailable
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
-from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.trouble import FAILURES
 from program_service.telemetry import Metrics

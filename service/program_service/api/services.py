@@ -11,7 +11,7 @@ from program_service.api.strangers import Strangers
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.ledger.registry import Worker, list_workers
+from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from program_service.api.schemas import JsonObject
 from program_service.bookkeeping.ledger.reading import Attempt, Program
-from program_service.bookkeeping.ledger.registry import Job, Worker
+from program_service.bookkeeping.ledger.registry import Job
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
 
 

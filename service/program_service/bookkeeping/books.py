@@ -8,8 +8,9 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from program_service.bookkeeping.dialects import DIALECTS, Script, Sql, Statement
+from program_service.bookkeeping.dialects import DIALECTS
 from program_service.bookkeeping.engines import UtcClock
+from program_service.bookkeeping.sql import Script, Sql, Statement
 from program_service.bookkeeping.tables import Tables, UtcDateTime, written
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from program_service.bookkeeping.ledger.registry import Worker
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.dashboard.words import duration, number
 
 LATE_S = 60.0

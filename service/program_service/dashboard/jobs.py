@@ -11,7 +11,8 @@ from program_service.api.intents import new_programs
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.figures import JobFigures, job_figures
-from program_service.bookkeeping.ledger.registry import Job, Worker, find_job, list_jobs
+from program_service.bookkeeping.ledger.registry import Job, find_job, list_jobs
+from program_service.bookkeeping.ledger.workers import Worker
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Sender, Viewer
 from program_service.dashboard.pages import PREFIX, page, to_program

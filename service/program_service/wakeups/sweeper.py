@@ -7,13 +7,13 @@ lock while it publishes (protocol rules R5 and R6).
 import structlog
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.registry import Worker, list_workers
 from program_service.bookkeeping.ledger.waking import (
     Silence,
     find_due,
     find_unanswered,
     queues_with_unanswered,
 )
+from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.crashpoints import CrashPoint, reach
 from program_service.pacing import turn_for_ever
 from program_service.settings import Settings

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass, field, replace
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import StaleStep
 from program_service.bookkeeping.ledger.claiming import COLUMNS, claimed_from
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
@@ -27,6 +26,7 @@ from program_service.bookkeeping.lifecycle import (
     settle,
 )
 from program_service.bookkeeping.retry import Retry
+from program_service.bookkeeping.sql import Sql
 
 CALLBACK = "callback"
 """Stands in `attempts.worker` for an outcome that an endpoint reported."""

@@ -6,9 +6,9 @@ from enum import Enum
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.counting import LOST, NOBODY, Tally, count
 from program_service.bookkeeping.lifecycle import Claimed
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_json, require_moment
 
 

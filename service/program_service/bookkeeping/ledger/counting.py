@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Sql
+from program_service.bookkeeping.sql import Sql
 
 FINISHED = "finished"
 """In the place of `done`, for the attempt that finished its program."""

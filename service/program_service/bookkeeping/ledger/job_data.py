@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
 from program_service.bookkeeping.lifecycle import Claimed, Json
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_json
 
 EditKind: TypeAlias = Literal["set", "merge"]

@@ -8,9 +8,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.ledger.status import is_open, status_expression
 from program_service.bookkeeping.lifecycle import Status
+from program_service.bookkeeping.sql import Sql
 from program_service.bookkeeping.tables import require_moment
 
 

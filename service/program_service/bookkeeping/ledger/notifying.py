@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Script, Sql
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import require_moment
 
 

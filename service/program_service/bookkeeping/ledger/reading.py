@@ -11,10 +11,10 @@ import orjson
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
 from program_service.bookkeeping.lifecycle import Json, Status
+from program_service.bookkeeping.sql import Sql
 
 
 class BadCursor(BookkeepingError):

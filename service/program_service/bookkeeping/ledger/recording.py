@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.counting import (
     FINISHED,
     LET_GO,
@@ -23,6 +22,7 @@ from program_service.bookkeeping.ledger.counting import (
 )
 from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_moment
 
 

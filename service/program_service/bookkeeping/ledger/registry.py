@@ -1,7 +1,7 @@
-"""Registry: the jobs that were ever registered, and the workers that live."""
+"""Registry: the jobs that were ever registered."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -9,15 +9,11 @@ import orjson
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Sql
 from program_service.bookkeeping.errors import JobNeeded, JobNotFound
 from program_service.bookkeeping.ledger.status import is_open
 from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.sql import Sql
 from program_service.bookkeeping.tables import read_json, read_moment
-
-MISSED_BEATS = 3
-"""A worker that missed so many beats is gone: its jobs have no live worker."""
-
 
 IN_PROCESS, CALLBACK = "in_process", "callback"
 """The kinds of jobs: functions in workers, and HTTP endpoints."""
@@ -90,26 +86,6 @@ class Job:
     last_seen_at: datetime | None = None
     endpoint: Endpoint | None = None
     disabled_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker process; `newest_wakeups` is {queue: publishing time of the newest it claimed}.
-
-    `endpoints` tells of its calls: breakers that are not closed, and calls that run, by job.
-    """
-
-    name: str
-    host: str
-    version: str
-    queues: Sequence[str]
-    jobs: Sequence[str]
-    slots: int
-    busy: int
-    newest_wakeups: Mapping[str, datetime]
-    started_at: datetime | None = None
-    last_seen_at: datetime | None = None
-    endpoints: Json = field(default_factory=dict)
 
 
 async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
@@ -209,51 +185,6 @@ def _job(row: Any) -> Job:
     )
 
 
-async def beat(books: Books, worker: Worker) -> None:
-    """Note that a worker lives, and what it is doing."""
-    newest = {queue: moment.isoformat() for queue, moment in worker.newest_wakeups.items()}
-    await books.run(
-        _upsert_worker,
-        name=worker.name,
-        host=worker.host,
-        version=worker.version,
-        queues=list(worker.queues),
-        jobs=list(worker.jobs),
-        slots=worker.slots,
-        busy=worker.busy,
-        newest=newest,
-        endpoints=worker.endpoints,
-    )
-
-
-async def leave(books: Books, name: str) -> None:
-    """Forget a worker that has stopped."""
-    await books.run(_delete_worker, name=name)
-
-
-async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
-    """List the workers that live: those whose last beats were not missed."""
-    return [
-        Worker(
-            name=row.name,
-            host=row.host,
-            version=row.version,
-            queues=read_json(row.queues),
-            jobs=read_json(row.jobs),
-            slots=row.slots,
-            busy=row.busy,
-            newest_wakeups={
-                queue: datetime.fromisoformat(moment)
-                for queue, moment in read_json(row.newest_wakeups).items()
-            },
-            started_at=read_moment(row.started_at),
-            last_seen_at=read_moment(row.last_seen_at),
-            endpoints=read_json(row.endpoints) or {},
-        )
-        for row in await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
-    ]
-
-
 def _upsert_jobs(sql: Sql) -> str:
     batch = sql.batch(
         new_name="varchar",
@@ -312,38 +243,3 @@ def _disable_job(sql: Sql) -> str:
 
 def _delete_job(sql: Sql) -> str:
     return f"DELETE FROM {sql.jobs} WHERE name = :name"
-
-
-def _upsert_worker(sql: Sql) -> str:
-    changing = [
-        "host",
-        "version",
-        "queues",
-        "jobs",
-        "slots",
-        "busy",
-        "last_seen_at",
-        "newest_wakeups",
-        "endpoints",
-    ]
-    return f"""
-        INSERT INTO {sql.workers} (
-            name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-            newest_wakeups, endpoints
-        )
-        VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
-                :newest, :endpoints)
-        {sql.dialect.or_update(["name"], changing)}
-    """
-
-
-def _delete_worker(sql: Sql) -> str:
-    return f"DELETE FROM {sql.workers} WHERE name = :name"
-
-
-def _select_workers(sql: Sql) -> str:
-    return f"""
-        SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-               newest_wakeups, endpoints
-          FROM {sql.workers} WHERE last_seen_at > {sql.later(":missed_s")} ORDER BY name
-    """

@@ -1,10 +1,10 @@
 """Steer: cancel and resume, on behalf of people (protocol rule R14)."""
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.ledger.counting import CANCELLED, Tally, count
 from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.sql import Script, Sql
 
 
 async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.errors import IdempotencyMismatch
 from program_service.bookkeeping.ledger.reading import Program
 from program_service.bookkeeping.lifecycle import Json, Status
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_moment, require_moment
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.dialects import Script, Sql
 from program_service.bookkeeping.ledger.measuring import read_clock
+from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import require_moment
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)

@@ -1,0 +1,113 @@
+"""Workers: those that live, and what they said of themselves when they last beat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.tables import read_json, read_moment
+
+MISSED_BEATS = 3
+"""A worker that missed so many beats is gone: its jobs have no live worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process; `newest_wakeups` is {queue: publishing time of the newest it claimed}.
+
+    `endpoints` tells of its calls: breakers that are not closed, and calls that run, by job.
+    """
+
+    name: str
+    host: str
+    version: str
+    queues: Sequence[str]
+    jobs: Sequence[str]
+    slots: int
+    busy: int
+    newest_wakeups: Mapping[str, datetime]
+    started_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    endpoints: Json = field(default_factory=dict)
+
+
+async def beat(books: Books, worker: Worker) -> None:
+    """Note that a worker lives, and what it is doing."""
+    newest = {queue: moment.isoformat() for queue, moment in worker.newest_wakeups.items()}
+    await books.run(
+        _upsert_worker,
+        name=worker.name,
+        host=worker.host,
+        version=worker.version,
+        queues=list(worker.queues),
+        jobs=list(worker.jobs),
+        slots=worker.slots,
+        busy=worker.busy,
+        newest=newest,
+        endpoints=worker.endpoints,
+    )
+
+
+async def leave(books: Books, name: str) -> None:
+    """Forget a worker that has stopped."""
+    await books.run(_delete_worker, name=name)
+
+
+async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
+    """List the workers that live: those whose last beats were not missed."""
+    return [
+        Worker(
+            name=row.name,
+            host=row.host,
+            version=row.version,
+            queues=read_json(row.queues),
+            jobs=read_json(row.jobs),
+            slots=row.slots,
+            busy=row.busy,
+            newest_wakeups={
+                queue: datetime.fromisoformat(moment)
+                for queue, moment in read_json(row.newest_wakeups).items()
+            },
+            started_at=read_moment(row.started_at),
+            last_seen_at=read_moment(row.last_seen_at),
+            endpoints=read_json(row.endpoints) or {},
+        )
+        for row in await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
+    ]
+
+
+def _upsert_worker(sql: Sql) -> str:
+    changing = [
+        "host",
+        "version",
+        "queues",
+        "jobs",
+        "slots",
+        "busy",
+        "last_seen_at",
+        "newest_wakeups",
+        "endpoints",
+    ]
+    return f"""
+        INSERT INTO {sql.workers} (
+            name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
+            newest_wakeups, endpoints
+        )
+        VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
+                :newest, :endpoints)
+        {sql.dialect.or_update(["name"], changing)}
+    """
+
+
+def _delete_worker(sql: Sql) -> str:
+    return f"DELETE FROM {sql.workers} WHERE name = :name"
+
+
+def _select_workers(sql: Sql) -> str:
+    return f"""
+        SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
+               newest_wakeups, endpoints
+          FROM {sql.workers} WHERE last_seen_at > {sql.later(":missed_s")} ORDER BY name
+    """
