@@ -37,6 +37,13 @@ def test_every_service_has_a_health_check_or_runs_once(
             assert service["healthcheck"]["test"], name
 
 
+def test_one_service_builds_the_image_that_the_others_run(services: dict[str, Any]) -> None:
+    """Compose builds at the same time; who comes second may find that the image already exists."""
+    assert len({services[name]["image"] for name in OURS}) == 1
+    assert [name for name in services if "build" in services[name]] == ["migrate"]
+    assert {services[name]["pull_policy"] for name in OURS} == {"never"}, "no registry has it"
+
+
 def test_nothing_starts_before_what_it_needs(services: dict[str, Any]) -> None:
     needs = {name: set(services[name].get("depends_on", {})) for name in services}
     assert needs["migrate"] == {"postgres"}
