@@ -62,7 +62,24 @@ def test_every_variable_is_a_setting_or_said_in_values_and_none_is_set_twice(
         ours = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
         assert ours <= SETTINGS
         others = {name for name in names if not name.startswith((PREFIX, "OTEL_"))}
-        assert others == (own if component_of(pod) != "migration" else set())
+        assert others == own
+
+
+def test_migration_reaches_the_database_as_the_api_does(render: Render) -> None:
+    """By the certificate of a private CA, for example."""
+    root = {"name": "PGSSLROOTCERT", "value": "/etc/ca/ca.crt"}
+    certificate = {"name": "ca", "configMap": {"name": "database-ca"}}
+    mount = {"name": "ca", "mountPath": "/etc/ca", "readOnly": True}
+    api = {"env": [root], "volumes": [certificate], "volumeMounts": [mount]}
+    pods = {component_of(pod): pod["spec"] for pod in pods_of(render({"api": api})).values()}
+    for component in ("api", "migration", "worker"):
+        (container,) = pods[component]["containers"]
+        has = [
+            root in container["env"],
+            mount in container["volumeMounts"],
+            certificate in pods[component]["volumes"],
+        ]
+        assert has == [component != "worker"] * 3
 
 
 @every_value_set

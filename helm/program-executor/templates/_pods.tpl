@@ -103,7 +103,7 @@ readinessProbe:
       key: {{ .secret.key }}
 {{- end }}
 
-{{/* Takes {root, options}: the database, and the settings of these pods. */}}
+{{/* Takes {root, options}: the database, the settings of these pods, and the variables that they say. */}}
 {{- define "program-executor.sharedVariables" -}}
 {{ include "program-executor.secretVariable" (dict "setting" "DATABASE_URL" "secret" .root.Values.secrets.databaseUrl) }}
 {{- $settings := include "program-executor.settings" . | fromYaml }}
@@ -113,6 +113,18 @@ readinessProbe:
 {{- end }}
 {{- range $setting, $secret := .root.Values.secretSettings }}
 {{ include "program-executor.secretVariable" (dict "setting" $setting "secret" $secret) }}
+{{- end }}
+{{- $seen := list }}
+{{- range $variable := .options.env }}
+{{- $name := $variable.name }}
+{{- if hasPrefix "PROGRAM_EXECUTOR_" $name }}
+{{- fail (printf "env has %s: give it without its prefix in settings, or in secretSettings" $name) }}
+{{- end }}
+{{- if or (has $name $seen) (and (hasPrefix "OTEL_" $name) (hasKey $.root.Values.openTelemetry (trimPrefix "OTEL_" $name))) }}
+{{- fail (printf "the variable %s is given twice" $name) }}
+{{- end }}
+{{- $seen = append $seen $name }}
+- {{- toYaml $variable | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -140,18 +152,6 @@ readinessProbe:
 {{ include "program-executor.secretVariable" (dict "setting" "AMQP_URL" "secret" .root.Values.secrets.amqpUrl) }}
 - name: PROGRAM_EXECUTOR_GRACE_S
   value: {{ int .options.graceS | quote }}
-{{- $seen := list }}
-{{- range $variable := .options.env }}
-{{- $name := $variable.name }}
-{{- if hasPrefix "PROGRAM_EXECUTOR_" $name }}
-{{- fail (printf "env has %s: give it without its prefix in settings, or in secretSettings" $name) }}
-{{- end }}
-{{- if or (has $name $seen) (and (hasPrefix "OTEL_" $name) (hasKey $.root.Values.openTelemetry (trimPrefix "OTEL_" $name))) }}
-{{- fail (printf "the variable %s is given twice" $name) }}
-{{- end }}
-{{- $seen = append $seen $name }}
-- {{- toYaml $variable | nindent 2 }}
-{{- end }}
 {{- range $name, $value := .root.Values.openTelemetry }}
 - name: OTEL_{{ $name }}
   value: {{ $value | quote }}
