@@ -76,6 +76,17 @@ class PrivatePostgres:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak TLS, too, from now on."""
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            copy = Path(shutil.copy(source, self._folder / "data" / name))
+            copy.chmod(0o600)
+            if "user" in self._as:
+                shutil.chown(copy, self._as["user"], self._as["group"])
+        execute(self.url, "ALTER SYSTEM SET ssl = on")
+        self.stop()
+        self.start()
+
     def kill(self) -> None:
         """Kill it with SIGKILL; `start` brings it back."""
         if self._process is not None:

@@ -15,14 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.tables import written
-
-DRIVERS = {
-    "mariadb": "mysql+asyncmy",
-    "mysql": "mysql+asyncmy",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-    "sqlite": "sqlite+aiosqlite",
-}
+from program_service.bookkeeping.urls import driver_url
 
 STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
@@ -61,7 +54,7 @@ def make_engine(url: str, limits: Limits) -> AsyncEngine:
     """Make an engine from a URL as people have it; nothing is connected yet.
 
     Raises:
-        ValueError: the URL names a database that is not supported.
+        ValueError: the URL names a database, or an option, that is not supported.
     """
     parsed = driver_url(url)
     options = COMMON_OPTIONS | OPTIONS[parsed.get_backend_name()](limits)
@@ -77,29 +70,6 @@ def make_engine(url: str, limits: Limits) -> AsyncEngine:
     if engine.dialect.name == "mysql":
         _prepare_mysql(engine)
     return engine
-
-
-def driver_url(url: str) -> sa.URL:
-    """Turn a URL as people have it into one that names our driver.
-
-    Raises:
-        ValueError: the URL names a database that is not supported.
-    """
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        msg = (
-            f"{url.partition(':')[0]!r}… is no URL; use postgresql://…, mysql://… or sqlite:///path"
-        )
-        raise ValueError(msg) from error
-    scheme = parsed.drivername.partition("+")[0]
-    if scheme not in DRIVERS:
-        msg = f"{scheme}://… is not supported; use postgresql://…, mysql://… or sqlite:///path"
-        raise ValueError(msg)
-    query = dict(parsed.query)
-    if "sslmode" in query:  # libpq's word; asyncpg's is ssl
-        query["ssl"] = query.pop("sslmode")
-    return parsed.set(drivername=DRIVERS[scheme], query=query)
 
 
 COMMON_OPTIONS: dict[str, Any] = {
