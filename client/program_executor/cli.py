@@ -1,9 +1,11 @@
 """Command line: `program-executor`; what a command needs is imported when it runs."""
 
+import os
+import signal
 import sys
 from importlib.metadata import version
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -71,6 +73,10 @@ def of_all(
 
 def main() -> None:
     """Run a command; what the user can repair is said in one line."""
+    if os.getpid() == 1:
+        # the first process of a container is not told of a signal that it does not wait for, so a
+        # worker that still imports its jobs would go on, take programs, and be killed with them
+        signal.signal(signal.SIGTERM, _end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # a mark that the terminal's character set does not have is no reason to fail
@@ -83,6 +89,11 @@ def main() -> None:
             raise
         typer.echo(f"error: {failure}", err=True)
         sys.exit(failure.code)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """End as any other process does by this signal."""
+    os._exit(128 + number)
 
 
 def _explained(error: Exception) -> CommandError | None:
