@@ -11,6 +11,7 @@ from program_service.settings import Settings
 
 POOL = {"name": "mail", "replicas": 1, "queues": ["mail"], "concurrency": 9, "jobs": ["mails"]}
 INGRESS = {"api": {"ingress": {"enabled": True}}}
+ANY_HOST = {"api": {"ingress": {"enabled": True, "hosts": ["*.example.org"]}}}
 HOST_VOLUME = {"name": "host", "hostPath": {"path": "/"}}
 
 
@@ -36,6 +37,7 @@ def scaled(**fields: Any) -> dict[str, Any]:
         pytest.param({"api": {"volumes": [HOST_VOLUME]}}, "hostPath", id="volume_of_the_host"),
         pytest.param({"podSecurityContext": {"runAsUser": 0}}, "runAsUser", id="root"),
         pytest.param(INGRESS, "name at least one host", id="ingress_without_host"),
+        pytest.param(ANY_HOST, "it may have no \\*", id="ingress_for_any_host"),
         pytest.param(a_pool(name="Mail"), "/workers/0/name", id="bad_name"),
         pytest.param(a_pool(queue="mail"), "queue", id="typo_in_a_pool"),
         pytest.param(a_pool(jobs=["a,b"]), "/workers/0/jobs/0", id="two_in_one"),

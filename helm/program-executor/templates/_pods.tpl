@@ -139,6 +139,9 @@ readinessProbe:
 {{- end }}
 {{- $known := dict "SERVICE_URL" (printf "%s://%s" $scheme $host) }}
 {{- $settings := merge (dict) (.options.settings | default (dict)) .root.Values.settings $known }}
+{{- if contains "://*" $settings.SERVICE_URL }}
+{{- fail "api.ingress.hosts: endpoints are told the first, so it may have no *; or say settings.SERVICE_URL" }}
+{{- end }}
 {{- range $setting, $_ := .root.Values.secretSettings }}
 {{- if hasKey $settings $setting }}
 {{- fail (printf "%s is in settings and in secretSettings: keep one of them" $setting) }}
