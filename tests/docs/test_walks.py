@@ -64,7 +64,10 @@ OTHERS = [
     Plan(
         "docs/operate.md",
         given=("cd examples",),
-        not_typed={"program-executor profile add prod": "it asks for a key; tests/cli"},
+        not_typed={
+            "program-executor profile add prod": "it asks for a key; tests/cli",
+            "rabbitmqctl set_permissions": "tests/broker/test_permissions.py",
+        },
     ),
 ]
 """They take it for granted that Program Executor is installed."""

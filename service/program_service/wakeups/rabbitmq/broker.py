@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
@@ -110,11 +109,7 @@ class RabbitBroker:
         while True:
             try:
                 channel = await link.channel()
-                exchange = await channel.declare_exchange(
-                    self._topology.control, aio_pika.ExchangeType.FANOUT, durable=True
-                )
-                queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-                await queue.bind(exchange)
+                queue = await self._topology.declare_ears(channel)
                 await queue.consume(receive, no_ack=True)
                 await channel.closed()
             except FAILURES as error:

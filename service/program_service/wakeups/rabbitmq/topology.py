@@ -1,5 +1,6 @@
 """Topology: what stands in RabbitMQ, and how messages are written."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +33,17 @@ class Topology:
     def queue(self, queue: str) -> str:
         """Return the name of a queue of wake-ups."""
         return f"{self._prefix}.{queue}"
+
+    async def declare_ears(self, channel: AbstractChannel) -> AbstractQueue:
+        """Declare where one process hears what all are told; it goes with the connection."""
+        exchange = await channel.declare_exchange(
+            self.control, aio_pika.ExchangeType.FANOUT, durable=True
+        )
+        # not by a name of the broker's: a user may be allowed names with our prefix alone
+        name = f"{self.control}.{uuid.uuid4().hex}"
+        queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
+        await queue.bind(exchange)
+        return queue
 
     async def declare_queue(self, channel: AbstractChannel, queue: str) -> AbstractQueue:
         """Declare a queue of wake-ups, and where its dead letters go."""
