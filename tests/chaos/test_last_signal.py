@@ -40,16 +40,23 @@ async def to_servers(
         yield to_database, to_broker
 
 
-async def hired(deployment: Deployment, to_servers: tuple[TcpProxy, TcpProxy]) -> Process:
+def start(deployment: Deployment, to_servers: tuple[TcpProxy, TcpProxy]) -> Process:
     """Start a worker that reaches its servers by the proxies."""
     to_database, to_broker = to_servers
     url = sa.make_url(deployment.database_url).set(port=to_database.port)
-    return await deployment.work(
+    return deployment.start_work(
         database_url=url.render_as_string(hide_password=False),
         amqp_url=str(URL(deployment.amqp_url).with_port(to_broker.port)),
         concurrency=SLOTS,
         grace_s=GRACE_S,
     )
+
+
+async def hired(deployment: Deployment, to_servers: tuple[TcpProxy, TcpProxy]) -> Process:
+    """Start such a worker, and wait until it is ready."""
+    worker = start(deployment, to_servers)
+    await worker.ready()
+    return worker
 
 
 async def vanish(proxy: TcpProxy) -> None:
@@ -60,6 +67,20 @@ async def vanish(proxy: TcpProxy) -> None:
 Go = Callable[[TcpProxy], Awaitable[None]]
 
 WAYS = [pytest.param(TcpProxy.refuse, id="refused"), pytest.param(vanish, id="silent")]
+
+
+@pytest.mark.parametrize("go", WAYS)
+@pytest.mark.timeout(300)
+async def test_worker_that_never_reached_its_servers_ends(
+    deployment: Deployment, to_servers: tuple[TcpProxy, TcpProxy], go: Go
+) -> None:
+    """It has begun nothing, and waits for its tables."""
+    for proxy in to_servers:
+        await go(proxy)
+    worker = start(deployment, to_servers)
+    await logged(worker, "database.unavailable")
+    worker.signal(signal.SIGTERM)
+    assert await worker.ended(within_s=END_WITHIN_S) == 0
 
 
 @pytest.mark.parametrize("go", WAYS)

@@ -52,19 +52,21 @@ class Presence:
         self._intake = intake
         self._is_ending = asyncio.Event()
 
-    async def announce(self) -> None:
+    async def announce(self, *, unless: asyncio.Event) -> bool:
         """Register the jobs, and welcome programs that waited for a worker that knows them.
 
-        A worker that starts before the database, or before its tables are made, waits for them.
+        A worker that starts before the database, or before its tables are made, waits for them,
+        unless it is told to stop; then it says that it did not register.
         """
-        while True:
+        while not unless.is_set():
             try:
                 await self._database.transact(self._register)
             except BookkeepingError as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="start", error_message=str(error))
-                await asyncio.sleep(TRY_AGAIN_S)
+                await is_set_within(unless, TRY_AGAIN_S)
             else:
-                return
+                return True
+        return False
 
     async def _register(self, books: Books) -> None:
         await registry.register_jobs(books, registered(self._library))

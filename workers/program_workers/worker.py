@@ -92,7 +92,9 @@ class Worker:
     async def run(self, stopping: asyncio.Event) -> Stopped:
         """Work until `stopping` is set; then quiet, drain, release. It may be quieted earlier."""
         async with self._engine.running(), asyncio.TaskGroup() as tasks:
-            await self._presence.announce()
+            if not await self._presence.announce(unless=stopping):
+                self.drained.set_result(Stopped.DRAINED)
+                return self._left(Stopped.DRAINED)
             tasks.create_task(self._presence.run())
             watching = tasks.create_task(self._watch.run())
             tasks.create_task(self._presence.follow_endpoints())
@@ -107,6 +109,9 @@ class Worker:
             watching.cancel()
         reach(CrashPoint.DRAIN_ENDED)
         await self._presence.leave()
+        return self._left(stopped)
+
+    def _left(self, stopped: Stopped) -> Stopped:
         log.info(Event.WORKER_STOPPED, worker=self.name, how=stopped.name.lower())
         return stopped
 
