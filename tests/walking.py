@@ -3,6 +3,7 @@
 What a reader does, and so the walk:
 
 - types each block of commands, and nothing else, in a terminal that was opened in an empty home;
+- looks whether a server that was put into the background is up, when the block is typed;
 - leaves a server that goes on where it is, and types on in a second terminal, opened in the same
   folder, where nothing is exported or activated that the page does not say again;
 - presses Ctrl-C where the command says "until Ctrl-C", once it is up, or where the text says "Stop
@@ -68,6 +69,8 @@ class Walk:
     folder: Path
     filled_in: dict[str, str] = field(default_factory=dict)
     _terminals: list[Terminal] = field(default_factory=list)
+    _starting: list[str] = field(default_factory=list)
+    """Probes of servers in the background; nobody looks at them within a block."""
 
     def take(self) -> None:
         """Go from the first command to the last.
@@ -104,12 +107,13 @@ class Walk:
         if _known(block, self.plan.not_typed):
             return ""
         seen = ""
-        for command in commands(block.text):
-            try:
+        try:
+            for command in commands(block.text):
                 seen += self._type(command).text
-            except AssertionError as error:
-                msg = f"{block}: {error}\n{self._logs()}"
-                raise AssertionError(msg) from error
+            self._await_probes()
+        except AssertionError as error:
+            msg = f"{block}: {error}\n{self._logs()}"
+            raise AssertionError(msg) from error
         return "" if _known(block, self.plan.not_compared) else seen
 
     def _type(self, command: str) -> Shown:
@@ -124,7 +128,7 @@ class Walk:
         expected = CODE.search(comment)
         assert shown.code == (int(expected[1]) if expected else 0), f"{command}\n{shown.text}"
         if server and server[1] in PROBES:
-            self._await_probe(PROBES[server[1]])
+            self._starting.append(PROBES[server[1]])
         return shown
 
     def _serve(self, command: str, kind: str | None, *, is_left: bool) -> Shown:
@@ -134,12 +138,17 @@ class Walk:
             self._await_probe(PROBES[kind])
         else:
             self._await_line(server)
+        self._await_probes()
         shown = Shown(0, server.log.read_text(errors="replace"))
         if is_left:
             self._terminals.append(Terminal(self.room, terminal.current_folder))
         else:
             terminal.stop()
         return shown
+
+    def _await_probes(self) -> None:
+        while self._starting:
+            self._await_probe(self._starting.pop())
 
     def _await_probe(self, url: str) -> None:
         """Wait as one does who looks now and then."""
