@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SHELL = "sh"
 
-FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ {0,3}```([\w-]*)\n(.*?)^ {0,3}```$", re.MULTILINE | re.DOTALL)
+"""Blocks of a list stand as far in as its text."""
 INDENTED = re.compile(r"(?:^|\n\n)((?: {4}.*\n|\n)+)")
 WRITTEN = re.compile(r"^Write `([\w./-]+\.\w+)`.*:$")
 """How a sentence before a block of code goes, when the reader is to write that file."""
@@ -50,7 +52,8 @@ def pieces(page: str) -> Iterator[Piece]:
     for block in FENCE.finditer(text):
         yield from _between(page, text, end, block.start())
         language = block[1] or "output"
-        yield Piece(page, text.count("\n", 0, block.start()) + 1, language, block[2])
+        line = text.count("\n", 0, block.start()) + 1
+        yield Piece(page, line, language, textwrap.dedent(block[2]))
         end = block.end()
     yield from _between(page, text, end, len(text))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokers import some_rabbitmq
-from doc_pages import ROOT, blocks_of_commands
+from doc_pages import FENCE, ROOT, blocks_of_commands, pages
 from networks import NoNetworkError, own_network, the_machines
 from private_rabbitmq import NoRabbitError
 from skips import or_skip
@@ -69,6 +69,17 @@ OTHERS = [
             "rabbitmqctl set_permissions": "tests/broker/test_permissions.py",
         },
     ),
+    Plan(
+        "docs/callbacks.md",
+        given=("program-executor dev",),
+        not_typed={
+            "export PROGRAM_EXECUTOR_ENDPOINT_SECRET": "an endpoint of theirs: tests/check_endpoint"
+        },
+    ),
+    Plan(
+        "docs/limits.md",
+        given=("PROGRAM_EXECUTOR_UNKNOWN_JOBS=accept program-executor dev",),
+    ),
 ]
 """They take it for granted that Program Executor is installed."""
 
@@ -77,15 +88,16 @@ OPTIONS = "its options: tests/docs/test_commands.py"
 ELSEWHERE = {
     ("CONTRIBUTING.md", ".venv/bin/pytest tests/openapi"): "it is a test",
     ("CONTRIBUTING.md", "PYTHONPATH=tests .venv/bin/schemathesis"): "tests/openapi/test_fuzzing.py",
-    ("docs/callbacks.md", "curl -X PUT localhost:8080/jobs/send_invoice"): "tests/callbacks",
-    ("docs/callbacks.md", "export PROGRAM_EXECUTOR_ENDPOINT_SECRET"): "tests/check_endpoint",
     ("docs/deploy.md", "program-executor keys new ops"): "a cluster: tests/deploy",
     ("docs/jobs.md", "cd examples && python -m pytest shop"): "tests/docs/test_examples.py",
     ("docs/jobs.md", "program-executor work shop.jobs"): OPTIONS,
-    ("docs/limits.md", "curl -sf --retry 5"): "a job of the reader's; as in docs/http.md",
     ("docs/moving-from-celery.md", "program-executor work shop.tasks"): OPTIONS,
+    ("docs/moving-from-node.md", "rabbitmqctl list_queues"): "queues of others",
+    ("docs/moving-from-node.md", "program-executor adopt"): "tests/story/test_adopted.py",
+    ("docs/moving-from-node.md", "program-executor serve"): "as in README.md",
     ("docs/security.md", "program-executor keys list"): "tests/cli",
-    ("docs/traces.md", "pip install '.[otel]'"): "tests/traces",
+    ("docs/traces.md", "pip install '.[otel]'"): "packages of others; then tests/traces",
+    ("docs/upgrading.md", "program-executor migrate"): "tests/upgrade",
     ("examples/endpoints/README.md", ""): "tests/endpoints",
     ("examples/node-library/README.md", ""): "tests/endpoints",
 }
@@ -208,6 +220,23 @@ def test_every_block_of_commands_is_walked_or_looked_after_elsewhere() -> None:
         )
     ]
     assert left == []
+
+
+def test_what_looks_after_a_block_elsewhere_is_there() -> None:
+    reasons = [*ELSEWHERE.values()]
+    reasons += [why for plan in [*WHOLE, *OTHERS] for why in plan.not_typed.values()]
+    named = [path for why in reasons for path in re.findall(r"(?:tests|docs)/[\w/.]+", why)]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_no_block_is_passed_over() -> None:
+    """One that stands further in than lists do would be seen by no test."""
+    texts = {page: (ROOT / page).read_text() for page in pages()}
+    assert [
+        page
+        for page, text in texts.items()
+        if len(re.findall(r"^[ >]*```", text, re.MULTILINE)) != 2 * len(FENCE.findall(text))
+    ] == []
 
 
 def test_nothing_is_left_out_that_is_not_there() -> None:
