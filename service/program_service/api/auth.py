@@ -12,6 +12,7 @@ from types import MappingProxyType
 from fastapi import Request
 
 from program_service.api.problems import Problem
+from program_service.api.sites import refuse_other_sites
 
 DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -58,8 +59,6 @@ class Caller:
 ANYBODY = Caller(None, frozenset(Scope))
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-NO_OTHER_SITE = frozenset({None, "same-origin", "none"})
-"""What programs, our own pages and people who type an address send as Sec-Fetch-Site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +159,8 @@ def authenticate(request: Request) -> Caller:
         detail = "Send a key of this service as `Authorization: Bearer …`."
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
     if caller is ANYBODY and request.method not in READING:
-        _refuse_other_sites(request)
+        refuse_other_sites(request)  # no key is there to stop them
     return caller
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """Refuse what a page that somebody reads on this machine sends: no key is there to stop it.
-
-    Raises:
-        Problem: the browser says that it comes from elsewhere.
-    """
-    if request.headers.get("sec-fetch-site") not in NO_OTHER_SITE:
-        detail = "This was sent by a page of another site; without API keys none may."
-        raise Problem(403, "cross_site", detail)
 
 
 def permitted(request: Request, scope: Scope) -> Caller:

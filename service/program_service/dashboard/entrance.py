@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,6 +13,7 @@ from program_service.api.actors import Actor
 from program_service.api.auth import Caller, Scope
 from program_service.api.problems import CODES, Problem, words_of
 from program_service.api.services import Services
+from program_service.api.sites import refuse_other_sites
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.dashboard.pages import PREFIX, base_of, here_of, page, redirect
 from program_service.telemetry import Event
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 COOKIE = "program_executor_key"
 SIGN_IN = f"{PREFIX}/sign-in"
+MOST_FIELDS = 1000
 LASTS_S = 12 * 3600
 """A working day; then the key is asked for again."""
 
@@ -90,26 +92,23 @@ def caller_of(request: Request, key: str | None) -> Caller | None:
 async def from_our_pages(request: Request) -> None:
     """Refuse what another site's page sends in the name of whoever is signed in here.
 
-    Browsers say where a request comes from, and no page can change what they say; see Go's
-    `http.CrossOriginProtection`, which does the same.
-
     Raises:
         Problem: it comes from elsewhere.
     """
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    is_ours = site == "same-origin" if site else _is_same_host(request, origin)
-    if not is_ours:
-        raise Problem(403, "cross_site", "This was sent by a page of another site.")
-
-
-def _is_same_host(request: Request, origin: str | None) -> bool:
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    refuse_other_sites(request)
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form; of a field that is sent twice, the last."""
+    """Return the fields of a form; of a field that is sent twice, the last.
+
+    Raises:
+        Problem: it has more fields than any of ours.
+    """
     body = (await request.body()).decode(errors="replace")
-    fields = parse_qs(body, keep_blank_values=True, max_num_fields=1000)
+    try:
+        fields = parse_qs(body, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise Problem(422, "invalid", f"A form has at most {MOST_FIELDS} fields.") from error
     return {name: values[-1] for name, values in fields.items()}
 
 

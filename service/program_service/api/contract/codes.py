@@ -78,7 +78,7 @@ CODES: dict[str, Code] = {
     "cross_site": Code(
         403,
         "The service has no keys, and a page of another site told a browser to send this.",
-        "This was sent by a page of another site; without API keys none may.",
+        "This was sent by a page of another site.",
         only=CHANGES,
     ),
     "program_not_found": Code(
