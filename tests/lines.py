@@ -19,11 +19,13 @@ def of_event(lines: Lines, event: str) -> Lines:
 
 
 @contextmanager
-def logging_as_workers_do(*, level: str, redact: Sequence[str] = ()) -> Iterator[None]:
-    """Log JSON to standard error meanwhile, as the service and the workers do."""
+def logging_as_workers_do(
+    *, level: str, redact: Sequence[str] = (), is_json: bool = True
+) -> Iterator[None]:
+    """Log to standard error meanwhile, as the service and the workers do."""
     root = logging.getLogger()
     before, handlers = root.level, root.handlers[:]
-    configure_logging(level=level, is_json=True, redaction=Redaction(redact))
+    configure_logging(level=level, is_json=is_json, redaction=Redaction(redact))
     structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
     try:
         yield

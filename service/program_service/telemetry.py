@@ -229,7 +229,11 @@ def configure_logging(
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_as_json)
         if is_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # rich's, which is taken by itself, shows local variables: keys, and the users' data
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     exceptions = [structlog.processors.format_exc_info] if is_json else []
     formatter = structlog.stdlib.ProcessorFormatter(

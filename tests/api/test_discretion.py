@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from lines import logging_as_workers_do
 from program_executor import JobContext, job
 from refusing import own_constraint
 from servers import on_postgresql
-from serving import Service, problem_of
+from serving import URL, Service, problem_of
 
 SECRET = "marker-4f1d"  # stands in every body below
 LIMIT = 1_048_576
@@ -103,4 +104,23 @@ async def test_what_the_database_refuses_reaches_no_line(
     await service.crew.stop()
     lines = printed()
     assert "outcome.refused_by_database" in lines
+    assert SECRET not in lines
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+async def test_bug_of_ours_is_logged_without_what_was_at_hand(
+    capsys: pytest.CaptureFixture[str], service: Service, form: str
+) -> None:
+    """Tracebacks of `rich` show the values of local variables."""
+    service.app.state.services = None
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    body = {"jobs": ["reserve"], "program_data": {"card": SECRET}}
+    with logging_as_workers_do(level="DEBUG", is_json=form == "json"):
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            headers = {"Authorization": f"Bearer {SECRET}"}
+            answer = await client.post("/programs", json=body, headers=headers)
+    assert answer.status_code == 500
+    lines = capsys.readouterr().err
+    assert "request.failed" in lines
+    assert "Traceback" in lines
     assert SECRET not in lines
