@@ -21,7 +21,7 @@ from stage import Crew, quick_settings
 
 Json = dict[str, Any]
 
-URL = "http://service.test"
+URL = "http://localhost"
 LONGEST_WAIT_S = 30
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 

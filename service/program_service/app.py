@@ -26,6 +26,7 @@ from program_service.api.callback_file import read_file, register_file
 from program_service.api.contract.document import document
 from program_service.api.gauges import Gauges
 from program_service.api.guarded import Guarded
+from program_service.api.hosts import LocallyNamed, is_for_this_machine_alone
 from program_service.api.measured import Measured
 from program_service.api.rates import RateLimited
 from program_service.api.services import Services
@@ -152,6 +153,8 @@ def create_app(
             most=settings.rate_limit,
             window_s=settings.rate_limit_window_s,
         )
+    if is_for_this_machine_alone(settings):
+        app.add_middleware(LocallyNamed, service_url=settings.service_url)
     app.add_middleware(Guarded)
     app.add_middleware(Measured, metrics=metrics)
     return app

@@ -115,8 +115,9 @@ class Settings(BaseSettings):
     allow_unauthenticated: bool = Field(
         default=False,
         description=(
-            "Whether the API may listen on other addresses than loopback without any API key:"
-            " everybody who can connect may then do everything."
+            "Whether the API may, without any API key, listen on other addresses than loopback and"
+            " answer to other names than this machine's: everybody who can connect may then do"
+            " everything."
         ),
     )
     failed_tries_per_minute: int = Field(

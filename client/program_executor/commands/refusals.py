@@ -1,7 +1,6 @@
 """Refusals: what a service that refuses, or does not answer, means, and what to do next."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx
@@ -41,7 +40,7 @@ def refused(error: ProblemError, service: "Service") -> RefusedError:
             f" is that its address?"
         )
         return RefusedError(text)
-    advice = ADVICE.get(error.code) or ADVICE_BY_STATUS.get(error.status)
+    advice = ADVICE.get(error.code)
     parts = [str(error), *_hints(error), advice(service) if advice else ""]
     return RefusedError(" ".join(_sentence(part) for part in parts if part))
 
@@ -76,6 +75,8 @@ def _says(text: str) -> Callable[["Service"], str]:
 
 
 ADVICE: dict[str, Callable[["Service"], str]] = {
+    "unauthorized": _key_is_wanted,
+    "forbidden": _scope_is_wanted,
     "program_not_found": _says("`program-executor list` shows which there are"),
     "job_not_found": _says("`program-executor jobs` shows which there are"),
     "already_final": _says("`program-executor resume` lets it go on, unless it finished"),
@@ -87,8 +88,3 @@ ADVICE: dict[str, Callable[["Service"], str]] = {
     "database_unavailable": _says("`program-executor doctor`, where the service runs, says more"),
 }
 """What to do next, by the problem's code."""
-
-ADVICE_BY_STATUS: dict[int, Callable[["Service"], str]] = {
-    HTTPStatus.UNAUTHORIZED: _key_is_wanted,
-    HTTPStatus.FORBIDDEN: _scope_is_wanted,
-}

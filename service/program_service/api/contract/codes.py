@@ -81,6 +81,15 @@ CODES: dict[str, Code] = {
         "This was sent by a page of another site.",
         only=CHANGES,
     ),
+    "other_host": Code(
+        403,
+        "The service has no keys, and was called by a name that is not of its machine.",
+        "Without API keys this service answers to names of this machine alone, such as localhost,"
+        " and not to 'box.example'. Set PROGRAM_EXECUTOR_API_KEYS; or PROGRAM_EXECUTOR_SERVICE_URL,"
+        " if that is its name; or PROGRAM_EXECUTOR_ALLOW_UNAUTHENTICATED=true, if everybody who can"
+        " connect may do everything.",
+        only=ALL_KEYED,
+    ),
     "program_not_found": Code(
         404,
         "No program has this run_id.",

@@ -1,0 +1,66 @@
+"""Hosts: where anybody on this machine may call, only by names of this machine, as plain ASGI.
+
+A page of another site may have its own name lead to 127.0.0.1 once it is open (DNS rebinding). Its
+browser then takes our answers for that site's. What gives it away is `Host`, which no page can
+change.
+"""
+
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from program_service.api.auth import is_loopback
+from program_service.api.problems import answer
+from program_service.settings import PREFIX, Settings
+
+
+class LocallyNamed:
+    """Refuse requests to other hosts; it is put in only where no keys are there to stop them."""
+
+    def __init__(self, app: ASGIApp, *, service_url: str) -> None:
+        """Wrap an application that has this address, too, if it is not empty."""
+        self._app = app
+        self._own = _name_in(urlsplit(service_url).netloc)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer those who mean this machine; whoever names no host is no browser."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            host = request.headers.get("host")
+            if host and not self._is_ours(_name_in(host)):
+                await _refusal(request, host)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, name: str) -> bool:
+        return bool(name) and (
+            is_loopback(name) or name.endswith(".localhost") or name == self._own
+        )
+
+
+def is_for_this_machine_alone(settings: Settings) -> bool:
+    """Say whether no keys are set, and whoever calls has to be on this machine."""
+    return (
+        not settings.api_keys.strip()
+        and not settings.allow_unauthenticated
+        and is_loopback(settings.host)
+    )
+
+
+def _name_in(host: str) -> str:
+    """Return the name or address in a Host header, without its port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
+
+
+def _refusal(request: Request, host: str) -> ASGIApp:
+    detail = (
+        f"Without API keys this service answers to names of this machine alone, such as localhost,"
+        f" and not to {host!r}. Set {PREFIX}API_KEYS; or {PREFIX}SERVICE_URL, if that is its"
+        f" name; or {PREFIX}ALLOW_UNAUTHENTICATED=true, if everybody who can connect may do"
+        " everything."
+    )
+    return answer(request, status=403, code="other_host", detail=detail)
