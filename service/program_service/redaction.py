@@ -94,9 +94,12 @@ class Redaction:
         for index, each in listed:
             yield from self._hidden(each, f"{path}[{index}]")
 
-    def secrets_of(self, program: HasData) -> Sequence[str]:
-        """Return the hidden values of a program as texts may hold them, the longest first."""
-        data = [program.program_data, *program.job_data.values()]
+    def secrets_of(self, program: HasData, *more: Any) -> Sequence[str]:
+        """Return the hidden values of a program, and of more data, as texts may hold them.
+
+        The longest come first.
+        """
+        data = [program.program_data, *program.job_data.values(), *more]
         hidden = [value for each in data for _, value in self._hidden(each, "")]
         leaves = {str(leaf) for value in hidden for leaf in _leaves(value)}
         # a traceback holds what repr() makes of it
@@ -108,16 +111,13 @@ class Redaction:
         return [
             line
             | {"text": veil_text(line["text"], secrets)}
-            | ({"fields": self._of_line(line["fields"], secrets)} if "fields" in line else {})
+            | (
+                {"fields": _veil_texts(self.data(line["fields"]), secrets)}
+                if "fields" in line
+                else {}
+            )
             for line in lines
         ]
-
-    def _of_line(self, fields: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
-        veiled: dict[str, Any] = self.data(fields)
-        return {
-            name: veil_text(value, secrets) if isinstance(value, str) else value
-            for name, value in veiled.items()
-        }
 
     def log_line(
         self, _logger: object, _method: str, line: MutableMapping[str, Any]
@@ -134,6 +134,19 @@ def veil_text(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, VEIL)
     return text
+
+
+def _veil_texts(value: Any, secrets: Sequence[str]) -> Any:
+    """Put the veil in the place of each secret in JSON, wherever it stands."""
+    if isinstance(value, dict):
+        return {
+            veil_text(name, secrets): _veil_texts(each, secrets) for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_veil_texts(each, secrets) for each in value]
+    if isinstance(value, str):
+        return veil_text(value, secrets)
+    return VEIL if str(value) in secrets else value
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -87,6 +87,29 @@ async def test_job_sees_what_nobody_else_does(service: Service, printed: Callabl
     assert stored.program_data == FIELDS["program_data"]
 
 
+@pytest.mark.usefixtures("printed")
+async def test_what_a_job_has_just_stored_is_hidden_too(service: Service) -> None:
+    @job
+    async def reserve(ctx: JobContext) -> None:
+        await ctx.job_data.set({"pin": SECRET})
+        log.info("stored", details={"text": f"with {SECRET}"})
+        raise ValueError(SECRET)
+
+    @job
+    async def charge(_ctx: JobContext) -> dict[str, str]:
+        log.info("brought", details=[SECRET])
+        return {"card": SECRET}
+
+    await service.crew.hire(reserve, charge, redact=REDACT)
+    for name in ("reserve", "charge"):
+        run_id = (await service.submit(name))["run_id"]
+        await service.ended(run_id)
+        tries = (await service.client.get(f"/programs/{run_id}/attempts")).text
+        assert VEIL in tries
+        assert SECRET not in tries
+    await service.crew.stop()
+
+
 async def test_retry_is_logged_without_what_is_hidden(
     service: Service, printed: Callable[[], str]
 ) -> None:

@@ -65,13 +65,20 @@ def test_longer_values_go_first() -> None:
 
 
 def test_outcomes_lose_what_is_hidden_and_nothing_else() -> None:
-    failure = Failure("no 4242", type="Broke", traceback="at 4242", code="broke")
-    veiled = Failure(f"no {VEIL}", type="Broke", traceback=f"at {VEIL}", code="broke")
+    failure = Failure("no 4242", type="Broke", traceback="at 4242", code="broke_4242")
+    veiled = Failure(f"no {VEIL}", type="Broke", traceback=f"at {VEIL}", code=f"broke_{VEIL}")
     assert veil_outcome(RetryLater(failure), ["4242"]) == RetryLater(veiled)
     assert veil_outcome(Fail(failure, is_ignorable=True), ["4242"]) == Fail(
         veiled, is_ignorable=True
     )
     assert veil_outcome(Done({"n": "4242"}), ["4242"]) == Done({"n": "4242"})
+
+
+def test_kept_lines_lose_what_is_hidden_wherever_it_stands() -> None:
+    fields = {"note": {"said 4242": ["to 4242", 4242, 42421, None, True]}, "card": 1}
+    (line,) = HIDING.lines([{"text": "with 4242", "fields": fields}], ["4242"])
+    said = {f"said {VEIL}": [f"to {VEIL}", VEIL, 42421, None, True]}
+    assert line == {"text": f"with {VEIL}", "fields": {"note": said, "card": VEIL}}
 
 
 def test_log_lines_keep_what_every_line_has() -> None:

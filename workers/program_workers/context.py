@@ -96,6 +96,7 @@ class Step:
             raise JobError(message)
         stored = await self.desk.edit_job_data(self.program, kind, value)
         self.data = stored[self.program.job]
+        self.held.program = replace(self.program, job_data=stored)
 
     async def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
         """Store progress, and end the step when its time is over."""

@@ -154,7 +154,7 @@ class Execution:
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
         """Record what became of a step; return the program if its next step is ours to run."""
         if self._tools.redaction.is_on:
-            ran = _veiled(ran, program, self._tools.redaction)
+            ran = _veiled(ran, program, self._tools.redaction, held.program.job_data)
         change = settle(
             program,
             ran.outcome,
@@ -261,8 +261,12 @@ class Execution:
         self._tools.relay.wake_soon([row], committed_at=recorded.due_at)
 
 
-def _veiled(ran: Ran, program: Claimed, redaction: Redaction) -> Ran:
-    """Hide in the texts of a step that ran what may not be shown of its program."""
-    secrets = redaction.secrets_of(program)
+def _veiled(ran: Ran, program: Claimed, redaction: Redaction, job_data: dict[str, Json]) -> Ran:
+    """Hide in the texts of a step that ran what may not be shown of its program.
+
+    `job_data` are those that the step has left; what it brings with its end is hidden, too.
+    """
+    brought = ran.outcome.job_data if isinstance(ran.outcome, Done) else None
+    secrets = redaction.secrets_of(program, *job_data.values(), brought)
     log = None if ran.log is None else redaction.lines(ran.log, secrets)
     return replace(ran, outcome=veil_outcome(ran.outcome, secrets), log=log)

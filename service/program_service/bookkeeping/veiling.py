@@ -15,10 +15,11 @@ def veil_outcome(outcome: Came, secrets: Sequence[str]) -> Came:
     if not isinstance(outcome, Fail | RetryLater) or not secrets:
         return outcome
     failure = outcome.failure
-    trace = failure.traceback
+    trace, code = failure.traceback, failure.code
     veiled = replace(
         failure,
         message=veil_text(failure.message, secrets),
         traceback=None if trace is None else veil_text(trace, secrets),
+        code=None if code is None else veil_text(code, secrets),
     )
     return replace(outcome, failure=veiled)
