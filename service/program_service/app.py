@@ -28,7 +28,7 @@ from program_service.api.gauges import Gauges
 from program_service.api.guarded import Guarded
 from program_service.api.hosts import LocallyNamed, is_for_this_machine_alone
 from program_service.api.measured import Measured
-from program_service.api.rates import RateLimited
+from program_service.api.rates import Rates, RateTold
 from program_service.api.services import Services
 from program_service.api.strangers import Strangers
 from program_service.api.traced import telemetry
@@ -88,6 +88,9 @@ def create_app(
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
         strangers=Strangers(per_minute=settings.failed_tries_per_minute),
+        rates=Rates(most=settings.rate_limit, window_s=settings.rate_limit_window_s)
+        if settings.rate_limit
+        else None,
         redaction=redaction,
         metrics=metrics,
         gauges=Gauges(database, broker, metrics, beat_s=settings.worker_beat_s),
@@ -147,12 +150,7 @@ def create_app(
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     if settings.rate_limit:
-        app.add_middleware(
-            RateLimited,
-            keyring=services.keyring,
-            most=settings.rate_limit,
-            window_s=settings.rate_limit_window_s,
-        )
+        app.add_middleware(RateTold)
     if is_for_this_machine_alone(settings):
         app.add_middleware(LocallyNamed, service_url=settings.service_url)
     app.add_middleware(Guarded)

@@ -108,6 +108,33 @@ async def test_key_may_ask_so_often_and_is_told_what_is_left(limited: Service) -
     assert answer.headers["ratelimit"].startswith('"key";r=0;t=')
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert answer.headers["x-content-type-options"] == "nosniff"
+    metrics = (await limited.client.get("/metrics")).text
+    counted = 'http_requests_total{code="429",method="GET",route="/programs"} 1.0'
+    assert counted in metrics
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/programs", b"{"),
+        ("POST", "/programs/batch", b"{"),
+        ("GET", "/programs/nope", b""),
+        ("GET", "/programs/nope/events", b""),
+        ("GET", "/programs/nope/explain", b""),
+        ("GET", "/jobs", b""),
+        ("PUT", "/jobs/nope", b"{"),
+    ],
+)
+async def test_every_request_is_counted_once_and_looked_at_before_its_body(
+    limited: Service, method: str, path: str, body: bytes
+) -> None:
+    headers = bearer(KEYS["admin"]) | {"Content-Type": "application/json"}
+    for left in (2, 1, 0):
+        answer = await limited.client.request(method, path, content=body, headers=headers)
+        assert answer.status_code < 429
+        assert answer.headers["ratelimit"].startswith(f'"key";r={left};t=')
+    answer = await limited.client.request(method, path, content=body, headers=headers)
+    problem_of(answer, 429, "rate_limited")
 
 
 async def test_other_keys_probes_and_pages_are_not_limited(limited: Service) -> None:

@@ -14,6 +14,9 @@ from fastapi import Request
 from program_service.api.problems import Problem
 from program_service.api.sites import refuse_other_sites
 
+ADMITTED = "program_executor.caller"
+"""Where a request's scope has who sent it."""
+
 DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 ANYBODYS_NAME = "anybody"
@@ -144,13 +147,22 @@ def new_key(name: str) -> str:
     return f"pe_{name}_{secrets.token_urlsafe(32)}"
 
 
-def authenticate(request: Request) -> Caller:
-    """Say who calls.
+def admit(request: Request) -> Caller:
+    """Say who calls, and count the request; whoever asks again gets the same answer at once.
 
     Raises:
-        Problem: nobody whom we know, or somebody who has tried too many wrong keys; or, where
-            anybody may call, a browser, told to by a page of another site.
+        Problem: nobody whom we know, or somebody who has tried too many wrong keys, or asks too
+            often; or, where anybody may call, a browser, told to by a page of another site.
     """
+    caller: Caller | None = request.scope.get(ADMITTED)
+    if caller is None:
+        caller = request.scope[ADMITTED] = _authenticated(request)
+        if rates := request.app.state.services.rates:
+            rates.spend(request, caller.name or "")
+    return caller
+
+
+def _authenticated(request: Request) -> Caller:
     services, sent = request.app.state.services, request.headers.get("authorization")
     caller: Caller | None = services.keyring.caller(sent)
     if caller is None:
@@ -169,7 +181,7 @@ def permitted(request: Request, scope: Scope) -> Caller:
     Raises:
         Problem: nobody whom we know, or somebody without it.
     """
-    caller = authenticate(request)
+    caller = admit(request)
     caller.require(scope)
     return caller
 

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from program_service.api.auth import authenticate
+from program_service.api.auth import admit
 from program_service.api.problems import Problem
 from program_service.bookkeeping.storable import MAX_DEPTH, NUL_IN_JSON, holds_nul, is_deep
 
@@ -71,7 +71,7 @@ class KeyedRoute(StrictRoute):
         handler = super().get_route_handler()
 
         async def keyed(request: Request) -> Response:
-            authenticate(request)
+            admit(request)
             return await handler(request)
 
         return keyed

@@ -1,4 +1,4 @@
-"""Rates: how many requests each API key may make, told in headers, as plain ASGI.
+"""Rates: how many requests each API key may make, told in headers.
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers-09: `RateLimit-Policy` says the quota
 `q` and its window `w` in seconds, `RateLimit` what remains, `r`, and in how many seconds, `t`, it
@@ -10,65 +10,57 @@ import time
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from program_service.api.auth import Keyring
-from program_service.api.problems import answer
+from program_service.api.problems import Problem
 from program_service.api.quotas import Quota
 
 POLICY = "key"
 """The name of the policy."""
 
-UNLIMITED = ("/livez", "/readyz", "/metrics", "/openapi.json", "/callbacks/", "/ui/")
-"""What has no key, and the pages, which people look at."""
+FIELDS = "program_executor.rate_limit"
+"""Where a request's scope has the header fields of its answer."""
 
 
-class RateLimited:
-    """Refuse what a key asks beyond its quota; it is put in only where there is one."""
+class Rates:
+    """What each key has left. Probes, callbacks and pages ask for no key, and are not counted."""
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring, most: int, window_s: int) -> None:
-        """Wrap an application."""
-        self._app = app
-        self._keyring = keyring
+    def __init__(self, *, most: int, window_s: int) -> None:
+        """Let each key make so many requests in a window."""
         # callers are as many as there are keys: none is ever forgotten
         self._quota = Quota(most, window_s)
         self._policy = f'"{POLICY}";q={most};w={window_s}'.encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and say in headers what is left."""
-        caller = None
-        if scope["type"] == "http" and not _is_unlimited(scope):
-            request = Request(scope)
-            caller = self._keyring.caller(request.headers.get("authorization"))
-        if caller is None:  # strangers are refused further in
-            await self._app(scope, receive, send)
-            return
-        left = self._quota.spend(caller.name or "", time.monotonic())
-        fields = [
+    def spend(self, request: Request, key_name: str) -> None:
+        """Count a request.
+
+        Raises:
+            Problem: it is one too many.
+        """
+        left = self._quota.spend(key_name, time.monotonic())
+        request.scope[FIELDS] = [
             (b"ratelimit-policy", self._policy),
             (b"ratelimit", f'"{POLICY}";r={left.remaining};t={left.reset_s}'.encode()),
         ]
+        if left.overdrawn:
+            detail = (
+                f"This key may make {self._quota.most} requests in {self._quota.window_s} s;"
+                f" wait {left.reset_s} s."
+            )
+            raise Problem(429, "rate_limited", detail, headers={"Retry-After": str(left.reset_s)})
+
+
+class RateTold:
+    """Say in every answer to a key what it has left, as plain ASGI."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and tell."""
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *fields]
+                message["headers"] = [*message["headers"], *scope.get(FIELDS, ())]
             await send(message)
 
-        if not left.overdrawn:
-            await self._app(scope, receive, told)
-            return
-        detail = (
-            f"This key may make {self._quota.most} requests in {self._quota.window_s} s;"
-            f" wait {left.reset_s} s."
-        )
-        refused = answer(
-            request,
-            status=429,
-            code="rate_limited",
-            detail=detail,
-            headers={"Retry-After": str(left.reset_s)},
-        )
-        await refused(scope, receive, told)
-
-
-def _is_unlimited(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path == "/" or path.startswith(UNLIMITED)
+        await self._app(scope, receive, told)

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from program_service.api.auth import Keyring
 from program_service.api.gauges import Gauges
+from program_service.api.rates import Rates
 from program_service.api.strangers import Strangers
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
@@ -36,6 +37,7 @@ class Services:
     waiting: WaitingRoom
     keyring: Keyring
     strangers: Strangers
+    rates: Rates | None
     redaction: Redaction
     metrics: Metrics
     gauges: Gauges
