@@ -129,6 +129,17 @@ async def test_stranger_learns_nothing_about_a_body(service: Service) -> None:
             problem_of(answer, 401, "unauthorized")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for method, path, scope in ROUTES if scope != "read"]
+)
+async def test_scope_is_looked_at_before_the_body(service: Service, method: str, path: str) -> None:
+    async with serving(service.database, api_keys=ENTRIES) as guarded:
+        headers = bearer(KEYS["read"]) | {"Content-Type": "application/json"}
+        for content in ("{", "[]", '{"jobs": ["\\u0000"]}', " " * 2_000_000):
+            answer = await guarded.client.request(method, path, content=content, headers=headers)
+            problem_of(answer, 403, "forbidden")
+
+
 async def test_without_keys_everybody_on_this_machine_may_do_everything(service: Service) -> None:
     program = await service.submit("reserve")
     assert program["submitted_by"] is None

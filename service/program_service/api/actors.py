@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
-from fastapi import Request
+from fastapi import Depends, Request
 
-from program_service.api.auth import Caller, Scope, requires
+from program_service.api.auth import Caller, Requires, Scope
 
 NOWHERE = "unknown"
 
@@ -24,12 +24,11 @@ class Actor:
         return cls(caller.who, client_of(request))
 
 
-def acting(scope: Scope) -> Callable[[Request], Awaitable[Actor]]:
+def acting(scope: Scope) -> Callable[[Request, Caller], Awaitable[Actor]]:
     """Return a dependency that lets only callers with this scope through, and says who they are."""
-    check = requires(scope)
 
-    async def actor(request: Request) -> Actor:
-        return Actor.of(request, await check(request))
+    async def actor(request: Request, caller: Annotated[Caller, Depends(Requires(scope))]) -> Actor:
+        return Actor.of(request, caller)
 
     return actor
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -186,13 +186,15 @@ def permitted(request: Request, scope: Scope) -> Caller:
     return caller
 
 
-def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a dependency that lets only callers with this scope through."""
+@dataclass(frozen=True, slots=True)
+class Requires:
+    """A dependency that lets only callers with this scope through."""
 
-    async def check(request: Request) -> Caller:
-        return permitted(request, scope)
+    scope: Scope
 
-    return check
+    async def __call__(self, request: Request) -> Caller:
+        """Say who calls."""
+        return permitted(request, self.scope)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,15 +5,17 @@ beyond 64 bits into floats. So both are looked for before.
 """
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from program_service.api.auth import admit
+from program_service.api.auth import Requires, permitted
+from program_service.api.auth import Scope as KeyScope
 from program_service.api.problems import Problem
 from program_service.bookkeeping.storable import MAX_DEPTH, NUL_IN_JSON, holds_nul, is_deep
 
@@ -64,17 +66,28 @@ class StrictRoute(APIRoute):
 
 
 class KeyedRoute(StrictRoute):
-    """A strict route for those who have a key."""
+    """A strict route for those who have a key with the scope that its dependencies require."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Look at the key before the body: a stranger learns nothing about it."""
-        handler = super().get_route_handler()
+        """Look at key and scope before the body, which FastAPI reads before it asks dependencies.
+
+        So whoever may not send one learns nothing about it.
+        """
+        handler, (key_scope,) = super().get_route_handler(), set(_required(self.dependant))
 
         async def keyed(request: Request) -> Response:
-            admit(request)
+            permitted(request, key_scope)
             return await handler(request)
 
         return keyed
+
+
+def _required(dependant: Dependant) -> Iterator[KeyScope]:
+    """Yield the scopes that a route's dependencies require."""
+    if isinstance(dependant.call, Requires):
+        yield dependant.call.scope
+    for each in dependant.dependencies:
+        yield from _required(each)
 
 
 def parse(body: bytes) -> Any:

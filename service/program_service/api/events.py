@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from program_service.api.auth import Scope, requires
+from program_service.api.auth import Requires, Scope
 from program_service.api.programs import RunId
 from program_service.api.responses import etag, problems
 from program_service.api.services import Services, Serving
@@ -43,7 +43,7 @@ async def states(services: Services, program: Program) -> AsyncIterator[Program]
     operation_id="watch_program",
     summary="Watch a program",
     response_class=EventSourceResponse,
-    dependencies=[Depends(requires(Scope.READ))],  # before the program is looked for
+    dependencies=[Depends(Requires(Scope.READ))],  # before the program is looked for
     responses={200: {"description": "Events named `program`."}, **problems(404)},
 )
 async def watch_program(

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.actors import Actor, acting
-from program_service.api.auth import Caller, Scope, requires
+from program_service.api.auth import Caller, Requires, Scope
 from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import new_programs, traceparent_of
 from program_service.api.problems import Problem
@@ -46,8 +46,8 @@ RunId = Annotated[
         examples=["019a8f3c-6f27-730f-bd71-396620658ecc"],
     ),
 ]
-Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
-Reader = Annotated[Caller, Depends(requires(Scope.READ))]
+Submitter = Annotated[Caller, Depends(Requires(Scope.SUBMIT))]
+Reader = Annotated[Caller, Depends(Requires(Scope.READ))]
 Operator = Annotated[Actor, Depends(acting(Scope.OPERATE))]
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
