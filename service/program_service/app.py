@@ -142,6 +142,8 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        # it would name the host that was asked for, and plain http behind a proxy
+        redirect_slashes=False,
         telemetry=telemetry(traces),
     )
     app.state.services = services

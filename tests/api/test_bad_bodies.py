@@ -1,5 +1,6 @@
 """Bad bodies: no JSON, or such that no part of the system could keep it."""
 
+import gzip
 from collections.abc import AsyncIterator
 
 import httpx
@@ -47,6 +48,19 @@ async def test_body_must_be_sent_as_json(service: Service) -> None:
         headers = {"Content-Type": kind}
         answer = await service.client.post("/programs", content=b'{"jobs": []}', headers=headers)
         assert "application/json" in problem_of(answer, 415, "not_json")["detail"]
+
+
+async def test_compressed_body_is_told_how_to_be_sent(service: Service) -> None:
+    content = gzip.compress(b'{"jobs": ["reserve"]}')
+    for path in ("/programs", "/programs/batch"):
+        headers = JSON | {"Content-Encoding": "gzip"}
+        answer = await service.client.post(path, content=content, headers=headers)
+        assert "'gzip'" in problem_of(answer, 415, "compressed_body")["detail"]
+        assert answer.headers["accept-encoding"] == "identity"
+    headers = JSON | {"Content-Encoding": "identity"}
+    content = b'{"jobs": ["reserve"]}'
+    answer = await service.client.post("/programs", content=content, headers=headers)
+    assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "7", '"reserve"', "true"])

@@ -133,6 +133,7 @@ async def test_job_data_for_strangers_is_refused(service: Service) -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/programs/", 404, "not_found"),
         ("DELETE", "/programs", 405, "method_not_allowed"),
         ("GET", "/programs/no-such-program", 404, "program_not_found"),
         ("GET", f"/programs/{'x' * 256}", 422, "invalid"),
@@ -210,3 +211,31 @@ async def test_name_may_have_any_character_that_is_seen(service: Service) -> Non
     for name in ("\N{ZERO WIDTH SPACE}", "a\N{RIGHT-TO-LEFT OVERRIDE}b", "\N{SOFT HYPHEN}"):
         answer = await service.client.post("/programs", json={"jobs": [name]})
         assert "not seen" in problem_of(answer, 422, "invalid")["detail"]
+
+
+async def test_wrong_paths_and_methods_are_told_what_would_be_right(service: Service) -> None:
+    """A redirect would name the host that was asked for, and http behind a proxy with https."""
+    for method, path, right in (
+        ("GET", "/nowhere", "/openapi.json"),
+        ("GET", "/nowhere/", "/openapi.json"),
+        ("POST", "/programs/", "leave out the slash"),
+        ("PUT", "/programs", "takes GET, POST"),
+    ):
+        answer = await service.client.request(method, path, json={"jobs": ["reserve"]})
+        assert right in answer.json()["detail"], path
+
+
+async def test_wrong_kinds_are_told_in_the_words_of_json(service: Service) -> None:
+    fields = await refused(service, {"jobs": {}, "program_data": []})
+    assert fields["jobs"]["message"] == "a JSON list is needed"
+    assert fields["program_data"]["message"] == "a JSON object is needed"
+
+
+async def test_moment_before_the_year_1_is_told_why(service: Service) -> None:
+    body = {"jobs": ["reserve"], "start_at": "0001-01-01T00:00:00+14:00"}
+    assert "before the year 1" in (await refused(service, body))["start_at"]["message"]
+
+
+async def test_titles_are_the_same_under_every_python(service: Service) -> None:
+    answer = await service.client.post("/programs", json={})
+    assert answer.json()["title"] == "Unprocessable Content"  # Python 3.12 says … Entity

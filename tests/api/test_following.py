@@ -178,6 +178,7 @@ async def test_longest_wait_is_a_setting(service: Service) -> None:
         async with asyncio.timeout(30):
             answer = await hasty.client.get(f"/programs/{run_id}", headers={"Prefer": "wait=50"})
         assert json_of(answer)["status"] == "pending"
+        assert answer.headers["preference-applied"] == "wait=0"
 
 
 @on_sqlite

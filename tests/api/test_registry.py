@@ -124,3 +124,14 @@ async def test_worker_that_was_killed_is_gone_after_three_beats(service: Service
         return json_of(await service.client.get("/workers")) == {"workers": []}
 
     await eventually(is_gone)
+
+
+async def test_function_of_live_workers_is_not_deleted(service: Service) -> None:
+    """Workers register their functions when they start, and so nobody would know it any more."""
+    worker = await service.crew.hire(note)
+    answer = await service.client.delete("/jobs/note")
+    assert "stop them" in problem_of(answer, 409, "job_in_process")["detail"]
+    assert (await service.submit("note"))["jobs"] == ["note"]
+    await service.ended((await service.submit("note"))["run_id"])
+    await worker.stop()
+    assert (await service.client.delete("/jobs/note")).status_code == 204

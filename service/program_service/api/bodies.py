@@ -42,9 +42,13 @@ class StrictRequest(Request):
         """Read the body.
 
         Raises:
-            Problem: it does not say that it is JSON.
+            Problem: it does not say that it is JSON, or is compressed.
         """
         body = await super().body()
+        if body and (encoding := self.headers.get("content-encoding", "identity")) != "identity":
+            detail = f"The body has the Content-Encoding {encoding!r}; send it as it is."
+            headers = {"Accept-Encoding": "identity"}
+            raise Problem(415, "compressed_body", detail, headers=headers)
         if body and not JSON_TYPE.fullmatch(self.headers.get("content-type", "")):
             # also a guard: a web page cannot send this type to another site without being asked
             detail = "Send the body as JSON, with the header `Content-Type: application/json`."

@@ -106,9 +106,24 @@ async def put_job(
 )
 async def remove_job(name: JobName, services: Serving, actor: Admin) -> Response:
     """Forget a job that no unfinished program needs."""
-    await services.database.transact(delete_job, name)
+    await services.database.transact(forget, name, workers=await services.live_workers())
     log.info(Event.AUDIT_JOB_DELETED, job=name, by=actor.by, client=actor.client)
     return Response(status_code=204)
+
+
+async def forget(books: Books, name: str, *, workers: Sequence[Worker]) -> None:
+    """Delete a job; a function only when no live worker has it, for none would register it again.
+
+    Raises:
+        Problem: live workers run a function of this name.
+        JobNotFound: nobody ever registered it.
+        JobNeeded: programs that have not ended have yet to run it.
+    """
+    job = await find_job(books, name)
+    if job.kind != CALLBACK and any(name in worker.jobs for worker in workers):
+        detail = f"Live workers run a function named {name!r}; stop them, or take it out of them."
+        raise Problem(409, "job_in_process", detail)
+    await delete_job(books, name)
 
 
 async def register(

@@ -54,6 +54,9 @@ STATUS_CODES = {
     429: "rate_limited",
 }
 
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""The words of RFC 9110, where Python had older ones before 3.13."""
+
 FieldErrors = Sequence[Mapping[str, Any]]
 
 
@@ -82,6 +85,11 @@ def forbidden_address(field: str, error: Exception) -> Problem:
     return Problem(422, code, words, fields=[item])
 
 
+def title_of(status: int) -> str:
+    """Return a status in words; the same under every Python."""
+    return TITLES.get(status, HTTPStatus(status).phrase)
+
+
 def answer(  # noqa: PLR0913 - the members of RFC 9457
     request: Request,
     *,
@@ -94,7 +102,7 @@ def answer(  # noqa: PLR0913 - the members of RFC 9457
     """Write a problem down."""
     body: dict[str, Any] = {
         "type": f"urn:program-executor:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "instance": request.url.path,
@@ -134,14 +142,20 @@ async def _of_bookkeeping(request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status, headers = error.status_code, dict(error.headers or {})
+    status, headers, detail = error.status_code, dict(error.headers or {}), str(error.detail)
+    path = request.url.path
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = allowed(request.app, request.url.path)
+        headers["Allow"] = allowed(request.app, path)
+        detail = f"This path takes {headers['Allow']}, and no {request.method}."
+    elif status == HTTPStatus.NOT_FOUND and not isinstance(error, Problem):
+        is_near = path.endswith("/") and allowed(request.app, path.rstrip("/"))
+        right = "leave out the slash at its end." if is_near else "/openapi.json names all."
+        detail = f"There is no such path; {right}"
     return answer(
         request,
         status=status,
         code=getattr(error, "code", STATUS_CODES.get(status, "error")),
-        detail=str(error.detail),
+        detail=detail,
         fields=getattr(error, "fields", ()),
         headers=headers,
     )
@@ -192,6 +206,8 @@ def _field(item: Mapping[str, Any]) -> dict[str, Any]:
 
 MESSAGES = {
     "model_attributes_type": "a JSON object is needed",
+    "dict_type": "a JSON object is needed",
+    "list_type": "a JSON list is needed",
     "missing": "this is required",
     "timezone_aware": "a moment needs a zone, as in 2027-01-31T08:00:00Z",
 }

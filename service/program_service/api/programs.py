@@ -1,6 +1,7 @@
 """Programs: submit, follow, cancel and resume."""
 
 import re
+from math import ceil
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -152,7 +153,7 @@ async def get_program(
     if prefer and (match := WAIT.search(prefer)):
         wait_s = min(float(match[1]), services.settings.max_wait_s)
         program = await _until_final(services, program, wait_s)
-        headers["Preference-Applied"] = f"wait={match[1]}"
+        headers["Preference-Applied"] = f"wait={ceil(wait_s)}"
     if is_known(request, etag(program)):
         kept = {"ETag": etag(program), "Cache-Control": "no-cache"}
         return Response(status_code=304, headers={**kept, **headers})

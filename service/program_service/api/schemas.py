@@ -59,7 +59,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        msg = "the moment is beyond the year 9999"
+        msg = "in UTC the moment is before the year 1, or after the year 9999"
         raise ValueError(msg) from error
 
 

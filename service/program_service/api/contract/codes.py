@@ -6,8 +6,9 @@ these operations alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
+
+from program_service.api.problems import title_of
 
 DATA = frozenset({"replace_job_data", "merge_job_data"})
 SUBMITS = frozenset({"submit_program", "submit_programs"})
@@ -50,7 +51,7 @@ class Code:
         """Return an answer that has this code."""
         problem: dict[str, Any] = {
             "type": f"urn:program-executor:problem:{name}",
-            "title": HTTPStatus(self.status).phrase,
+            "title": title_of(self.status),
             "status": self.status,
             "detail": self.detail,
             "instance": instance,
@@ -143,7 +144,7 @@ CODES: dict[str, Code] = {
         409,
         "Live workers run a function of that name.",
         "Live workers run a function named 'charge'; give the endpoint another name.",
-        only=frozenset({"put_job"}),
+        only=frozenset({"put_job", "delete_job"}),
     ),
     "body_too_large": Code(
         413,
@@ -154,6 +155,11 @@ CODES: dict[str, Code] = {
         415,
         "The body is not sent as JSON.",
         "Send the body as JSON, with the header `Content-Type: application/json`.",
+    ),
+    "compressed_body": Code(
+        415,
+        "The body is compressed.",
+        "The body has the Content-Encoding 'gzip'; send it as it is.",
     ),
     "invalid": Code(
         422,

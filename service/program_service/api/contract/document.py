@@ -33,7 +33,9 @@ Runs programs: ordered lists of jobs, one after the other, that go on where they
 crash. JSON everywhere, `snake_case`, times in RFC 3339 UTC.
 
 Every error is a problem of RFC 9457 with a stable `code`; each operation names those that it may
-answer. New codes and new fields of answers may come with any release: ignore what you do not know.
+answer. Besides, 404 `not_found` and 405 `method_not_allowed` say that there is no such operation,
+and 500 `internal` that the service made a mistake. New codes and new fields of answers may come
+with any release: ignore what you do not know.
 
 A service with API keys wants one for each call: `Authorization: Bearer …`, with the scope that
 stands at the operation. A service without keys listens on its own machine only, and wants none.
