@@ -1,6 +1,7 @@
 """Keys: make API keys, list those of the settings, and take one away."""
 
 import os
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -102,7 +103,9 @@ def revoke_key(
         typer.echo(f"Took {count} out of {file}.")
     typer.echo("A key is good until each service has been started anew with that.")
     if not kept:
-        typer.echo("No key is left: a service on another address than loopback will not start.")
+        typer.echo(
+            "No key is left: on loopback a service lets everybody in, elsewhere it will not start."
+        )
 
 
 def _no_such_key(name: str, hash_: str | None, entries: "list[Entry]") -> str:
@@ -157,14 +160,25 @@ def _keys_in(text: str) -> str:
 
 
 def _put(path: Path, text: str) -> None:
-    """Write a file anew, in one go and with the permissions that it has."""
+    """Write a file anew, in one go, with the permissions, owner and group that it has.
+
+    Raises:
+        UsageError: owner and group cannot be kept: whoever reads it by them no longer could.
+    """
     path = path.resolve()
+    old = path.stat()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(name).chmod(path.stat().st_mode)
+        if sys.platform != "win32":
+            os.chown(name, old.st_uid, old.st_gid)
+        Path(name).chmod(old.st_mode)
         Path(name).replace(path)
+    except PermissionError as error:
+        Path(name).unlink()
+        message = f"--write: {path} would not stay its owner's and group's: {error.strerror}"
+        raise UsageError(message) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
