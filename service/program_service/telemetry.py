@@ -29,6 +29,10 @@ FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 SLOW_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 15, 30, 60, 300, 900, 3600, 14400)
 ROW_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 
+MOST_REASONS = 50
+OTHER_REASON = "other"
+"""What the codes of errors are called beyond so many in a process: jobs and endpoints make them."""
+
 
 class Fact(StrEnum):
     """The names of what our spans say of a step, besides those that OpenTelemetry has."""
@@ -53,6 +57,12 @@ class Metrics:
         self._declare_plumbing()
         self._declare_gauges()
 
+    def put_off(self, job: str, reason: str) -> None:
+        """Count a step that is put off."""
+        if len(self._reasons) < MOST_REASONS:
+            self._reasons.add(reason)
+        self._retries.labels(job, reason if reason in self._reasons else OTHER_REASON).inc()
+
     def written(self, accept: str) -> tuple[bytes, str]:
         """Write them down in the format that a scraper accepts; return its media type, too."""
         write, media_type = choose_encoder(accept)
@@ -75,9 +85,13 @@ class Metrics:
             "kind",
             "outcome",
         )
-        self.retries = self._counter(
-            "step_retries", "Steps put off, by the code of their error, or error", "job", "reason"
+        self._retries = self._counter(
+            "step_retries",
+            "Steps put off, by the code of their error, or error; after 50 codes, other",
+            "job",
+            "reason",
         )
+        self._reasons: set[str] = set()
         self.step_s = self._histogram(
             "step_duration_seconds", "How long a try of a step ran", "job", "kind"
         )

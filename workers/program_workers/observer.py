@@ -88,7 +88,7 @@ class Observer:
         self._attempts(program.job, kind, change.outcome).inc()
         self._step_s(program.job, kind).observe(ran_s, exemplar)
         if reason := change.retry_reason:
-            self._metrics.retries.labels(program.job, reason).inc()
+            self._metrics.put_off(program.job, reason)
         ended = ENDED.get(change.ending)
         if ended:
             self._finished(ended).inc()

@@ -150,7 +150,7 @@ def _tell(services: Services, job: Job, program: Program, change: Change) -> Non
     metrics = services.metrics
     metrics.attempts.labels(job.name, CALLBACK, change.outcome).inc()
     if reason := change.retry_reason:
-        metrics.retries.labels(job.name, reason).inc()
+        metrics.put_off(job.name, reason)
     if program.status.is_final:
         took = program.updated_at - program.created_at
         metrics.finished.labels(program.status).inc()
