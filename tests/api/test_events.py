@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import orjson
 import pytest
+from fastapi import sse
 
 from program_executor import JobContext, job
 from servers import on_sqlite
@@ -159,3 +160,16 @@ async def test_many_watch_one_program(service: Service, wire: httpx.AsyncClient)
         await ready.acquire()
     await service.client.post(f"/programs/{run_id}/cancel")
     assert await asyncio.gather(*watchers) == [["pending", "cancelled"]] * 10
+
+
+async def test_comments_come_while_nothing_changes(
+    service: Service, wire: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies give up connections that are silent."""
+    assert sse._PING_INTERVAL == 15.0
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    run_id = (await service.submit())["run_id"]
+    async with wire.stream("GET", f"/programs/{run_id}/events") as answer:
+        comments = (line async for line in answer.aiter_lines() if line.startswith(":"))
+        async with asyncio.timeout(PATIENCE_S):
+            assert await anext(comments) == await anext(comments) == ": ping"

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from program_service.api.auth import digest_of
+from program_service.api.intents import hash_of
+from program_service.api.schemas import ProgramRequest
 from servers import Connect
 from serving import Json, Service, json_of, problem_of, serving
 
@@ -123,3 +125,19 @@ async def test_key_of_255_characters_is_one(service: Service) -> None:
 async def test_refused_body_does_not_use_up_its_key(service: Service) -> None:
     problem_of(await post(service, "key-1", {"jobs": ["chrage"]}), 422, "unknown_jobs")
     assert (await post(service, "key-1")).status_code == 201
+
+
+def test_request_has_the_same_hash_in_each_release() -> None:
+    """Else a body that is sent again after an upgrade would be `another body`."""
+    plain = hash_of(ProgramRequest(jobs=["reserve"]))
+    assert plain == "188bb430c135cd3f3e8efd2ac937d840ab38cc8aaccf64f6e033c67faa00b36d"
+    full = ProgramRequest.model_validate(
+        BODY
+        | {
+            "job_data": {"reserve": {"seat": 12}},
+            "start_at": "2099-01-01T00:00:00+02:00",
+            "labels": {"team": "eu"},
+            "notify": "https://shop.example/ended",
+        }
+    )
+    assert hash_of(full) == "239353556b962f1da1a1737bbebb2cf13bf9062ebd223d95fd89ae9d25dec2c5"

@@ -142,5 +142,13 @@ def _idempotency(header: str, request: ProgramRequest, caller: Caller) -> Idempo
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         detail = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters, quoted or bare."
         raise Problem(422, "bad_idempotency_key", detail)
+    return IdempotencyKey(caller.name or "", key, hash_of(request))
+
+
+def hash_of(request: ProgramRequest) -> str:
+    """Return what the same request has in each release: it is stored with its key.
+
+    A field that comes later must be left out here while it has its default.
+    """
     meaning = orjson.dumps(request.model_dump(), option=orjson.OPT_SORT_KEYS)
-    return IdempotencyKey(caller.name or "", key, hashlib.sha256(meaning).hexdigest())
+    return hashlib.sha256(meaning).hexdigest()
