@@ -4,12 +4,16 @@ Its own `positive_data_acceptance` takes every 422 for a mistake. Here it is one
 allowed what was sent: if a field is refused for its form, and not for what it means.
 """
 
+import hashlib
 import json
+import os
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, CheckContext, Response
+from schemathesis import Case, CheckContext, HookContext, Response
 
 from contracts import misfits
 
@@ -22,6 +26,50 @@ DOCUMENT = json.loads(
 
 UNROUTED = {"not_found", "method_not_allowed"}
 """Answers to paths that lead to no operation, such as a run_id with a slash."""
+
+TOKENS: Iterator[str] = cycle(os.environ.get("FUZZ_TOKENS", "of-nobody").split())
+"""Tokens of steps that are to be done, which no answer shows: only their endpoints are told."""
+
+ENDED = os.environ.get("FUZZ_ENDED", "of-nobody")
+"""A program whose stream of events ends at once."""
+
+OPEN = os.environ.get("FUZZ_OPEN", "of-nobody print").split()
+"""A program that has not ended, and a job of it."""
+
+
+@schemathesis.hook
+def before_call(ctx: HookContext, case: Case[Any], **_: Any) -> None:
+    """Let what is of the right form be meant: tokens that are good, new keys, job data of jobs.
+
+    What is generated at random would be refused before most of an operation has run.
+    """
+    del ctx
+    name = case.operation.definition.raw["operationId"]
+    if name == "watch_program":
+        case.path_parameters["run_id"] = ENDED
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if "token" in case.path_parameters:
+        case.path_parameters["token"] = next(TOKENS)
+    if "job" in case.path_parameters:
+        case.path_parameters |= dict(zip(("run_id", "job"), OPEN, strict=True))
+    body: Any = case.body
+    if name == "submit_program":
+        case.body = _meant(body)
+        # one key with ever other bodies would be refused; the same body has the same key
+        text = json.dumps(case.body, sort_keys=True).encode()
+        case.headers["Idempotency-Key"] = hashlib.sha256(text).hexdigest()
+    if name == "submit_programs":
+        case.body = {"programs": [_meant(each) for each in body["programs"]]}
+
+
+def _meant(program: dict[str, Any]) -> dict[str, Any]:
+    """Take away the job data of other jobs, and an address that is none."""
+    meant = {name: value for name, value in program.items() if name != "notify"}
+    if "job_data" in program:
+        of_jobs = program["job_data"].items()
+        meant["job_data"] = {job: data for job, data in of_jobs if job in program["jobs"]}
+    return meant
 
 
 @schemathesis.check
@@ -54,3 +102,16 @@ def what_a_schema_allows_has_the_right_form(
     forms = [each for each in problem.get("errors", []) if each["code"] not in MEANT]
     assert problem["code"] not in {"malformed_body", "not_json"}, problem
     assert forms == [], forms
+
+
+@schemathesis.check
+def events_show_programs(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    """Each event of a stream is a program, as the document has it."""
+    del ctx, case
+    if not response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
+        return
+    lines = response.text.splitlines()
+    shown = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert len(shown) == lines.count("event: program") == 1, lines  # it had ended before
+    program = DOCUMENT["components"]["schemas"]["Program"]
+    assert misfits(DOCUMENT, program, json.loads(shown[0])) == []

@@ -1,26 +1,40 @@
 """Fuzzing: Schemathesis sends what the document allows and what it forbids, and finds nothing."""
 
 import asyncio
+import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builders import JOBS
+from contracts import operations
 from program_service.api.auth import digest_of, new_key
 from program_service.api.contract.examples import SECRET
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.callbacks import Ticket
+from program_service.bookkeeping.ledger.registry import find_job
+from program_service.webhooks.tokens import read_token, write_token
 from servers import on_sqlite
-from serving import on_a_socket, serving
+from serving import Service, on_a_socket, serving
 
 ROOT = Path(__file__).parents[2]
+FILE = ROOT / "openapi" / "program-executor.json"
+DOCUMENT = json.loads(FILE.read_bytes())
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 
 FEW, MANY = 10, 200
 SEED = 7
+
+OFTEN = 3
+"""So often at least each operation shall be answered 2xx; without any input more is not tried."""
+
+AWAITED = 500
+"""Steps that a caller has tokens of."""
 
 KEY = new_key("fuzz")
 
@@ -34,50 +48,100 @@ def who(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service, where it is, and what a caller knows besides the document."""
+
+    service: Service
+    url: str
+    tokens: Sequence[str]
+    ended: str
+    open: str
+
+    def answered(self) -> dict[str, int]:
+        """Return how often each operation was answered 2xx."""
+        counted = {(operation.method, operation.path): 0 for operation in operations(DOCUMENT)}
+        for family in self.service.metrics.registry.collect():
+            for sample in family.samples:
+                said = sample.labels
+                if sample.name.endswith("http_requests_total") and said["code"].startswith("2"):
+                    place = (said["method"].lower(), said["route"])
+                    counted[place] = counted.get(place, 0) + int(sample.value)
+        return {f"{method} {path}": count for (method, path), count in counted.items()}
+
+
 @pytest.fixture
-async def url(database: Database, who: str) -> AsyncIterator[str]:
-    """Return where a service is that takes any job, so that most of what fits is accepted."""
+async def target(database: Database, who: str) -> AsyncIterator[Target]:
+    """Serve so that most of what fits is accepted: any job is known, and tokens may fail."""
     settings: dict[str, Any] = {
         "unknown_jobs": "accept",
         "notify_secret": SECRET,
         "max_wait_s": 0.2,
+        "failed_tries_per_minute": 0,
     }
-    keys, _ = WHO[who]
+    keys, key = WHO[who]
     async with (
         serving(database, jobs=JOBS, api_keys=keys, **settings) as service,
         on_a_socket(service) as address,
     ):
-        yield address
+        if key:
+            service.client.headers["Authorization"] = f"Bearer {key}"
+        ended = (await service.submit())["run_id"]
+        await service.cancel(ended)
+        tokens = await _tokens(service)
+        yield Target(service, address, tokens[1:], ended, read_token(tokens[0]).ticket.run_id)
+
+
+async def _tokens(service: Service) -> list[str]:
+    """Return tokens of steps that wait to be done, each of another program."""
+    put = await service.client.put("/jobs/print", json={"url": "https://print.example/"})
+    programs = [{"jobs": ["print", "print"]}] * AWAITED
+    batch = await service.client.post("/programs/batch", json={"programs": programs})
+    assert (put.status_code, batch.status_code) == (201, 201)
+    endpoint = (await service.database.read(find_job, "print")).endpoint
+    assert endpoint is not None
+    return [
+        write_token(Ticket(each["run_id"], 0, 0, 1), "print", token_key=endpoint.token_key)
+        for each in batch.json()["programs"]
+    ]
 
 
 @on_sqlite
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("who", ["keyed"], indirect=True)
-async def test_schemathesis_finds_nothing_in_a_few_examples(url: str, who: str) -> None:
-    await _fuzz(url, WHO[who][1], examples=FEW)
+async def test_schemathesis_finds_nothing_in_a_few_examples(target: Target, who: str) -> None:
+    await _fuzz(target, WHO[who][1], examples=FEW)
+    _require_all_answered(target)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-async def test_schemathesis_finds_nothing_in_many_examples(url: str, who: str) -> None:
-    await _fuzz(url, WHO[who][1], examples=MANY)
+async def test_schemathesis_finds_nothing_in_many_examples(target: Target, who: str) -> None:
+    await _fuzz(target, WHO[who][1], examples=MANY)
+    _require_all_answered(target)
 
 
 @on_sqlite
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("who", ["keyed"], indirect=True)
-async def test_strangers_find_nothing_in_many_examples(url: str) -> None:
-    await _fuzz(url, None, examples=MANY)
+async def test_strangers_find_nothing_in_many_examples(target: Target) -> None:
+    await _fuzz(target, None, examples=MANY)
 
 
-async def _fuzz(url: str, key: str | None, *, examples: int) -> None:
-    document = ROOT / "openapi" / "program-executor.json"
+def _require_all_answered(target: Target) -> None:
+    """Require that no operation was only ever refused."""
+    answered = target.answered()
+    print(answered)
+    assert [name for name, count in answered.items() if count < OFTEN] == []
+
+
+async def _fuzz(target: Target, key: str | None, *, examples: int) -> None:
     words = [
         f"--config-file={ROOT / 'openapi' / 'schemathesis.toml'}",
         "run",
-        str(document),
-        f"--url={url}",
+        str(FILE),
+        f"--url={target.url}",
         f"--max-examples={examples}",
         f"--seed={SEED}",
         *([f"--header=Authorization: Bearer {key}"] if key else []),
@@ -85,7 +149,13 @@ async def _fuzz(url: str, key: str | None, *, examples: int) -> None:
     running = await asyncio.create_subprocess_exec(
         SCHEMATHESIS,
         *words,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT / "tests"),
+            "FUZZ_TOKENS": " ".join(target.tokens),
+            "FUZZ_ENDED": target.ended,
+            "FUZZ_OPEN": f"{target.open} print",
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -73,7 +73,8 @@ async def submit_program(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="The same key and body answers the same program.",
+            description="The same key and body answers the same program; 1 to 255 printable"
+            " characters, quoted or bare.",
             max_length=300,
             examples=['"order-1"'],
         ),
