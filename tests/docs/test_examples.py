@@ -16,6 +16,8 @@ from doc_pages import FENCE, ROOT, pieces
 from program_executor import AsyncClient, Job
 from program_executor.testing import ProgramRunner
 from program_service.api.problems import CODES
+from program_service.api.queries import ProgramQuery
+from program_service.api.schemas import ProgramRequest
 from program_service.bookkeeping.tables import Tables
 from program_service.settings import PREFIX, Settings
 
@@ -213,3 +215,14 @@ def test_every_error_code_is_documented() -> None:
     raised = {code for source in sources for code in PROBLEM.findall(source.read_text())}
     known = {code for _, code in CODES.values()} | raised
     assert sorted(code for code in known if f"`{code}`" not in text) == []
+
+
+def test_every_field_filter_and_reason_is_documented() -> None:
+    text = (ROOT / "docs/http.md").read_text()
+    explaining = (ROOT / "service/program_service/api/explain.py").read_text()
+    reasons = set(re.findall(r'(?:return|^ +) ?"([a-z_]+)",', explaining, re.MULTILINE))
+    assert {"not_due", "cancelled", "queued"} <= reasons
+    for name in reasons | set(ProgramRequest.model_fields):
+        assert f"`{name}`" in text, name
+    for name in ProgramQuery.model_fields:
+        assert f"`{name}`" in text or f"`{name}=" in text, name

@@ -217,7 +217,10 @@ class ExplanationModel(BaseModel):
 
     run_id: str = Field(description="The program.")
     status: Status = Field(description="What it is doing.")
-    reason: str = Field(description="A stable word for the reason.", examples=["not_due"])
+    reason: str = Field(
+        description="A stable word for the reason, as `not_due`; more may come.",
+        examples=["not_due"],
+    )
     text: str = Field(description="The reason in words.")
     moves_at: datetime | None = Field(description="When it is expected to move, where known.")
     facts: JsonObject = Field(description="What the reason follows from.")

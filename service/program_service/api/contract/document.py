@@ -39,6 +39,7 @@ with any release: ignore what you do not know.
 
 A service with API keys wants one for each call: `Authorization: Bearer …`, with the scope that
 stands at the operation. A service without keys listens on its own machine only, and wants none.
+Where keys have a quota, each answer tells in `RateLimit` what is left of it.
 """
 
 TAGS = [
