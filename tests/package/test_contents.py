@@ -41,9 +41,22 @@ def test_licence_and_changes_are_told(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         (licence,) = [name for name in wheel.namelist() if name.endswith("/licenses/LICENSE")]
         assert wheel.read(licence) == (ROOT / "LICENSE").read_bytes()
-    with tarfile.open(built.sdist) as sdist:
-        names = {name.partition("/")[2] for name in sdist.getnames()}
+    names = names_in(built.sdist)
     assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+
+
+def test_sdist_has_what_the_wheel_is_made_of_and_nothing_of_the_repository_besides(
+    built: Built,
+) -> None:
+    tops = {name.partition("/")[0] for name in names_in(built.sdist)}
+    files = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    assert tops == {"service", "workers", "client", *files}
+
+
+def names_in(sdist: Path) -> set[str]:
+    """Return the files of an sdist, without the folder that they stand in."""
+    with tarfile.open(sdist) as opened:
+        return {name.partition("/")[2] for name in opened.getnames()}
 
 
 def test_description_leads_to_nothing_that_pypi_does_not_have(built: Built) -> None:
