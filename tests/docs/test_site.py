@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from doc_pages import ROOT
+from installing import NoUvError, uv
 from site_pages import lay_out
 
 ZENSICAL = Path(sys.executable).with_name("zensical")
 CONFIGURATION = ROOT / "mkdocs.yml"
+MKDOCS = ("tool", "run", "mkdocs@1.6.1")
 
 
 class Page(HTMLParser):
@@ -92,6 +94,19 @@ def is_lost(link: str, path: str, site: dict[str, Page]) -> bool:
     return target not in site or (
         target.endswith(".html") and unquote(parts.fragment) not in site[target].anchors
     )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_mkdocs_reads_the_same_pages_strictly(tmp_path: Path) -> None:
+    try:
+        uv(*MKDOCS, "--version")
+    except (NoUvError, RuntimeError) as error:
+        pytest.skip(f"no MkDocs: {error}")
+    lay_out(ROOT, tmp_path / "site" / "pages")
+    shutil.copy(CONFIGURATION, tmp_path)
+    uv(*MKDOCS, "build", "--strict", folder=tmp_path)
+    assert (tmp_path / "site" / "html" / "docs" / "start" / "index.html").exists()
 
 
 def test_navigation_names_every_page_once() -> None:
