@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
+from program_service.pretty import for_people
 from program_service.redaction import Redaction
 from program_service.tracing.switch import add_trace_id
 
@@ -240,22 +241,15 @@ def configure_logging(
         *([add_trace_id] if has_trace_ids else []),
         *([redaction.log_line] if redaction is not None and redaction.is_on else []),
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer(serializer=_as_json)
-        if is_json
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # rich's, which is taken by itself, shows local variables: keys, and the users' data
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
-    exceptions = [structlog.processors.format_exc_info] if is_json else []
+    for_machines: list[Any] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_as_json),
+    ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *exceptions,
-            renderer,
+            *(for_machines if is_json else for_people()),
         ],
     )
     handler = StderrHandler()

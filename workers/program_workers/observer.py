@@ -122,9 +122,10 @@ class Observer:
         }
         if change.outcome == "retry":
             in_s = change.due_in_s
-            log.warning(Event.JOB_RETRY, action=Event.JOB_RETRY, retry_in_s=in_s, **said, **names)
+            action = str(Event.JOB_RETRY)
+            log.warning(Event.JOB_RETRY, action=action, retry_in_s=in_s, **said, **names)
         else:
-            log.error(Event.PROGRAM_ERROR, action=Event.PROGRAM_ERROR, **said, **names)
+            log.error(Event.PROGRAM_ERROR, action=str(Event.PROGRAM_ERROR), **said, **names)
 
     async def _call(self, event: ProgramEvent) -> None:
         for hook in self._hooks:
