@@ -101,6 +101,7 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
                 await asyncio.wait([attending])
             stopping.set()
             await working
+            app.state.services.waiting.close()
             api.should_exit = True
     finally:
         await database.close()

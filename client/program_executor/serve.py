@@ -37,6 +37,7 @@ async def run_serve(settings: Settings) -> int:
     collect_seldom()
 
     def stop() -> None:
+        app.state.services.waiting.close()
         api.should_exit = True
 
     try:

@@ -55,6 +55,24 @@ async def test_cancel_reaches_the_worker_that_runs_the_program(deployment: Deplo
     assert [await worker.stop() for worker in workers] == [0, 0]
 
 
+async def test_who_waits_is_answered_by_a_service_that_stops(deployment: Deployment) -> None:
+    """Nobody is sent away with an error: clients ask again, and others answer."""
+    service = await deployment.serve(unknown_jobs="accept")
+    run_id = await submit(service, "tick")
+    path = f"/programs/{run_id}"
+    requests = [
+        asyncio.create_task(service.client.get(path, headers={"Prefer": "wait=50"})),
+        asyncio.create_task(service.client.get(f"{path}/events")),
+    ]
+    _, waiting = await asyncio.wait(requests, timeout=1)
+    assert len(waiting) == len(requests)
+    assert await service.stop() == 0
+    held, heard = await asyncio.gather(*requests)
+    assert (held.status_code, held.json()["status"]) == (200, "pending")
+    assert (heard.status_code, heard.text.count("event: program")) == (200, 1)
+    assert "Traceback" not in service.log
+
+
 async def test_first_signal_drains_and_the_second_releases(deployment: Deployment) -> None:
     """Invariant 9; exit codes 0 and 3 tell which it was."""
     service, patient, hasty = await asyncio.gather(

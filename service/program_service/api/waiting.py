@@ -61,6 +61,13 @@ class WaitingRoom:
         """A heap: when to look for whom; the number keeps two of one moment apart."""
         self._numbers = count()
         self._arrived = asyncio.Event()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Have nobody wait any more, as the process ends: what is known by now is the answer."""
+        self.is_closed = True
+        for _, _, watch in self._looks:
+            watch.changed.set()
 
     async def wait(self, run_id: str, *, timeout_s: float, beyond: int | None = None) -> bool:
         """Wait until a program has ended, or has a version `beyond` this; say whether in time."""
@@ -115,5 +122,7 @@ class WaitingRoom:
         return [watch for watch in watches if not watch.changed.is_set()]
 
     def _put(self, watch: Watch, now: float) -> None:
+        if self.is_closed:
+            watch.changed.set()
         if not watch.changed.is_set():
             heappush(self._looks, (watch.look_after(now), next(self._numbers), watch))
