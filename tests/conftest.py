@@ -1,6 +1,7 @@
 """What every test may ask for: a migrated database of each kind, and the URL of a PostgreSQL."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from skips import pytest_terminal_summary as pytest_terminal_summary
 
 hypothesis.settings.register_profile("tests", deadline=None)  # no test is timed
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start, also where a shell runs them in the background.
+
+    There it is ignored, and whoever is started inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
