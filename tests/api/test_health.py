@@ -43,6 +43,17 @@ FAMILIES = {
 """Those of the contract (api.md, section 4) that a service and an in-process worker have."""
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_probes_answer_to_head_as_to_get(service: Service, path: str) -> None:
+    """Monitors from outside send it, and took 405 for an outage."""
+    told = await service.client.get(path)
+    answer = await service.client.head(path)
+    assert (answer.status_code, told.status_code) == (200, 200)
+    assert answer.headers["content-length"] == told.headers["content-length"]
+    lacking = (await service.client.post(path)).headers["allow"]
+    assert lacking == "GET, HEAD"
+
+
 async def test_process_that_lives_says_so(service: Service) -> None:
     answer = await service.client.get("/livez")
     assert (answer.status_code, json_of(answer)) == (200, {"status": "ok"})

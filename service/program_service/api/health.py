@@ -14,6 +14,7 @@ router = APIRouter(tags=["health"])
 TEXT = {"schema": {"type": "string"}}
 
 
+@router.head("/livez", include_in_schema=False)  # some monitors send it
 @router.get(
     "/livez",
     operation_id="live",
@@ -25,6 +26,7 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="ready",
