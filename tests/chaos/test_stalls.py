@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -37,17 +38,20 @@ async def require_each_step_recorded_once(deployment: Deployment) -> None:
 
 @pytest.mark.timeout(300)
 async def test_worker_that_was_frozen_records_nothing_and_starts_nothing_of_what_it_lost(
-    deployment: Deployment,
+    deployment: Deployment, tmp_path: Path
 ) -> None:
     """Invariants 3 and 4, rules R2, R3 and R7: its leases ended while it stood still."""
     deployment.settings |= {"lease_s": LEASE_S, "concurrency": 10}
     service, frozen = await asyncio.gather(deployment.serve(), deployment.work())
-    programs = {"jobs": ["tick"] * 3, "program_data": {"seconds": 1.5}}
+    gate = tmp_path / "gate"
+    data = {"seconds": 0.1, "gate": str(gate)}
+    programs = {"jobs": ["wait", "tick", "tick"], "program_data": data}
     run_ids = await submit_many(service, [programs] * 10)
     await running_on(deployment, frozen, 10)
     other = await deployment.work()
     frozen.signal(signal.SIGSTOP)
     await running_on(deployment, other, 1)
+    gate.touch()  # its steps would end, too, when it goes on
     frozen.signal(signal.SIGCONT)
     await all_finished(deployment, within_s=120)
     journal = Journal(deployment.journal)
