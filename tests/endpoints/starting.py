@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from debian import why_not_installed
 from endpoints.playing import SECRET
 from patience import LOOK_EVERY_S, PATIENCE_S
 from private_postgres import free_port
@@ -25,13 +26,18 @@ NETWORK_ERRORS = (
     "ENETUNREACH",
 )
 BUILD_WITHIN_S = 110
+PACKAGES = {"php": "php-cli"}
+"""Those of Debian. Its Go is older than the example's, which runs where there is a newer one."""
 
 
 def tool(name: str) -> str:
-    """Return where a command is, or skip."""
+    """Return where a command is, installed if it can be, or skip."""
+    why_not = None
+    if shutil.which(name) is None and name in PACKAGES:
+        why_not = why_not_installed(PACKAGES[name])
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"no {name}")
+        pytest.skip(f"no {name}" + (f": {why_not}" if why_not else ""))
     return found
 
 
