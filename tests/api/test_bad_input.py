@@ -170,7 +170,7 @@ async def test_every_error_is_a_problem(
         ("POST", "/programs/a/job-data/b", "GET, PATCH, PUT"),
         ("PATCH", "/jobs/a/b", "DELETE, GET, PUT"),
         ("PUT", "/jobs/a/b/rotate-secret", "POST"),
-        ("TRACE", "/livez", "GET"),
+        ("TRACE", "/livez", "GET, HEAD"),
     ],
 )
 async def test_wrong_method_is_told_the_right_ones(
