@@ -153,7 +153,7 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     if settings.rate_limit:
         app.add_middleware(RateTold)
-    if is_for_this_machine_alone(settings):
+    if is_for_this_machine_alone(settings, services.keyring):
         app.add_middleware(LocallyNamed, service_url=settings.service_url)
     app.add_middleware(Guarded)
     app.add_middleware(Measured, metrics=metrics)

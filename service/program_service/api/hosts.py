@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from program_service.api.auth import is_loopback
+from program_service.api.auth import Keyring, is_loopback
 from program_service.api.problems import answer
 from program_service.settings import PREFIX, Settings
 
@@ -35,13 +35,9 @@ class LocallyNamed:
         await self._app(scope, receive, send)
 
 
-def is_for_this_machine_alone(settings: Settings) -> bool:
+def is_for_this_machine_alone(settings: Settings, keyring: Keyring) -> bool:
     """Say whether no keys are set, and whoever calls has to be on this machine."""
-    return (
-        not settings.api_keys.strip()
-        and not settings.allow_unauthenticated
-        and is_loopback(settings.host)
-    )
+    return keyring.is_empty and not settings.allow_unauthenticated and is_loopback(settings.host)
 
 
 @lru_cache(maxsize=64)  # every submit comes by here: it halves the time
