@@ -12,14 +12,14 @@ import pytest
 import typer
 
 from deploy.manifests import Manifest, Render, of_kind, pods_of
+from doc_pages import ROOT, pieces
 from program_executor.cli import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = "docs/deploy.md"
 
 
 def blocks(kind: str) -> list[str]:
-    return [text for word, text in FENCE.findall(PAGE.read_text()) if word == kind]
+    return [piece.text for piece in pieces(PAGE) if piece.language == kind]
 
 
 def commands(first: str) -> list[list[str]]:
@@ -143,7 +143,7 @@ def test_image_of_ones_own_has_no_complaint(path_of: Callable[..., str], tmp_pat
 
 
 def test_numbers_on_the_page_are_those_of_the_chart(render: Render) -> None:
-    text = PAGE.read_text()
+    text = (ROOT / PAGE).read_text()
     manifests = render({"workers": [{"name": "due", "autoscaling": {"by": "due"}}]})
     (scaled,) = of_kind("ScaledObject", manifests)
     down = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
