@@ -9,7 +9,7 @@ from endpoint_server import Call, Reply, endpoint
 from patience import eventually
 from program_service.bookkeeping.database import Database
 from program_service.telemetry import Metrics
-from program_workers.callbacks.breaker import FAILURES_TO_OPEN
+from program_service.webhooks.breaker import FAILURES_TO_OPEN
 from serving import Service, serving
 
 ONCE = {"initial_s": 0, "max_attempts": 1}

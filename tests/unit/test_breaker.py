@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from program_workers.callbacks.breaker import FAILURES_TO_OPEN, FORGOTTEN_S, Breakers
+from program_service.webhooks.breaker import FAILURES_TO_OPEN, FORGOTTEN_S, Breakers
 
 
 @dataclass

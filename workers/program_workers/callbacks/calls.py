@@ -28,11 +28,11 @@ from program_service.bookkeeping.lifecycle import (
 from program_service.bookkeeping.retry import Retry
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
+from program_service.webhooks.breaker import Breakers
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import CallError, Forbidden, TookTooLong
 from program_service.webhooks.signing import signature_headers
 from program_service.webhooks.tokens import write_token
-from program_workers.callbacks.breaker import Breakers
 from program_workers.context import Step
 from program_workers.judgement import is_for_the_worker
 from program_workers.lease import StopReason

@@ -1,6 +1,6 @@
 """Breaker: after repeated failures a host is left alone, and probed with growing pauses.
 
-Kept by each worker process for itself (M. Nygard, "Release It!", 2007, the circuit breaker).
+Kept by each process for itself (M. Nygard, "Release It!", 2007, the circuit breaker).
 """
 
 import time
