@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from program_service.logs import log
 from program_service.redaction import Redaction
 from program_service.telemetry import configure_logging
 
@@ -33,6 +34,7 @@ def logging_as_workers_do(
         root.handlers[:] = handlers
         root.setLevel(before)
         structlog.reset_defaults()
+        log.reset()
 
 
 async def logged(lines: Lines, event: str) -> Lines:

@@ -13,13 +13,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from program_executor.processes import stop_on_signals
+from program_service.logs import log
 from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Event, configure_logging
-
-log = structlog.get_logger()
 
 BRING_BACK_AFTER_S = 1.0
 

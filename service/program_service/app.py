@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 
 from program_service.api import (
@@ -40,6 +39,7 @@ from program_service.bookkeeping.migrations import migrate
 from program_service.bookkeeping.purger import Purger
 from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.dashboard.installing import install as install_dashboard
+from program_service.logs import log
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
@@ -51,8 +51,6 @@ from program_service.wakeups.sweeper import Sweeper
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.guard import Guard
 from program_service.webhooks.notifier import Notifier
-
-log = structlog.get_logger()
 
 TITLE = "Program Executor"
 MIGRATE_WITHIN_S = 5.0

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-import structlog
-
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 
 async def turn_for_ever(

@@ -1,7 +1,6 @@
 """Telemetry: every metric, every fact of a span, and how lines are logged."""
 
 import logging
-import sys
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -17,6 +16,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
+from program_service import logs
 from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
 from program_service.pretty import for_people
 from program_service.redaction import Redaction
@@ -214,12 +214,12 @@ LIBRARIES = (
 
 
 class StderrHandler(logging.StreamHandler[Any]):
-    """Write to what standard error is now: a progress bar may have put itself in its place."""
+    """Write the lines of jobs and libraries to where our events go."""
 
     @property
     def stream(self) -> Any:
         """Return standard error."""
-        return sys.stderr
+        return logs.STANDARD_ERROR.stream
 
     @stream.setter
     def stream(self, _stream: object) -> None:
@@ -233,7 +233,7 @@ def configure_logging(
     has_trace_ids: bool = False,
     redaction: Redaction | None = None,
 ) -> None:
-    """Send our events and those of libraries to standard error, one line each."""
+    """Send our events and the lines of jobs and libraries to standard error, one line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -245,12 +245,11 @@ def configure_logging(
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=_as_json),
     ]
+    rendering = for_machines if is_json else for_people()
+    logs.log.configure([*shared, *rendering], level)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *(for_machines if is_json else for_people()),
-        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     )
     handler = StderrHandler()
     handler.setFormatter(formatter)

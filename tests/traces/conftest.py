@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from calling import ALLOW, NOTIFY_SECRET
 from program_service.bookkeeping.database import Database
+from program_service.logs import log
 from program_service.telemetry import configure_logging
 from serving import Json, Service, serving
 from told import Told
@@ -57,3 +58,4 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[Js
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+    log.reset()

@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from program_service.events import Event
+from program_service.logs import log
 from program_service.telemetry import configure_logging
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "jobs.py", line 7\nValueError: no\n'
@@ -23,11 +24,11 @@ def _pretty() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+    log.reset()
 
 
 @pytest.mark.usefixtures("_pretty")
 def test_traceback_of_a_job_stands_below_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    log = structlog.get_logger()
     log.warning(Event.JOB_RETRY, job="charge", error_stack=TRACEBACK)
     line, _, below = capsys.readouterr().err.partition("\n")
     assert "Consumer error retry" in line
@@ -37,6 +38,5 @@ def test_traceback_of_a_job_stands_below_its_line(capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("_pretty")
 def test_line_without_a_traceback_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    log = structlog.get_logger()
     log.warning(Event.JOB_RETRY, job="charge", error_stack=None)
     assert capsys.readouterr().err.count("\n") == 1

@@ -36,6 +36,7 @@ from program_service.bookkeeping.step_transaction import (
 )
 from program_service.bookkeeping.veiling import veil_outcome
 from program_service.crashpoints import CrashPoint, reach
+from program_service.logs import log
 from program_service.redaction import Redaction
 from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import Kind, Traces
@@ -50,8 +51,6 @@ from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer, facts_of
 from program_workers.recorder import Recorder, is_suspect
-
-log = structlog.get_logger()
 
 RunStep: TypeAlias = Callable[[Claimed, Held], Awaitable[Claimed | None]]
 
@@ -232,7 +231,7 @@ class Execution:
             return await self._tools.recorder.outcomes.add(record), record.change
         except BatchRefused as error:
             run_id = record.program.run_id
-            log.error(Event.OUTCOME_REFUSED, run_id=run_id, error_message=str(error))  # noqa: TRY400
+            log.error(Event.OUTCOME_REFUSED, run_id=run_id, error_message=str(error))
         message = "the database refused to store what this step came to; its log has the details"
         failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
         queue = await self._queue_of(failed.job)

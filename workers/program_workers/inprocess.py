@@ -10,8 +10,6 @@ import inspect
 from concurrent.futures import Executor
 from typing import Any
 
-import structlog
-
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import (
     TIMED_OUT,
@@ -26,6 +24,7 @@ from program_service.bookkeeping.lifecycle import (
 )
 from program_service.bookkeeping.step_transaction import AWAY_PAUSE_S, passing_outcome
 from program_service.bookkeeping.storable import NotStorable, storable_object
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_workers.classes import InThread
 from program_workers.context import JobContext, Step
@@ -34,8 +33,6 @@ from program_workers.judgement import is_for_the_worker, judge
 from program_workers.lease import StopReason
 from program_workers.library import Job
 from program_workers.thread_context import ThreadJobContext
-
-log = structlog.get_logger()
 
 
 class InProcessJobs:

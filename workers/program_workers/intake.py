@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - it stands beside what is needed at run time
 from typing import TypeAlias
 
-import structlog
-
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import Claim, Missed
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.crashpoints import CrashPoint, reach
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import (
     MAX_BUNDLE,
@@ -29,8 +28,6 @@ from program_service.wakeups.broker import (
 )
 from program_workers.lease import LeaseKeeper
 from program_workers.recorder import Recorder
-
-log = structlog.get_logger()
 
 LOOK_EVERY_S = 0.02
 """How often a worker that stops looks whether its slots are free."""

@@ -11,18 +11,15 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.claiming import Hold, renew
 from program_service.bookkeeping.lifecycle import Claimed
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 
 if TYPE_CHECKING:
     from program_workers.job_log import Lines
-
-log = structlog.get_logger()
 
 MARGIN = 0.1
 """The part of a lease that a worker does not use, so that clocks may drift and packets travel."""

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-import structlog
-
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+from program_service.logs import log
 from program_service.telemetry import Event, Fact, Metrics
 from program_service.tracing.spans import Facts, Traces
 from program_workers.catalogue import Catalogue
 from program_workers.judgement import is_for_the_worker, text_of
 from program_workers.library import Hook
-
-log = structlog.get_logger()
 
 HOOK_TIMEOUT_S = 30.0
 """How long a hook may take: its program's slot is held meanwhile."""
@@ -138,7 +135,7 @@ class Observer:
                 if is_for_the_worker(error):
                     raise
                 message = text_of(error)
-                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)  # noqa: TRY400
+                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)
 
 
 def facts_of(program: Claimed, worker: str) -> Facts:

@@ -6,21 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TypeVar
 
-import structlog
-
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.waking import welcome_jobs
+from program_service.logs import log
 from program_service.pacing import is_set_within
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event
 from program_workers.engine import Engine
 from program_workers.intake import Intake
 from program_workers.library import JobLibrary
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

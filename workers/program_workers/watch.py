@@ -19,13 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
-import structlog
-
 from program_service.bookkeeping.lifecycle import Claimed
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_workers.lease import Held
-
-log = structlog.get_logger()
 
 BEAT_S = 0.1
 LOOK_EVERY_S = 0.25

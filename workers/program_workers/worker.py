@@ -10,10 +10,9 @@ import socket
 from contextlib import suppress
 from enum import IntEnum
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.crashpoints import CrashPoint, reach
+from program_service.logs import log
 from program_service.pacing import first_set
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
@@ -24,8 +23,6 @@ from program_workers.lease import StopReason
 from program_workers.library import JobLibrary
 from program_workers.presence import Presence
 from program_workers.watch import LoopWatch
-
-log = structlog.get_logger()
 
 RELEASE_WAIT_S = 3.0
 """How long stopped jobs may take to end; a thread that runs on then is abandoned."""

@@ -10,7 +10,6 @@ import asyncio
 import tomllib
 from pathlib import Path
 
-import structlog
 from pydantic import ValidationError
 
 from program_service.api.endpoints import register
@@ -18,10 +17,9 @@ from program_service.api.problems import Problem
 from program_service.api.schemas import CallbackJobRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.errors import BadWebhookSetting
-
-log = structlog.get_logger()
 
 TRY_AGAIN_S = 2.0
 

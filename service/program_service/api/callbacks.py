@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Path, Request, Response
 
 from program_service.api.bodies import StrictRoute
@@ -31,11 +30,10 @@ from program_service.bookkeeping.lifecycle import Change, Done, Fail, RetryLater
 from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.veiling import veil_outcome
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.answers import done, outcome_of_error
 from program_service.webhooks.tokens import BadToken, read_token
-
-log = structlog.get_logger()
 
 router = APIRouter(prefix="/callbacks/{token}", tags=["callbacks"], route_class=StrictRoute)
 

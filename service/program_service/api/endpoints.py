@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Depends, Response
 
 from program_service.api.actors import Actor, acting
@@ -29,12 +28,11 @@ from program_service.bookkeeping.ledger.registry import (
     put_endpoint,
 )
 from program_service.bookkeeping.ledger.workers import Worker
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.errors import Forbidden
 from program_service.webhooks.signing import new_secret
 from program_service.webhooks.tokens import new_token_key
-
-log = structlog.get_logger()
 
 router = APIRouter(tags=["jobs and workers"], route_class=KeyedRoute)
 

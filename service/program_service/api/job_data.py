@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import structlog
 from fastapi import APIRouter, Body, Path, Response
 
 from program_service.api.actors import Actor
@@ -16,9 +15,8 @@ from program_service.api.services import Services, Serving
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 router = APIRouter(
     prefix="/programs/{run_id}/job-data/{job:path}", tags=["job data"], route_class=KeyedRoute

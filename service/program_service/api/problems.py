@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -19,9 +18,8 @@ from program_service.api.queries import ProgramQuery
 from program_service.bookkeeping import errors
 from program_service.bookkeeping.ledger.reading import BadCursor
 from program_service.bookkeeping.storable import NotStorable
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1

@@ -1,16 +1,13 @@
 """Steering: cancel and resume, with all that must be told; for the API and for the dashboard."""
 
-import structlog
-
 from program_service.api.actors import Actor
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import Due
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled
-
-log = structlog.get_logger()
 
 
 async def cancel_now(services: Services, run_id: str, actor: Actor) -> Program:

@@ -8,15 +8,13 @@ key.
 import time
 from ipaddress import IPv6Address, ip_address
 
-import structlog
 from fastapi import Request
 
 from program_service.api.actors import client_of
 from program_service.api.problems import Problem
 from program_service.api.quotas import Quota
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 WINDOW_S = 60.0
 HOST_BITS = 64

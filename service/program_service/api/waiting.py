@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import count
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.reading import Standing, standings
+from program_service.logs import log
 from program_service.pacing import is_set_within
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.004, 0.05
 """Most programs that somebody waits for end soon; who has waited long can wait a little more."""

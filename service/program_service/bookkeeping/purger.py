@@ -7,14 +7,11 @@ small and paused between, so that those who work do not notice.
 import asyncio
 from datetime import timedelta
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
+from program_service.logs import log
 from program_service.pacing import turn_for_ever
 from program_service.telemetry import Event, Metrics
-
-log = structlog.get_logger()
 
 TURN_EVERY_S = 60.0
 BATCH = 500

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Path, Request, Response
 
 from program_service.api.actors import Actor
@@ -20,9 +19,8 @@ from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman
 from program_service.dashboard.failures import FAILURES
 from program_service.dashboard.filters import Action, Filtering, Filters
 from program_service.dashboard.pages import LIST, PREFIX, page, redirect
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

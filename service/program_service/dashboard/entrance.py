@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -16,9 +15,8 @@ from program_service.api.services import Services
 from program_service.api.sites import refuse_other_sites
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.dashboard.pages import PREFIX, base_of, here_of, page, redirect
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 COOKIE = "program_executor_key"
 SIGN_IN = f"{PREFIX}/sign-in"

@@ -2,16 +2,14 @@
 
 from datetime import UTC, datetime
 
-import structlog
 from fastapi import APIRouter, Request, Response
 
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
 from program_service.dashboard.pages import PREFIX, page, redirect
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Quieted
-
-log = structlog.get_logger()
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

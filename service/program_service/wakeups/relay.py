@@ -9,16 +9,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.waking import Due, mark_woken
 from program_service.crashpoints import CrashPoint, reach
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import MAX_BUNDLE, Broker, Wakeup
-
-log = structlog.get_logger()
 
 MAX_WAITING = 50_000
 """Rows that wait for the broker at most; the rest is the sweeper's. About 20 MB."""

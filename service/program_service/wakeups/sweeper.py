@@ -4,8 +4,6 @@ It runs in every service process; an advisory lock lets one of them sweep at a t
 lock while it publishes (protocol rules R5 and R6).
 """
 
-import structlog
-
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.waking import (
     Silence,
@@ -15,13 +13,12 @@ from program_service.bookkeeping.ledger.waking import (
 )
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.crashpoints import CrashPoint, reach
+from program_service.logs import log
 from program_service.pacing import turn_for_ever
 from program_service.settings import Settings
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.relay import Waker
-
-log = structlog.get_logger()
 
 PAGE = 1_000
 """Rows that one query of the sweeper reads; also the most that is woken again in one turn."""

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-import structlog
 from pydantic import SecretStr
 
 from program_service.bookkeeping.database import Database
@@ -20,6 +19,7 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.notifying import Told, Untold, find_untold, mark_told
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
+from program_service.logs import log
 from program_service.pacing import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import HEADER
@@ -27,8 +27,6 @@ from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import BadWebhookSetting, CallError, Forbidden
 from program_service.webhooks.guard import Guard
 from program_service.webhooks.signing import require_secret, signature_headers
-
-log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
 PAGE = 50

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import orjson
-import structlog
 
 from program_service.bookkeeping.ledger.callbacks import Ticket
 from program_service.bookkeeping.ledger.registry import DEFAULT_TIMEOUT_S, Endpoint, Job
@@ -26,6 +25,7 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
 )
 from program_service.bookkeeping.retry import Retry
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
 from program_service.webhooks.breaker import Breakers
@@ -36,8 +36,6 @@ from program_service.webhooks.tokens import write_token
 from program_workers.context import Step
 from program_workers.judgement import is_for_the_worker
 from program_workers.lease import StopReason
-
-log = structlog.get_logger()
 
 FULL_PAUSE_S = 1.0
 """How late a program comes again that found its job's `max_concurrency` used up."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
-import structlog
 from alembic import command, context
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -20,9 +19,8 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import NotAdoptable
 from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import is_lock_timeout
+from program_service.logs import log
 from program_service.telemetry import Event
-
-log = structlog.get_logger()
 
 LOCK_TIMEOUT_S = 2
 """How long a migration waits for a lock: whoever wants the table meanwhile waits behind it."""

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
+from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Announcement, Wakeup
 from program_service.wakeups.rabbitmq.consumer import Consumer
@@ -15,8 +15,6 @@ from program_service.wakeups.rabbitmq.link import FAILURES, Link
 from program_service.wakeups.rabbitmq.publisher import Announcer, Publisher
 from program_service.wakeups.rabbitmq.subscription import RabbitSubscription
 from program_service.wakeups.rabbitmq.topology import Topology, Unparsable, read_announcement
-
-log = structlog.get_logger()
 
 LISTEN_AGAIN_S = 1.0
 

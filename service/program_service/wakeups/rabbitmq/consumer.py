@@ -12,17 +12,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
+from program_service.logs import log
 from program_service.pacing import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Delivery, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
 from program_service.wakeups.rabbitmq.sickness import Sickness
 from program_service.wakeups.rabbitmq.topology import Topology, Unparsable, read
-
-log = structlog.get_logger()
 
 WATCH_EVERY_S = 5.0
 QUIET_S = 20.0

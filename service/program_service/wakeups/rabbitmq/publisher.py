@@ -8,17 +8,15 @@ import asyncio
 from collections.abc import Sequence
 
 import aio_pika
-import structlog
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Announcement, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
 from program_service.wakeups.rabbitmq.sickness import Sickness
 from program_service.wakeups.rabbitmq.topology import Topology, write, write_announcement
-
-log = structlog.get_logger()
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 8.0
 """After a failure nothing is sent for so long: who publishes must not wait for each time-out."""

@@ -8,13 +8,10 @@ wake-ups, and the row is the truth.
 
 import asyncio
 
-import structlog
-
+from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.wakeups.rabbitmq.link import FAILURES, Link
 from program_service.wakeups.rabbitmq.topology import Topology
-
-log = structlog.get_logger()
 
 SICK_AFTER_S = 20.0
 """Longer than the election of a leader, and than a node needs to come back."""
