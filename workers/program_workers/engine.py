@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.ledger.claiming import Claimant
+from program_service.bookkeeping.ledger.endpoints import disable_endpoint
 from program_service.bookkeeping.step_transaction import StepConnections
 from program_service.redaction import Redaction
 from program_service.settings import Settings
@@ -19,7 +19,7 @@ from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.guard import Guard
-from program_workers.callbacks.calls import CallbackJobs
+from program_workers.callbacks.calls import CallbackJob, CallbackJobs
 from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
@@ -62,8 +62,11 @@ class Engine:
         self._connections = StepConnections(database)
         self._job_log = JobLog(settings)
 
-        async def disable(job: str) -> None:
-            await database.transact(registry.disable_job, job)
+        async def disable(job: CallbackJob) -> bool:
+            url, registered_at = job.endpoint.url, job.registered_at
+            return await database.transact(
+                disable_endpoint, job.name, url=url, registered_at=registered_at
+            )
 
         self.endpoints = CallbackJobs(
             self._caller,

@@ -13,10 +13,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from program_service.api.endpoints import register
-from program_service.api.problems import Problem
 from program_service.api.schemas import CallbackJobRequest
 from program_service.api.services import Services
-from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavailable
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.errors import BadWebhookSetting
@@ -63,12 +62,11 @@ async def register_file(services: Services, jobs: dict[str, CallbackJobRequest])
     for name, body in jobs.items():
         while True:
             try:
-                workers = await services.live_workers()
-                await services.database.transact(register, name, body, workers=workers)
+                await register(services, name, body)
             except DatabaseUnavailable:
                 await asyncio.sleep(TRY_AGAIN_S)
-            except Problem as problem:
-                log.warning(Event.JOB_REFUSED, job=name, error_message=problem.detail)
+            except BookkeepingError as error:
+                log.warning(Event.JOB_REFUSED, job=name, error_message=str(error))
                 break
             else:
                 break

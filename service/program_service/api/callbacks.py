@@ -26,7 +26,14 @@ from program_service.bookkeeping.ledger.callbacks import (
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import CALLBACK, DEFAULT_TIMEOUT_S, Job, find_job
 from program_service.bookkeeping.ledger.waking import Due
-from program_service.bookkeeping.lifecycle import Change, Done, Fail, RetryLater, Status
+from program_service.bookkeeping.lifecycle import (
+    Change,
+    Done,
+    Ending,
+    Fail,
+    RetryLater,
+    Status,
+)
 from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.veiling import veil_outcome
@@ -78,9 +85,8 @@ async def heartbeat(
     del body
     async with _verified(services, request, token) as (job, ticket):
         within_s = job.timeout_s or DEFAULT_TIMEOUT_S
-        await services.database.transact(prolong, ticket, within_s=within_s)
-        program = await services.database.read(find, ticket.run_id)
-        return json_response({"deadline": program.due_at})
+        deadline = await services.database.transact(prolong, ticket, within_s=within_s)
+        return json_response({"deadline": deadline})
 
 
 @router.patch(
@@ -138,8 +144,9 @@ async def _settle(
     report = Report(ticket, outcome, Retry(**job.policy), draw)
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)
-    if not program.status.is_final and program.due_at is not None and isinstance(outcome, Done):
-        row = Due(program.id, program.run_id, program.queue, program.due_at, is_suspect=False)
+    if program.status is Status.PENDING and program.due_at is not None:
+        is_suspect = program.lease_losses > 0
+        row = Due(program.id, program.run_id, program.queue, program.due_at, is_suspect=is_suspect)
         services.relay.wake_soon([row], committed_at=program.due_at)
     return json_response({"run_id": program.run_id, "status": program.status})
 
@@ -149,17 +156,17 @@ def _tell(services: Services, job: Job, program: Program, change: Change) -> Non
     metrics.attempts.labels(job.name, CALLBACK, change.outcome).inc()
     if reason := change.retry_reason:
         metrics.put_off(job.name, reason)
-    if program.status.is_final:
+    if change.ending in {Ending.FINISHED, Ending.ERRORED}:
         took = program.updated_at - program.created_at
-        metrics.finished.labels(program.status).inc()
-        metrics.program_s.labels(program.status).observe(took.total_seconds())
-    if program.status is Status.ERRORED:
-        names = {"run_id": program.run_id, "job": job.name, "step": program.step}
+        metrics.finished.labels(change.ending).inc()
+        metrics.program_s.labels(change.ending).observe(took.total_seconds())
+    if change.ending is Ending.ERRORED and change.failure is not None:
+        names = {"run_id": program.run_id, "job": job.name, "step": change.step}
         log.error(
             Event.PROGRAM_ERROR,
             name="program-executor",
             action="Consumer error finish",
             content=names,
-            error_message=program.error_message,
+            error_message=change.failure.message,
             **names,
         )

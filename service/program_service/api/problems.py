@@ -31,6 +31,7 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.StaleStep: (409, "stale_step"),
     errors.JobNotFound: (404, "job_not_found"),
     errors.JobNeeded: (409, "job_needed"),
+    errors.JobInProcess: (409, "job_in_process"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.BatchRefused: (422, "refused_by_database"),
     errors.DatabaseUnavailable: (503, "database_unavailable"),

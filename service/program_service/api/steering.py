@@ -5,6 +5,7 @@ from program_service.api.services import Services
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import Due
+from program_service.bookkeeping.lifecycle import Status
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Cancelled
@@ -41,7 +42,7 @@ async def resume_now(
     program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_RESUMED, run_id=run_id, step=program.step, by=by, client=client)
-    if program.due_at is not None:
+    if program.status is Status.PENDING and program.due_at is not None:
         row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
         services.relay.wake_soon([row], committed_at=program.due_at)
     return program

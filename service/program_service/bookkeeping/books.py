@@ -39,6 +39,12 @@ class Books:
         """Wrap a connection whose transaction somebody else commits."""
         self.connection = connection
         self.tables = words.tables
+        self.notes: dict[object, Any] = {}
+        """What earlier tries of this transaction were about to commit.
+
+        The answer to a COMMIT may be lost. A function that cannot tell its own work from other
+        people's by the table alone notes here what it writes, and compares on its second try.
+        """
         self._words = words
 
     async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:

@@ -116,10 +116,12 @@ class Database(Words):
     ) -> R:
         """Like `transact`, with another patience."""
         deadline, pause_s = time.monotonic() + patience_s, PAUSE_S
+        notes: dict[object, Any] = {}
         while True:
             try:
                 with heeding_cancellation():
                     async with self._transaction(work) as books:
+                        books.notes = notes  # the same for every try
                         result = await work(books, *args, **kwargs)
                 reach_commit(work, "after")
             except FAILURES as error:

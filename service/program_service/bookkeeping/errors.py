@@ -7,6 +7,7 @@ BookkeepingError
 ├── StaleStep
 ├── JobNotFound
 ├── JobNeeded
+├── JobInProcess
 ├── IdempotencyMismatch
 ├── NotAdoptable
 ├── NotCommitted
@@ -47,6 +48,10 @@ class JobNotFound(BookkeepingError):
 
 class JobNeeded(BookkeepingError):
     """Programs have yet to run this job."""
+
+
+class JobInProcess(BookkeepingError):
+    """Live workers run a function of this name."""
 
 
 class IdempotencyMismatch(BookkeepingError):

@@ -98,7 +98,7 @@ class Claimed:
     resumes: int = 0
     traceparent: str | None = None
     is_taken_over: bool = field(default=False, compare=False)
-    """Whether the claim found the lapsed lease of another; a claim that is tried again may not."""
+    """Whether the claim found the lapsed lease of another worker."""
 
     @property
     def job(self) -> str:

@@ -52,6 +52,7 @@ class CallbackJob:
     queue: str
     timeout_s: float
     retry: Retry = field(default_factory=Retry)
+    registered_at: datetime | None = None
 
     @classmethod
     def of(cls, job: Job) -> "CallbackJob":
@@ -63,6 +64,7 @@ class CallbackJob:
             queue=job.queue,
             timeout_s=job.timeout_s or DEFAULT_TIMEOUT_S,
             retry=Retry(**job.policy),
+            registered_at=job.last_seen_at,
         )
 
 
@@ -75,7 +77,7 @@ class CallbackJobs:
         metrics: Metrics,
         *,
         public_url: str,
-        disable: Callable[[str], Awaitable[None]],
+        disable: Callable[[CallbackJob], Awaitable[bool]],
     ) -> None:
         """Take who calls, where the service is reached, and how a job is disabled."""
         self._caller = caller
@@ -142,9 +144,8 @@ class CallbackJobs:
         else:
             self.breakers.succeeded(host)
         reading = read_answer(answer, within_s=job.timeout_s)
-        if reading.is_gone:
+        if reading.is_gone and await self._disable(job):
             log.warning(Event.JOB_DISABLED, job=job.name)
-            await self._disable(job.name)
         return reading.outcome
 
     def _broken(self, job: CallbackJob, host: str, error: CallError) -> Outcome:

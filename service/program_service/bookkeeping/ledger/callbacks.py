@@ -8,6 +8,7 @@ holds it, so that no worker's write counts any more, and is then recorded as a w
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import StaleStep
@@ -44,12 +45,17 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An outcome that an endpoint reports, and what decides about a retry."""
+    """An outcome that an endpoint reports, and what decides about a retry.
+
+    `lease` is the fence that it is recorded under, made before the first try: with it, a second try
+    finds the receipt of the first (rule R4).
+    """
 
     ticket: Ticket
     outcome: Done | RetryLater | Fail
     retry: Retry = field(default_factory=Retry)
     draw: float = 1.0
+    lease: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 async def settle_callback(
@@ -64,11 +70,17 @@ async def settle_callback(
     Raises:
         StaleStep: the step has moved on, was resumed since, or its program has ended.
     """
+    ticket, lease = report.ticket, report.lease
     needs_current_try = not isinstance(report.outcome, Done)
-    program = await _current(books, report.ticket, needs_current_try=needs_current_try)
+    try:
+        program = await _current(books, ticket, needs_current_try=needs_current_try)
+    except StaleStep:
+        if (change := await _recorded_before(books, report)) is None:
+            raise
+        return await find(books, ticket.run_id), change
     # a new lease fences every worker off
-    held = replace(program, lease=secrets.token_hex(8))
-    await books.run(_set_lease, of_id=held.id, lease=held.lease)
+    held = replace(program, lease=lease)
+    await books.run(_set_lease, of_id=held.id, lease=lease)
     terms = Terms(report.retry, is_next_mine=False)
     change = settle(held, report.outcome, terms, draw=report.draw)
     queue = queues.get(change.job) or (await find(books, held.run_id)).queue
@@ -76,17 +88,21 @@ async def settle_callback(
     await record(
         books, [StepRecord(held, change, queue=queue, worker=CALLBACK, began=now, ended=now)]
     )
+    books.notes[lease] = change
     return await find(books, held.run_id), change
 
 
-async def prolong(books: Books, ticket: Ticket, *, within_s: float) -> None:
-    """Move the deadline of a step that is awaited; a worker that still holds it has its lease.
+async def prolong(books: Books, ticket: Ticket, *, within_s: float) -> datetime | None:
+    """Move the deadline of a step that is awaited, and return it.
+
+    A worker that still holds the step has its lease, whose end is the deadline then.
 
     Raises:
         StaleStep: another try is the current one, or as for `settle_callback`.
     """
     program = await _current(books, ticket, needs_current_try=True)
     await books.run(_prolong, of_id=program.id, within_s=within_s)
+    return (await find(books, program.run_id)).due_at
 
 
 async def merge_callback_data(books: Books, ticket: Ticket, patch: Json) -> Json:
@@ -99,6 +115,14 @@ async def merge_callback_data(books: Books, ticket: Ticket, patch: Json) -> Json
     (merged,) = await change_job_data(books, [JobDataEdit(program, "merge", patch)])
     assert merged is not None  # the row is locked
     return merged[program.job]
+
+
+async def _recorded_before(books: Books, report: Report) -> Change | None:
+    """Return what an earlier try of this transaction changed, if its receipt stands (rule R4)."""
+    change: Change | None = books.notes.get(report.lease)
+    run_id, step = report.ticket.run_id, report.ticket.step
+    keys = {"run_id": run_id, "step": step, "lease": report.lease}
+    return change if change and await books.fetch(_select_receipt, **keys) else None
 
 
 async def _current(books: Books, ticket: Ticket, *, needs_current_try: bool) -> Claimed:
@@ -120,6 +144,13 @@ def _lock(sql: Sql) -> str:
         SELECT {COLUMNS} FROM {sql.programs} AS program
          WHERE run_id = :run_id AND step = :step AND resumes = :resumes AND {sql.is_open}
          {sql.lock}
+    """
+
+
+def _select_receipt(sql: Sql) -> str:
+    return f"""
+        SELECT step FROM {sql.attempts}
+         WHERE run_id = :run_id AND lease = :lease AND step = :step
     """
 
 

@@ -140,10 +140,11 @@ async def _claim_again(
             for row in lapsed
         ]
         await books.run(_claim_lapsed, batch=changes, **terms)
+    taken_over: set[str] = books.notes.setdefault("taken over", set())
+    taken_over.update(row.new_lease for row in lost)
     held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
-    taken_over = {row.run_id for row in lost}
     return {
-        row.run_id: replace(claimed_from(row), is_taken_over=row.run_id in taken_over)
+        row.run_id: replace(claimed_from(row), is_taken_over=row.lease in taken_over)
         for row in held
     }
 

@@ -1,12 +1,14 @@
 """Job data: changed under the row lock, one job's key at a time, shallowly (protocol rule R10).
 
-The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop
-nulls.
+An edit that changes nothing writes nothing, so a repeated edit is no second change. The merge is
+done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop nulls.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import orjson
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
@@ -58,7 +60,8 @@ async def change_job_data(
     """Set or merge the job data of running jobs; None for each whose lease was lost."""
     rows = await books.fetch(_lock, batch=[{"of_id": edit.program.id} for edit in edits])
     holders = {row.id: (row.lease, row.step) for row in rows}
-    stored = {row.id: read_json(row.job_data) for row in rows}
+    before = {row.id: read_json(row.job_data) for row in rows}
+    stored = dict(before)
     results: list[dict[str, Json] | None] = []
     for edit in edits:
         program = edit.program
@@ -67,13 +70,19 @@ async def change_job_data(
             continue
         stored[program.id] = edited(stored[program.id], edit.kind, program.job, edit.value)
         results.append(stored[program.id])
-    changed = {
-        edit.program.id for edit, result in zip(edits, results, strict=True) if result is not None
-    }
-    if changed:
-        batch = [{"of_id": of_id, "new_job_data": stored[of_id]} for of_id in changed]
+    batch = [
+        {"of_id": of_id, "new_job_data": data}
+        for of_id, data in stored.items()
+        if _differ(data, before[of_id])
+    ]
+    if batch:
         await books.run(_write, batch=batch)
     return results
+
+
+def _differ(new: dict[str, Json], old: dict[str, Json]) -> bool:
+    """Compare as JSON: in Python, 1 is equal to true."""
+    return new is not old and orjson.dumps(new) != orjson.dumps(old)
 
 
 async def edit_job_data(
@@ -93,8 +102,10 @@ async def edit_job_data(
     if rows[0].finished_at is not None:
         msg = "The program has finished; its data do not change any more."
         raise AlreadyFinal(msg)
-    new = edited(read_json(rows[0].job_data), kind, job, value)
-    await books.run(_write, batch=[{"of_id": rows[0].id, "new_job_data": new}])
+    old = read_json(rows[0].job_data)
+    new = edited(old, kind, job, value)
+    if _differ(new, old):
+        await books.run(_write, batch=[{"of_id": rows[0].id, "new_job_data": new}])
     return new[job]
 
 

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-import orjson
-import sqlalchemy as sa
-
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import JobNeeded, JobNotFound
-from program_service.bookkeeping.ledger.status import is_open
+from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.sql import Sql
 from program_service.bookkeeping.tables import read_json, read_moment
@@ -105,7 +101,7 @@ async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
 
 async def list_jobs(books: Books) -> list[Job]:
     """List every registered job by name."""
-    return [_job(row) for row in await books.fetch(_select_jobs)]
+    return [job_from(row) for row in await books.fetch(_select_jobs)]
 
 
 async def find_job(books: Books, name: str) -> Job:
@@ -118,59 +114,16 @@ async def find_job(books: Books, name: str) -> Job:
     if not rows:
         msg = f"Nobody ever registered a job {name!r}."
         raise JobNotFound(msg)
-    return _job(rows[0])
+    return job_from(rows[0])
 
 
 async def list_endpoints(books: Books) -> list[Job]:
     """List the callback jobs, also those that are disabled."""
-    return [_job(row) for row in await books.fetch(_select_endpoints, kind=CALLBACK)]
+    return [job_from(row) for row in await books.fetch(_select_endpoints, kind=CALLBACK)]
 
 
-async def put_endpoint(books: Books, job: Job) -> None:
-    """Write a callback job down as it is now, enabled."""
-    assert job.endpoint is not None
-    await books.run(
-        _upsert_endpoint,
-        name=job.name,
-        kind=CALLBACK,
-        queue=job.queue,
-        timeout_s=job.timeout_s,
-        policy=job.policy,
-        endpoint=job.endpoint.as_json(),
-    )
-
-
-async def disable_job(books: Books, name: str) -> None:
-    """Call a job's endpoint no more, until it is put again: its programs stay pending."""
-    await books.run(_disable_job, name=name)
-
-
-async def delete_job(books: Books, name: str) -> None:
-    """Forget a job that no program needs.
-
-    Raises:
-        JobNotFound: nobody ever registered it.
-        JobNeeded: programs that have not ended have yet to run it.
-    """
-    await find_job(books, name)
-    programs = books.tables.programs
-    mentions = sa.cast(programs.c.jobs, sa.Text).contains(
-        orjson.dumps(name).decode(), autoescape=True
-    )
-    open_ones = sa.select(programs.c.run_id, programs.c.jobs, programs.c.step).where(
-        is_open(programs), mentions
-    )
-    needing = [row.run_id for row in await books.select(open_ones) if name in row.jobs[row.step :]]
-    if needing:
-        msg = (
-            f"{len(needing)} programs have yet to run {name!r}, such as {needing[0]}: cancel them,"
-            " or wait for their end."
-        )
-        raise JobNeeded(msg)
-    await books.run(_delete_job, name=name)
-
-
-def _job(row: Any) -> Job:
+def job_from(row: Any) -> Job:
+    """Read a row of the jobs."""
     stored = read_json(row.endpoint)
     return Job(
         name=row.name,
@@ -215,31 +168,3 @@ def _select_job(sql: Sql) -> str:
 
 def _select_endpoints(sql: Sql) -> str:
     return f"SELECT {JOB} FROM {sql.jobs} WHERE kind = :kind ORDER BY name"
-
-
-def _upsert_endpoint(sql: Sql) -> str:
-    changing = [
-        "kind",
-        "queue",
-        "timeout_s",
-        "policy",
-        "last_seen_at",
-        "endpoint",
-        "disabled_at",
-    ]
-    return f"""
-        INSERT INTO {sql.jobs} (
-            name, kind, queue, timeout_s, policy, created_at, last_seen_at, endpoint, disabled_at
-        )
-        VALUES (:name, :kind, :queue, :timeout_s, :policy, {sql.clock}, {sql.clock}, :endpoint,
-                NULL)
-        {sql.dialect.or_update(["name"], changing)}
-    """
-
-
-def _disable_job(sql: Sql) -> str:
-    return f"UPDATE {sql.jobs} SET disabled_at = {sql.clock} WHERE name = :name"
-
-
-def _delete_job(sql: Sql) -> str:
-    return f"DELETE FROM {sql.jobs} WHERE name = :name"

@@ -1,4 +1,7 @@
-"""Steer: cancel and resume, on behalf of people (protocol rule R14)."""
+"""Steer: cancel and resume, on behalf of people (protocol rule R14).
+
+A try whose COMMIT answer was lost is recognised by what it noted: see `Books.notes`.
+"""
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
@@ -8,26 +11,31 @@ from program_service.bookkeeping.sql import Script, Sql
 
 
 async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
-    """End a program now, also while a worker runs its step; say whether it was not ended before.
+    """End a program now, also while a worker runs its step; say whether this call ended it.
 
     Raises:
         ProgramNotFound: no program has this run_id.
         AlreadyFinal: it has finished or errored.
     """
+    note = ("cancel", run_id)
+    mine: Program | None = books.notes.get(note)
+    if mine and (await find(books, run_id)).resumes > mine.resumes:
+        return mine, True  # an earlier try ended it, and somebody has resumed it since
     changed = await books.fetch(_cancel, run_id=run_id)
     program = await find(books, run_id)
-    if not changed and program.cancelled_at is None:
+    if changed:
+        books.notes[note] = mine = program
+        await count(books, [Tally(program.job, CANCELLED)])
+    elif program.cancelled_at is None:
         msg = f"The program has {program.status} already; only one that has not ended is cancelled."
         raise AlreadyFinal(msg)
-    if changed:
-        await count(books, [Tally(program.job, CANCELLED)])
-    return program, bool(changed)
+    return program, mine is not None and mine.cancelled_at == program.cancelled_at
 
 
 async def resume(
     books: Books, run_id: str, *, queues: dict[str, str], from_step: int | None = None
 ) -> Program:
-    """Let an errored or cancelled program go on, from its step or from another.
+    """Resume an errored or cancelled program, from its step or from another.
 
     `queues` is {job name: queue}; unknown jobs stay in the queue where the program is.
 
@@ -36,7 +44,9 @@ async def resume(
         NotResumable: it has not errored, or has no such step.
     """
     await books.fetch(_lock, run_id=run_id)  # what is decided below must still hold when written
-    program = await find(books, run_id)
+    program, note = await find(books, run_id), ("resume", run_id)
+    if program.resumes >= books.notes.get(note, program.resumes + 1):
+        return program  # an earlier try did it, and the answer to its COMMIT was lost
     if program.errored_at is None or program.finished_at is not None:
         msg = f"The program is {program.status}; only an errored or cancelled one can be resumed."
         raise NotResumable(msg)
@@ -47,6 +57,7 @@ async def resume(
     job = program.jobs[step]
     queue = queues.get(job, program.queue)
     await books.run(_resume, run_id=run_id, step=step, job=job, queue=queue)
+    books.notes[note] = program.resumes + 1
     return await find(books, run_id)
 
 
