@@ -174,6 +174,7 @@ class Job(TypedDict):
     max_concurrency: int | None
     secrets_valid: int
     disabled_at: str | None
+    flaw: str | None
     secret: str | None
 
 

@@ -35,6 +35,7 @@ FIELDS = {
     "queue": "the queue, by its name in the settings; `control` is what cancels go through",
     "reason": "why the lease is gone",
     "retry_in_s": "in how many seconds the step is tried again",
+    "row": "the row, by its name",
     "run_id": "the program",
     "running": "how many programs it still runs",
     "seconds": "for how long, so far or in all",
@@ -90,6 +91,12 @@ class Event(StrEnum):
         "warning",
         "The database did not answer; it is tried again.",
         "during error_message",
+    )
+    ROW_UNREADABLE = (
+        "row.unreadable",
+        "warning",
+        "What is stored of a `job` or a `worker` cannot be read: it is not used. Logged once.",
+        "what row error_message",
     )
     DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
     MIGRATION_WAITS = (

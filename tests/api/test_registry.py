@@ -54,6 +54,7 @@ async def test_jobs_show_their_terms_and_who_knows_them(service: Service) -> Non
         "max_concurrency": None,
         "secrets_valid": 0,
         "disabled_at": None,
+        "flaw": None,
         "secret": None,
     }
     assert jobs["note"]["workers"] == sorted([both.worker.name, one.worker.name])

@@ -20,7 +20,7 @@ from program_service.bookkeeping.ledger.workers import (
 
 BEAT_S = 5.0
 SHIP = Job("ship", "in-process", "parcels", 2.5, {"max_attempts": 3, "jitter": "none"})
-MAIL = Job("mail", "callback", "default", None, {})
+MAIL = Job("mail", "in_process", "default", None, {})
 WOKEN = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 MARY = Worker(
     name="mary",
@@ -65,7 +65,7 @@ async def test_registered_jobs_are_listed_by_name(database: Database) -> None:
 async def test_what_a_worker_says_of_its_job_now_is_what_holds(database: Database) -> None:
     await database.transact(register_jobs, [SHIP, MAIL])
     mail, ship = await database.read(list_jobs)
-    changed = Job("ship", "callback", "default", None, {"max_attempts": 9})
+    changed = Job("ship", "in_process", "default", None, {"max_attempts": 9})
     await database.transact(register_jobs, [changed])
     still, anew = await database.read(list_jobs)
     assert still == mail

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from program_service.bookkeeping.ledger import registry
+from program_service.bookkeeping.registrations import read_each
 from program_workers.callbacks.calls import CallbackJob
 from program_workers.library import Job, JobLibrary
 
@@ -21,7 +22,8 @@ class Catalogue(Collection[str]):
 
     def update(self, endpoints: Sequence[registry.Job]) -> dict[str, str]:
         """Take what is registered now; return {job: queue} of those that are new or changed."""
-        jobs = {job.name: CallbackJob.of(job) for job in endpoints if job.endpoint is not None}
+        readable = [job for job in endpoints if job.endpoint is not None]
+        jobs = {job.name: job for job in read_each("job", readable, CallbackJob.of)}
         enabled = {job.name for job in endpoints if job.disabled_at is None and job.name in jobs}
         enabled -= self._functions.keys()
         changed = {

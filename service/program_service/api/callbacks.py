@@ -34,7 +34,6 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Status,
 )
-from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.veiling import veil_outcome
 from program_service.logs import log
@@ -141,7 +140,7 @@ async def _settle(
     draw = random.random()  # noqa: S311 - jitter
     if services.redaction.is_on:
         outcome = veil_outcome(outcome, services.redaction.secrets_of(before))
-    report = Report(ticket, outcome, Retry(**job.policy), draw)
+    report = Report(ticket, outcome, job.retry, draw)
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)
     if program.status is Status.PENDING and program.due_at is not None:

@@ -140,14 +140,26 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
     return "lease_lapsed", f"The lease of worker {holder!r} has ended; another takes over soon."
 
 
-def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
-    disabled_at = around.job.disabled_at if around.job is not None else None
-    if disabled_at is not None:
+def _explain_unusable(program: Program, job: Job | None) -> tuple[str, str] | None:
+    if job is not None and job.flaw is not None:
         text = (
-            f"The endpoint of {program.job!r} answered 410 at {_at(disabled_at)} and is"
+            f"What is stored of the job {program.job!r} cannot be read ({job.flaw});"
+            f" `PUT /jobs/{program.job}` replaces it."
+        )
+        return "job_unreadable", text
+    if job is not None and job.disabled_at is not None:
+        text = (
+            f"The endpoint of {program.job!r} answered 410 at {_at(job.disabled_at)} and is"
             f" called no more; `PUT /jobs/{program.job}` enables it again."
         )
         return "endpoint_disabled", text
+    return None
+
+
+def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
+    unusable = _explain_unusable(program, around.job)
+    if unusable:
+        return unusable
     knowing = [worker for worker in around.workers if program.job in worker.jobs]
     if not knowing:
         return "no_worker_knows_the_job", f"No live worker knows the job {program.job!r}."

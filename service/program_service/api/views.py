@@ -1,10 +1,10 @@
 """Views: what the API shows, as pydantic models."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from program_service.api.schemas import JsonObject
 from program_service.bookkeeping.ledger.reading import Attempt, Program
@@ -148,8 +148,9 @@ class JobModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(description="Its name.")
-    kind: Literal["in_process", "callback"] = Field(
-        description="A function in workers, or an HTTP endpoint."
+    # any other kind is of a newer release: one such job must not hide the rest
+    kind: Annotated[str, WithJsonSchema({"type": "string", "enum": ["in_process", "callback"]})] = (
+        Field(description="A function in workers, or an HTTP endpoint.")
     )
     queue: str = Field(description="Whose workers run it.")
     timeout_s: float | None = Field(description="How many seconds a try may take; null for any.")
@@ -164,6 +165,9 @@ class JobModel(BaseModel):
     )
     secrets_valid: int = Field(0, description="How many secrets calls are signed with.")
     disabled_at: datetime | None = Field(None, description="When its endpoint answered 410.")
+    flaw: str | None = Field(
+        None, description="Why it is not used: what is wrong with what is stored of it."
+    )
     secret: str | None = Field(None, description="Shown once, when the service has made it.")
 
     @classmethod

@@ -57,7 +57,7 @@ def read_token(token: str) -> Signed:
     try:
         payload, tag = map(_bytes, token.split("."))
         job, run_id, *numbers = orjson.loads(payload)
-        step, resumes, attempt = numbers
+        step, resumes, attempt, *_newer = numbers
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadToken from error
     # PostgreSQL cannot even look for NUL

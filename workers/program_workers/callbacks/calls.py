@@ -24,14 +24,14 @@ from program_service.bookkeeping.lifecycle import (
     Released,
     RetryLater,
 )
-from program_service.bookkeeping.retry import Retry
+from program_service.bookkeeping.retry import LONGEST_S, Retry
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
 from program_service.webhooks.breaker import Breakers
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import CallError, Forbidden, TookTooLong
-from program_service.webhooks.signing import signature_headers
+from program_service.webhooks.signing import require_secret, signature_headers
 from program_service.webhooks.tokens import write_token
 from program_workers.context import Step
 from program_workers.judgement import is_for_the_worker
@@ -56,14 +56,23 @@ class CallbackJob:
 
     @classmethod
     def of(cls, job: Job) -> "CallbackJob":
-        """Take what the registry says."""
+        """Take what the registry says.
+
+        Raises:
+            ValueError: it could not be called; nobody registers such an endpoint over the API.
+        """
         assert job.endpoint is not None
+        for each in job.endpoint.secrets:
+            require_secret(each.secret)
+        if job.timeout_s is not None and not 0 < job.timeout_s <= LONGEST_S:
+            msg = f"timeout_s is {job.timeout_s}; it must be above 0 and at most {LONGEST_S:.0f}"
+            raise ValueError(msg)
         return cls(
             name=job.name,
             endpoint=job.endpoint,
             queue=job.queue,
             timeout_s=job.timeout_s or DEFAULT_TIMEOUT_S,
-            retry=Retry(**job.policy),
+            retry=job.retry,
             registered_at=job.last_seen_at,
         )
 

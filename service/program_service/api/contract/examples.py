@@ -185,6 +185,7 @@ FUNCTION: Json = {
     "max_concurrency": None,
     "secrets_valid": 0,
     "disabled_at": None,
+    "flaw": None,
     "secret": None,
 }
 

@@ -1,15 +1,20 @@
 """Registry: the jobs that were ever registered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, TypeAdapter
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.registrations import flaw_of, name_flaw, read_each
+from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.sql import Sql
-from program_service.bookkeeping.tables import read_json, read_moment
+from program_service.bookkeeping.tables import read_json, read_moment, require_moment
 
 IN_PROCESS, CALLBACK = "in_process", "callback"
 """The kinds of jobs: functions in workers, and HTTP endpoints."""
@@ -24,7 +29,7 @@ class Secret:
     """A secret that calls are signed with, until it expires, if it does."""
 
     secret: str
-    expires_at: datetime | None = None
+    expires_at: Annotated[datetime, AfterValidator(require_moment)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Endpoint:
     token_key: str
     max_concurrency: int | None = None
     cancel_url: str | None = None
+    unknown: Json = field(default_factory=dict)
+    """What a newer release has stored besides; it is kept."""
 
     def valid_secrets(self, now: datetime) -> list[str]:
         """Return the secrets that calls are signed with now."""
@@ -49,7 +56,7 @@ class Endpoint:
             {"secret": each.secret, "expires_at": each.expires_at and each.expires_at.isoformat()}
             for each in self.secrets
         ]
-        return {
+        return self.unknown | {
             "url": self.url,
             "secrets": secrets,
             "token_key": self.token_key,
@@ -58,12 +65,23 @@ class Endpoint:
         }
 
     @classmethod
-    def of_json(cls, stored: Json) -> Self:
-        """Read what was stored."""
-        secrets = [
-            Secret(each["secret"], read_moment(each["expires_at"])) for each in stored["secrets"]
-        ]
-        return cls(**(stored | {"secrets": secrets}))
+    def of_json(cls, stored: Any) -> Self:
+        """Read what was stored.
+
+        Raises:
+            ValueError: it is no endpoint that could be called.
+        """
+        document = _DOCUMENT.validate_python(stored)
+        known = {name: value for name, value in document.items() if name in cls.__slots__}
+        known["unknown"] = {name: document[name] for name in document.keys() - known.keys()}
+        endpoint: Self = TypeAdapter(cls).validate_python(known)
+        for url in filter(None, (endpoint.url, endpoint.cancel_url)):
+            urlsplit(url)
+        bytes.fromhex(endpoint.token_key)
+        if not endpoint.secrets:
+            msg = "secrets: there is none"
+            raise ValueError(msg)
+        return endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,13 @@ class Job:
     last_seen_at: datetime | None = None
     endpoint: Endpoint | None = None
     disabled_at: datetime | None = None
+    flaw: str | None = None
+    """Why a callback job cannot be called: what is stored of it cannot be read."""
+
+    @property
+    def retry(self) -> Retry:
+        """The retry policy."""
+        return _RETRY.validate_python(self.policy)
 
 
 async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
@@ -101,7 +126,7 @@ async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
 
 async def list_jobs(books: Books) -> list[Job]:
     """List every registered job by name."""
-    return [job_from(row) for row in await books.fetch(_select_jobs)]
+    return read_each("job", await books.fetch(_select_jobs), job_from)
 
 
 async def find_job(books: Books, name: str) -> Job:
@@ -119,23 +144,39 @@ async def find_job(books: Books, name: str) -> Job:
 
 async def list_endpoints(books: Books) -> list[Job]:
     """List the callback jobs, also those that are disabled."""
-    return [job_from(row) for row in await books.fetch(_select_endpoints, kind=CALLBACK)]
+    return read_each("job", await books.fetch(_select_endpoints, kind=CALLBACK), job_from)
+
+
+_DOCUMENT: TypeAdapter[Json] = TypeAdapter(Json)
+_RETRY = TypeAdapter(Retry)
 
 
 def job_from(row: Any) -> Job:
-    """Read a row of the jobs."""
-    stored = read_json(row.endpoint)
-    return Job(
+    """Read a row of the jobs; one whose documents cannot be read has a flaw."""
+    job = Job(
         name=row.name,
         kind=row.kind,
         queue=row.queue,
         timeout_s=row.timeout_s,
-        policy=read_json(row.policy),
+        policy={},
         created_at=read_moment(row.created_at),
         last_seen_at=read_moment(row.last_seen_at),
-        endpoint=Endpoint.of_json(stored) if stored and row.kind == CALLBACK else None,
         disabled_at=read_moment(row.disabled_at),
     )
+    try:
+        return _with_documents(job, row)
+    except (ValueError, TypeError) as error:
+        flaw = flaw_of(error)
+        name_flaw("job", job.name, flaw)
+        return replace(job, flaw=flaw)
+
+
+def _with_documents(job: Job, row: Any) -> Job:
+    policy = _DOCUMENT.validate_python(read_json(row.policy))
+    if job.kind != CALLBACK:  # a function's own policy is in its worker
+        return replace(job, policy=policy)
+    _RETRY.validate_python(policy)
+    return replace(job, policy=policy, endpoint=Endpoint.of_json(read_json(row.endpoint)))
 
 
 def _upsert_jobs(sql: Sql) -> str:

@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.lifecycle import Json
+from program_service.bookkeeping.registrations import read_each
 from program_service.bookkeeping.sql import Sql
-from program_service.bookkeeping.tables import read_json, read_moment
+from program_service.bookkeeping.tables import read_json, read_moment, require_moment
 
 MISSED_BEATS = 3
 """A worker that missed so many beats is gone: its jobs have no live worker."""
+
+CLOCKS_DIFFER_BY = timedelta(minutes=1)
+"""Both moments are the database's; after a failover it may be another server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +64,48 @@ async def leave(books: Books, name: str) -> None:
 
 async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
     """List the workers that live: those whose last beats were not missed."""
-    return [
-        Worker(
-            name=row.name,
-            host=row.host,
-            version=row.version,
-            queues=read_json(row.queues),
-            jobs=read_json(row.jobs),
-            slots=row.slots,
-            busy=row.busy,
-            newest_wakeups={
-                queue: datetime.fromisoformat(moment)
-                for queue, moment in read_json(row.newest_wakeups).items()
+    rows = await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
+    return read_each("worker", rows, _worker)
+
+
+_WORKER = TypeAdapter(Worker)
+_DOCUMENT: TypeAdapter[Json] = TypeAdapter(Json)
+
+
+def _worker(row: Any) -> Worker:
+    last_seen_at = require_moment(row.last_seen_at)
+    wakeups = _DOCUMENT.validate_python(read_json(row.newest_wakeups))
+    endpoints = _DOCUMENT.validate_python(read_json(row.endpoints) or {})
+    return _WORKER.validate_python(
+        row._asdict()
+        | {
+            "queues": read_json(row.queues),
+            "jobs": read_json(row.jobs),
+            "newest_wakeups": _moments_until(last_seen_at + CLOCKS_DIFFER_BY, wakeups),
+            "started_at": read_moment(row.started_at),
+            "last_seen_at": last_seen_at,
+            # each is an object; a newer release may report something else besides
+            "endpoints": {
+                name: value for name, value in endpoints.items() if isinstance(value, dict)
             },
-            started_at=read_moment(row.started_at),
-            last_seen_at=read_moment(row.last_seen_at),
-            endpoints=read_json(row.endpoints) or {},
-        )
-        for row in await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
-    ]
+        }
+    )
+
+
+def _moments_until(latest: datetime, stored: Mapping[str, Any]) -> dict[str, datetime]:
+    """Read {queue: moment} without what is no moment, or later than it can be.
+
+    A wake-up "of the year 9999" would make every program that waits look forgotten.
+    """
+    moments = {}
+    for queue, text in stored.items():
+        try:
+            moment = require_moment(datetime.fromisoformat(text))
+        except (ValueError, TypeError, OverflowError):
+            continue
+        if moment <= latest:
+            moments[queue] = moment
+    return moments
 
 
 def _upsert_worker(sql: Sql) -> str:

@@ -85,7 +85,7 @@ def read(body: bytes, queue: str) -> Wakeup:
         value = orjson.loads(body)
         run_ids = value["run_ids"]
         published_at = datetime.fromisoformat(value["published_at"])
-        hops = int(value["hops"])
+        hops = int(value["hops"]) if "hops" in value else 0
     except (ValueError, KeyError, TypeError) as error:
         raise Unparsable(str(error)) from error
     if not isinstance(run_ids, list) or not run_ids or not all(map(_is_run_id, run_ids)):
