@@ -182,7 +182,9 @@ class Worker(TypedDict):
     """A live worker."""
 
     name: str
+    process: str
     host: str
+    pid: int | None
     version: str
     queues: list[str]
     jobs: list[str]

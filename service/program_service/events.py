@@ -21,6 +21,7 @@ FIELDS = {
     "exit_code": "how the process ended; -9 is SIGKILL",
     "failing_s": "for how many seconds it had failed",
     "hook": "`retry`, `error` or `finish`",
+    "host": "the name of the machine, or of the pod",
     "how": "`drained` by itself, `released` what still ran, or `abandoned` a thread",
     "is_over": "whether the loop runs again",
     "job": "the name of the job",
@@ -29,8 +30,13 @@ FIELDS = {
     "loop": "the background loop, by its name",
     "name": "`program-executor`, as the Node library called itself",
     "number": "which of the processes, from 0",
+    "other_host": "the host of the other",
+    "other_pid": "the process id of the other; null for a worker of an older release",
+    "other_process": "the other, as `process`",
     "outcome": "the word for it in the list of attempts",
     "path": "the path of the request",
+    "pid": "the process id on that host",
+    "process": "the process, as `GET /workers` names it: the worker's name and a random part",
     "programs": "how many programs",
     "queue": "the queue, by its name in the settings; `control` is what cancels go through",
     "reason": "why the lease is gone",
@@ -113,6 +119,12 @@ class Event(StrEnum):
         "worker running",
     )
     WORKER_STOPPED = "worker.stopped", "info", "A worker has ended its work.", "worker how"
+    WORKER_NAMESAKE = (
+        "worker.name_in_use",
+        "warning",
+        "Another live process has this worker's name. Both work; `claimed_by` does not tell which.",
+        "worker process host pid other_process other_host other_pid",
+    )
     WORKER_DIED = (
         "worker.died",
         "error",

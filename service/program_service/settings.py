@@ -53,6 +53,8 @@ def _words(text: str | list[str]) -> list[str]:
 
 
 MAX_TABLE_NAME = 40
+MAX_WORKER_NAME = 240
+"""What a column of 255 leaves beside what keeps two processes of one name apart."""
 
 
 def _table_name(name: str) -> str:
@@ -165,7 +167,9 @@ class Settings(BaseSettings):
     )
     threads: int = Field(32, ge=1, description="Plain (not async) jobs that run at a time.")
     worker_name: str = Field(
-        "", description="The name of this worker; by default made of host name and process id."
+        "",
+        max_length=MAX_WORKER_NAME,
+        description="The name of this worker; by default made of host name and process id.",
     )
     worker_host: str = Field(
         "127.0.0.1", description="The address of the worker's own /livez, /readyz and /metrics."

@@ -1,5 +1,6 @@
 """Registry: which jobs there are, and which workers live."""
 
+import os
 from datetime import datetime
 from urllib.parse import quote
 
@@ -98,6 +99,8 @@ async def test_workers_show_what_they_are_and_do(service: Service) -> None:
     started, seen = worker.pop("started_at"), worker.pop("last_seen_at")
     assert datetime.fromisoformat(started) <= datetime.fromisoformat(seen)
     assert worker.pop("host")
+    assert worker.pop("process").startswith("busy bee~")
+    assert worker.pop("pid") == os.getpid()
     assert worker == {
         "name": "busy bee",
         "version": VERSION,

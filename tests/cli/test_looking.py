@@ -1,6 +1,7 @@
 """Looking from the command line: lists, one program, its tries, jobs and workers."""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -198,8 +199,9 @@ async def test_jobs_and_workers_are_listed(service: Service, shell: Shell) -> No
         await shell.run("jobs", "--json")
     ).json
     assert (await shell.run("jobs", "show", "reserve", "--json")).json["workers"] == ["worker-1"]
-    ((name, version, busy, *_),) = (await shell.run("workers")).rows
+    ((name, process, version, busy, *_),) = (await shell.run("workers")).rows
     assert (name, version, busy) == ("worker-1", "0.1.0", "0/100")
+    assert process.endswith(f":{os.getpid()}")
     assert [each["name"] for each in (await shell.run("workers", "--json")).json] == ["worker-1"]
 
 

@@ -11,12 +11,18 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.registry import Job, list_jobs, register_jobs
 from program_service.bookkeeping.ledger.workers import (
+    GONE_S,
     MISSED_BEATS,
+    Namesake,
     Worker,
     beat,
+    find_namesakes,
+    forget_gone,
     leave,
     list_workers,
+    new_process,
 )
+from program_service.settings import MAX_WORKER_NAME
 
 BEAT_S = 5.0
 SHIP = Job("ship", "in-process", "parcels", 2.5, {"max_attempts": 3, "jitter": "none"})
@@ -31,19 +37,25 @@ MARY = Worker(
     slots=100,
     busy=7,
     newest_wakeups={"parcels": WOKEN},
+    process="mary~1",
+    pid=7,
 )
+
+
+def named(name: str, process: str = "") -> Worker:
+    return replace(MARY, name=name, process=process or f"{name}~1")
 
 
 async def _workers(database: Database) -> list[Worker]:
     return await database.read(list_workers, beat_s=BEAT_S)
 
 
-async def _last_seen(database: Database, name: str, seconds: float) -> None:
+async def _last_seen(database: Database, process: str, seconds: float) -> None:
     workers = database.tables.workers
     async with database.engine.begin() as connection:
         seen = seconds_ago(database, seconds)
         await connection.execute(
-            sa.update(workers).where(workers.c.name == name).values(last_seen_at=seen)
+            sa.update(workers).where(workers.c.name == process).values(last_seen_at=seen)
         )
 
 
@@ -108,38 +120,90 @@ async def test_next_beat_says_what_is_new(database: Database) -> None:
     assert second.last_seen_at > first.last_seen_at
 
 
-async def test_worker_that_came_back_under_its_old_name_shows_its_new_version(
+async def test_two_processes_of_one_name_have_a_row_each(database: Database) -> None:
+    twin = replace(MARY, process="mary~2", pid=8, host="pod-8", jobs=["mail"])
+    await database.transact(beat, MARY)
+    await database.transact(beat, twin)
+    told = [replace(each, started_at=None, last_seen_at=None) for each in await _workers(database)]
+    assert told == [MARY, twin]
+    await database.transact(leave, "mary~1")
+    assert [each.process for each in await _workers(database)] == ["mary~2"]
+
+
+def test_process_has_room_for_the_longest_name() -> None:
+    assert len(new_process("n" * MAX_WORKER_NAME)) <= 255
+    assert new_process("mary") != new_process("mary")
+
+
+async def test_namesakes_are_those_that_live_beside_a_process(database: Database) -> None:
+    """A predecessor that was killed left its row, and is none."""
+    await database.transact(beat, named("mary", "mary~0"))
+    await database.transact(beat, MARY)
+    await database.transact(beat, named("zoe"))
+
+    async def namesakes(process: str) -> list[Namesake]:
+        return await database.read(find_namesakes, "mary", process=process)
+
+    assert await namesakes("mary~1") == []
+    await database.transact(beat, replace(MARY, process="mary~2", host="pod-8", pid=8))
+    assert await namesakes("mary~1") == [Namesake("mary~2", "pod-8", 8)]
+    assert await namesakes("mary~2") == []  # that has yet to beat once more
+    await database.transact(beat, MARY)
+    assert await namesakes("mary~2") == [Namesake("mary~1", "pod-7", 7)]
+
+
+async def test_processes_that_were_killed_are_forgotten_in_the_end(database: Database) -> None:
+    for name in ("killed", "alive"):
+        await database.transact(beat, named(name))
+    await _last_seen(database, "killed~1", GONE_S + 60)
+    await database.transact(forget_gone)
+    workers = await database.read(list_workers, beat_s=GONE_S)
+    assert [each.name for each in workers] == ["alive"]
+
+
+async def test_worker_of_the_release_before_works_beside_one_of_its_name(
     database: Database,
 ) -> None:
-    """A stateful pod that was killed left no word: its row still stands."""
+    """It writes and deletes rows by its name, and knows no other columns."""
     await database.transact(beat, MARY)
-    upgraded = replace(MARY, version="2.0.0", host="pod-8", newest_wakeups={})
-    await database.transact(beat, upgraded)
-    (worker,) = await _workers(database)
-    assert replace(worker, started_at=None, last_seen_at=None) == upgraded
+    table = database.tables.workers
+    now = seconds_ago(database, 0)
+    written = sa.insert(table).values(
+        name="mary", host="pod-1", version="0.0.9", queues=[], jobs=[], slots=9, busy=1,
+        started_at=now, last_seen_at=now, newest_wakeups={},
+    )  # fmt: skip
+    async with database.engine.begin() as connection:
+        await connection.execute(written)
+    old, new = await _workers(database)
+    assert (old.name, old.process, old.pid, new.process) == ("mary", "mary", None, "mary~1")
+    found = await database.read(find_namesakes, "mary", process="mary~1")
+    assert found == [Namesake("mary", "pod-1", None)]
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.delete(table).where(table.c.name == "mary"))
+    assert [each.process for each in await _workers(database)] == ["mary~1"]
 
 
 async def test_worker_that_left_is_forgotten(database: Database) -> None:
     for name in ("mary", "zoe", "anna"):
-        await database.transact(beat, replace(MARY, name=name))
-    await database.transact(leave, "mary")
+        await database.transact(beat, named(name))
+    await database.transact(leave, "mary~1")
     await database.transact(leave, "nobody")
     assert [worker.name for worker in await _workers(database)] == ["anna", "zoe"]
 
 
 async def test_worker_is_gone_after_three_missed_beats(database: Database) -> None:
     for name in ("alive", "dead"):
-        await database.transact(beat, replace(MARY, name=name))
-    await _last_seen(database, "alive", MISSED_BEATS * BEAT_S - 5)
-    await _last_seen(database, "dead", MISSED_BEATS * BEAT_S)
+        await database.transact(beat, named(name))
+    await _last_seen(database, "alive~1", MISSED_BEATS * BEAT_S - 5)
+    await _last_seen(database, "dead~1", MISSED_BEATS * BEAT_S)
     assert [worker.name for worker in await _workers(database)] == ["alive"]
-    await database.transact(beat, replace(MARY, name="dead"))
+    await database.transact(beat, named("dead"))
     assert [worker.name for worker in await _workers(database)] == ["alive", "dead"]
 
 
 async def test_beats_may_be_shorter_than_a_second(database: Database) -> None:
     await database.transact(beat, MARY)
-    await _last_seen(database, "mary", 0.7)
+    await _last_seen(database, "mary~1", 0.7)
     assert await database.read(list_workers, beat_s=0.2) == []
 
 

@@ -6,6 +6,7 @@ Invariant 9.
 import asyncio
 import threading
 
+from lines import Lines, of_event
 from patience import eventually
 from program_executor import Job, JobContext, ThreadJobContext, job
 from program_service.bookkeeping.ledger.workers import list_workers
@@ -168,7 +169,7 @@ async def test_drained_worker_takes_no_more_and_finishes_what_it_holds(stage: St
     gate = Gate()
     drained = await stage.hire(gate.job())
     held = await running(stage, drained, "gate")
-    await stage.broker.announce(Quieted(drained.worker.name))
+    await stage.broker.announce(Quieted(drained.worker.process))
 
     async def is_said() -> bool:
         (row,) = await stage.database.read(list_workers, beat_s=60)
@@ -193,3 +194,33 @@ async def test_other_workers_go_on_when_one_is_drained(stage: Stage) -> None:
     await stage.broker.announce(Quieted("somebody-else"))
     await stage.finished(await stage.submit("gate"))
     assert shift.worker.is_ready.is_set()
+
+
+async def test_one_of_two_workers_of_one_name_is_drained(stage: Stage, logs: Lines) -> None:
+    """Both are listed, and each says that its name is in use."""
+    gate = Gate()
+    gate.open.set()
+    shifts = [await stage.hire(gate.job(), worker_name="twin") for _ in range(2)]
+    processes = {shift.worker.process for shift in shifts}
+
+    async def is_said_by_both() -> bool:
+        found = of_event(logs, "worker.name_in_use")
+        return {(each["worker"], each["process"]) for each in found} == {
+            ("twin", process) for process in processes
+        }
+
+    await eventually(is_said_by_both)
+    await stage.broker.announce(Quieted(shifts[0].worker.process))
+
+    async def is_drained() -> bool:
+        rows = await stage.database.read(list_workers, beat_s=60)
+        assert {row.process for row in rows} == processes
+        return {row.process for row in rows if not row.queues} == {shifts[0].worker.process}
+
+    await eventually(is_drained)
+    assert shifts[1].worker.is_ready.is_set()
+    await stage.finished(await stage.submit("gate"))
+    assert await shifts[0].stop() is Stopped.DRAINED
+    (row,) = await stage.database.read(list_workers, beat_s=60)
+    assert row.process == shifts[1].worker.process
+    assert len(of_event(logs, "worker.name_in_use")) == 2  # once each

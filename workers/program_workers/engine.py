@@ -43,9 +43,10 @@ class Engine:
         broker: Broker,
         library: JobLibrary,
         metrics: Metrics,
+        process: str = "",
     ) -> None:
         """Put the parts together; nothing runs yet."""
-        self._name = name
+        self._process = process
         self._broker = broker
         self.quieted = asyncio.Event()
         """Whether somebody wants this worker to take no more programs."""
@@ -122,7 +123,7 @@ class Engine:
         match announcement:
             case Cancelled(run_id):
                 self.keeper.stop(run_id, StopReason.CANCELLED)
-            case Quieted(self._name):
+            case Quieted(self._process):
                 self.quieted.set()
             case Quieted():
                 pass  # another one

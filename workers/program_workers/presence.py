@@ -1,6 +1,7 @@
 """Presence: make a worker and its jobs known, say that it lives, and take leave."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -33,6 +34,7 @@ class Presence:
     def __init__(  # noqa: PLR0913 - what is told of a worker comes from many parts
         self,
         name: str,
+        process: str,
         settings: Settings,
         database: Database,
         *,
@@ -42,6 +44,8 @@ class Presence:
     ) -> None:
         """Take what is told of the worker."""
         self._name = name
+        self._process = process
+        self._namesakes: set[str] = set()
         self._settings = settings
         self._database = database
         self._library = library
@@ -72,7 +76,7 @@ class Presence:
         catalogue.update(await registry.list_endpoints(books))
         others = await workers.list_workers(books, beat_s=self._settings.worker_beat_s)
         covered = {job for other in others if other.name != self._name for job in other.jobs}
-        await workers.leave(books, self._name)  # whoever had our name before us
+        await workers.forget_gone(books)
         await workers.beat(books, self._description())
         queues = {name: catalogue.of(name).queue for name in catalogue}
         await welcome_jobs(books, queues, new=queues.keys() - covered)
@@ -80,7 +84,24 @@ class Presence:
     async def run(self) -> None:
         """Say that the worker lives, until its end."""
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
-            await self._tell("beat", workers.beat, self._description())
+            await self._tell("beat", self._beat, self._description())
+
+    async def _beat(self, books: Books, description: workers.Worker) -> None:
+        await workers.beat(books, description)
+        found = await workers.find_namesakes(books, self._name, process=self._process)
+        for other in found:
+            if other.process not in self._namesakes:
+                self._namesakes.add(other.process)
+                log.warning(
+                    Event.WORKER_NAMESAKE,
+                    worker=self._name,
+                    process=self._process,
+                    host=description.host,
+                    pid=description.pid,
+                    other_process=other.process,
+                    other_host=other.host,
+                    other_pid=other.pid,
+                )
 
     async def follow_endpoints(self) -> None:
         """Look for endpoints that were registered, changed or disabled, until the end."""
@@ -106,7 +127,7 @@ class Presence:
 
     async def leave(self) -> None:
         """Take the worker's row away."""
-        await self._tell("leave", workers.leave, self._name)
+        await self._tell("leave", workers.leave, self._process)
 
     async def _tell(self, what: str, verb: Callable[[Books, T], Awaitable[None]], told: T) -> None:
         try:
@@ -127,6 +148,8 @@ class Presence:
             busy=busy,
             newest_wakeups=self._intake.newest_wakeups,
             endpoints=self._engine.endpoints.report(),
+            process=self._process,
+            pid=os.getpid(),
         )
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from enum import IntEnum
 
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.workers import new_process
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
 from program_service.pacing import first_set
@@ -59,9 +60,17 @@ class Worker:
     ) -> None:
         """Put the parts together; nothing runs yet."""
         self.name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+        self.process = new_process(self.name)
+        """As its row and a drain name it: another process may have the same name."""
         self._settings = settings
         self._engine = engine = Engine(
-            self.name, settings, database, broker=broker, library=library, metrics=metrics
+            self.name,
+            settings,
+            database,
+            broker=broker,
+            library=library,
+            metrics=metrics,
+            process=self.process,
         )
         self._library = library
         self._slots = Slots(settings.concurrency)
@@ -70,6 +79,7 @@ class Worker:
         )
         self._presence = Presence(
             self.name,
+            self.process,
             settings,
             database,
             library=library,

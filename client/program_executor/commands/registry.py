@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from program_executor.shapes import Job
 
 JOB_COLUMNS = ("job", "kind", "queue", "workers", "calls")
-WORKER_COLUMNS = ("worker", "version", "busy", "up", "heard of", "queues", "jobs")
+WORKER_COLUMNS = ("worker", "process", "version", "busy", "up", "heard of", "queues", "jobs")
 
 
 app = typer.Typer(help="Jobs that are known; HTTP endpoints that are called as jobs.")
@@ -183,6 +183,8 @@ def workers(service: Service, *, as_json: AsJson = False) -> None:
     rows = [
         (
             each["name"],
+            # an older service does not say it
+            f"{each['host']}:{each['pid']}" if each.get("pid") else each["host"],
             each["version"],
             f"{each['busy']}/{each['slots']}",
             duration(seconds_between(each["started_at"], now)),

@@ -196,8 +196,12 @@ class WorkerModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="Its name, as in `claimed_by`.")
+    process: str = Field(
+        description="Its process: the name and a random part. Two workers of one name are two."
+    )
     host: str = Field(description="Where it runs.")
+    pid: int | None = Field(description="Its process id there; null for an older release.")
     version: str = Field(description="The release that it runs.")
     queues: list[str] = Field(description="Which queues it serves.")
     jobs: list[str] = Field(description="Which jobs it knows.")

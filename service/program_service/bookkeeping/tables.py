@@ -188,7 +188,11 @@ class JobRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """A worker process and when it was last heard of."""
+    """A worker process and when it was last heard of.
+
+    `name` is the process: the worker's name and a random part. In rows of the release that had no
+    `worker`, it is the worker's name.
+    """
 
     __tablename__: ClassVar[Any] = "workers"
 
@@ -203,6 +207,8 @@ class WorkerRow(SQLModel, table=True):
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
     newest_wakeups: dict[str, str] = Field(sa_type=_Json)
     endpoints: dict[str, Any] | None = Field(sa_type=_Json)
+    worker: str | None = Field(sa_type=_Name)
+    pid: int | None
 
 
 class RollupRow(SQLModel, table=True):

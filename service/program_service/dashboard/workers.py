@@ -33,7 +33,7 @@ async def ask_to_drain(request: Request, caller: Steersman, worker: str) -> Resp
 
 @router.post(f"{WORKERS}/drain", dependencies=OURS)
 async def drain(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
-    """Tell a worker to take no more programs."""
+    """Tell a process to take no more programs."""
     worker = form.get("worker", "")
     await board.services.broker.announce(Quieted(worker))
     log.info(Event.AUDIT_WORKER_DRAINED, worker=worker, by=actor.by, client=actor.client)

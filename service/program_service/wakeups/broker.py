@@ -36,9 +36,9 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Quieted:
-    """A message to all workers: the one of this name takes no more programs."""
+    """A message to all workers: this process takes no more programs."""
 
-    worker: str
+    process: str
 
 
 Announcement: TypeAlias = Cancelled | Quieted

@@ -211,7 +211,9 @@ ROTATED: Json = NEW_ENDPOINT | {"secrets_valid": 2}
 
 WORKER: Json = {
     "name": "worker-1",
+    "process": "worker-1~5f0c92e1",
     "host": "worker-7d9f4c6b5-x2x7k",
+    "pid": 7,
     "version": "0.1.0",
     "queues": ["default"],
     "jobs": ["charge", "mail", "provision", "send_invoice"],

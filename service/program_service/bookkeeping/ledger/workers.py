@@ -1,5 +1,10 @@
-"""Workers: those that live, and what they said of themselves when they last beat."""
+"""Workers: those that live, and what they said of themselves when they last beat.
 
+A row belongs to a process. Its key is the column `name`, which a worker of the release before fills
+with its name, and which nobody else can have: two workers of one name have two rows.
+"""
+
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +20,11 @@ from program_service.bookkeeping.tables import read_json, read_moment, require_m
 
 MISSED_BEATS = 3
 """A worker that missed so many beats is gone: its jobs have no live worker."""
+
+GONE_S = 3_600.0
+"""When a process that took no leave is forgotten: it was killed, and no other has its key."""
+
+PROCESS_CHARACTERS = 8
 
 CLOCKS_DIFFER_BY = timedelta(minutes=1)
 """Both moments are the database's; after a failover it may be another server's clock."""
@@ -38,6 +48,23 @@ class Worker:
     started_at: datetime | None = None
     last_seen_at: datetime | None = None
     endpoints: Json = field(default_factory=dict)
+    process: str = ""
+    """The key of its row; its name, while that is all that it said."""
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Namesake:
+    """Another live process with the name of a worker."""
+
+    process: str
+    host: str
+    pid: int | None
+
+
+def new_process(name: str) -> str:
+    """Make the key of a process whose worker has this name."""
+    return f"{name}~{secrets.token_hex(PROCESS_CHARACTERS // 2)}"
 
 
 async def beat(books: Books, worker: Worker) -> None:
@@ -45,7 +72,9 @@ async def beat(books: Books, worker: Worker) -> None:
     newest = {queue: moment.isoformat() for queue, moment in worker.newest_wakeups.items()}
     await books.run(
         _upsert_worker,
-        name=worker.name,
+        name=worker.process or worker.name,
+        worker=worker.name,
+        pid=worker.pid,
         host=worker.host,
         version=worker.version,
         queues=list(worker.queues),
@@ -57,9 +86,20 @@ async def beat(books: Books, worker: Worker) -> None:
     )
 
 
-async def leave(books: Books, name: str) -> None:
-    """Forget a worker that has stopped."""
-    await books.run(_delete_worker, name=name)
+async def leave(books: Books, process: str) -> None:
+    """Forget a process that has stopped."""
+    await books.run(_delete_worker, name=process)
+
+
+async def forget_gone(books: Books) -> None:
+    """Forget the processes that were killed, which took no leave."""
+    await books.run(_delete_gone, gone_s=-GONE_S)
+
+
+async def find_namesakes(books: Books, name: str, *, process: str) -> list[Namesake]:
+    """Find the processes that have beaten under a worker's name since its own process started."""
+    rows = await books.fetch(_select_namesakes, worker=name, name=process)
+    return [Namesake(row.name, row.host, row.pid) for row in rows]
 
 
 async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
@@ -79,6 +119,8 @@ def _worker(row: Any) -> Worker:
     return _WORKER.validate_python(
         row._asdict()
         | {
+            "name": row.worker or row.name,
+            "process": row.name,
             "queues": read_json(row.queues),
             "jobs": read_json(row.jobs),
             "newest_wakeups": _moments_until(last_seen_at + CLOCKS_DIFFER_BY, wakeups),
@@ -119,14 +161,16 @@ def _upsert_worker(sql: Sql) -> str:
         "last_seen_at",
         "newest_wakeups",
         "endpoints",
+        "worker",
+        "pid",
     ]
     return f"""
         INSERT INTO {sql.workers} (
             name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-            newest_wakeups, endpoints
+            newest_wakeups, endpoints, worker, pid
         )
         VALUES (:name, :host, :version, :queues, :jobs, :slots, :busy, {sql.clock}, {sql.clock},
-                :newest, :endpoints)
+                :newest, :endpoints, :worker, :pid)
         {sql.dialect.or_update(["name"], changing)}
     """
 
@@ -135,9 +179,24 @@ def _delete_worker(sql: Sql) -> str:
     return f"DELETE FROM {sql.workers} WHERE name = :name"
 
 
+def _delete_gone(sql: Sql) -> str:
+    return f"DELETE FROM {sql.workers} WHERE last_seen_at < {sql.later(':gone_s')}"
+
+
+def _select_namesakes(sql: Sql) -> str:
+    # a predecessor that was killed has its row still, and has not beaten since
+    return f"""
+        SELECT namesake.name, namesake.host, namesake.pid
+          FROM {sql.workers} namesake JOIN {sql.workers} this ON this.name = :name
+         WHERE COALESCE(namesake.worker, namesake.name) = :worker
+           AND namesake.name <> this.name AND namesake.last_seen_at > this.started_at
+         ORDER BY namesake.name
+    """
+
+
 def _select_workers(sql: Sql) -> str:
     return f"""
         SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-               newest_wakeups, endpoints
+               newest_wakeups, endpoints, worker, pid
           FROM {sql.workers} WHERE last_seen_at > {sql.later(":missed_s")} ORDER BY name
     """

@@ -100,8 +100,8 @@ def write_announcement(announcement: Announcement) -> bytes:
     match announcement:
         case Cancelled(run_id):
             return orjson.dumps({"cancelled": run_id})
-        case Quieted(worker):
-            return orjson.dumps({"quieted": worker})
+        case Quieted(process):
+            return orjson.dumps({"quieted": process})
 
 
 def read_announcement(body: bytes) -> Announcement:
@@ -114,8 +114,8 @@ def read_announcement(body: bytes) -> Announcement:
         match orjson.loads(body):
             case {"cancelled": str(run_id)}:
                 return Cancelled(run_id)
-            case {"quieted": str(worker)}:
-                return Quieted(worker)
+            case {"quieted": str(process)}:
+                return Quieted(process)
             case other:
                 msg = f"no announcement: {other}"
                 raise Unparsable(msg)
