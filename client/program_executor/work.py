@@ -48,7 +48,7 @@ async def run_work(settings: Settings, *, is_child: bool = False) -> int:
     metrics = Metrics()
     broker, database = connect_broker(settings, metrics), connect_database(settings)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
-    probes = server(pages(worker.is_ready.is_set, metrics), keep_lifespan=False)
+    probes = server(pages(worker.is_ready.is_set, worker.supervisor, metrics), keep_lifespan=False)
     collect_seldom()
     listener = listen(settings.worker_host, settings.worker_port)
     stopping = asyncio.Event()

@@ -1,8 +1,8 @@
 """App: the HTTP service put together, API and dashboard, started and stopped."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ from program_service.api.views import show
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.migrations import migrate
-from program_service.bookkeeping.purger import Purger
-from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.dashboard.installing import install as install_dashboard
 from program_service.logs import log
+from program_service.loops.migration import Migration
+from program_service.loops.purger import Purger
+from program_service.loops.supervisor import Loop, Once, Supervisor
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
@@ -55,13 +55,13 @@ from program_service.webhooks.notifier import Notifier
 TITLE = "Program Executor"
 MIGRATE_WITHIN_S = 5.0
 """An index of a long table takes minutes: the API is there, and alive, meanwhile."""
-MIGRATE_AGAIN_S = 2.0
 
 
 def create_app(
     settings: Settings, *, database: Database, broker: Broker, metrics: Metrics
 ) -> FastAPI:
     """Put the service together; its loops run while the application's lifespan does."""
+    supervisor = Supervisor(metrics)
     waker = Waker(database, broker, metrics)
     relay = Relay(waker)
     guard = Guard.parse(settings.callback_allow)
@@ -95,6 +95,7 @@ def create_app(
         traces=traces,
         guard=guard,
         notifier=notifier,
+        supervisor=supervisor,
     )
     jobs_of_file = read_file(Path(settings.callback_jobs)) if settings.callback_jobs else {}
     sweeper = Sweeper(database, broker, waker, settings=settings)
@@ -105,32 +106,28 @@ def create_app(
         rollup_days=settings.rollup_days,
     )
 
+    migration = Migration(database)
+    loops: list[Loop] = [
+        relay,
+        services.submissions,
+        services.waiting,
+        sweeper,
+        purger,
+        Once("callback_jobs", partial(register_file, services, jobs_of_file)),
+    ]
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if services.keyring.is_empty:
             who = "on this machine" if is_loopback(settings.host) else "who can connect"
             log.warning(Event.SERVICE_OPEN, text=f"no API keys: everybody {who} may call")
-        loops = [
-            relay.run(),
-            services.submissions.run(),
-            services.waiting.run(),
-            sweeper.run(),
-            purger.run(),
-            board.feed.run(),
-        ]
-        async with asyncio.TaskGroup() as tasks, notifier.running():
+        migrating = [migration] if settings.migrate_on_start else []
+        feed = app.state.board.feed
+        async with supervisor.running(*migrating, *loops, feed), notifier.running():
             if settings.migrate_on_start:
-                trying = tasks.create_task(_is_brought_up_to_date(database))
-                await asyncio.wait([trying], timeout=MIGRATE_WITHIN_S)
-                if not trying.done() or not trying.result():
-                    # the API answers 503 meanwhile, and /readyz says why
-                    loops.append(_bring_up_to_date(database, trying))
-            tasks.create_task(register_file(services, jobs_of_file))
-            running = [tasks.create_task(loop) for loop in loops]
+                await migration.is_settled_within(MIGRATE_WITHIN_S)
             log.info(Event.SERVICE_STARTED, version=VERSION)
             yield
-            for task in running:
-                task.cancel()
         await caller.aclose()
         log.info(Event.SERVICE_STOPPED)
 
@@ -146,7 +143,7 @@ def create_app(
     )
     app.state.services = services
     _install_routes(app)
-    board = install_dashboard(app, services)
+    install_dashboard(app, services)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     if settings.rate_limit:
@@ -156,26 +153,6 @@ def create_app(
     app.add_middleware(Guarded)
     app.add_middleware(Measured, metrics=metrics)
     return app
-
-
-async def _is_brought_up_to_date(database: Database) -> bool:
-    try:
-        await migrate(database)
-    except FAILURES as error:
-        if not is_transient(error):
-            raise
-        log.warning(Event.DATABASE_UNAVAILABLE, during="migrate", error_message=str(error))
-        return False
-    log.info(Event.DATABASE_MIGRATED)
-    return True
-
-
-async def _bring_up_to_date(database: Database, trying: "asyncio.Task[bool]") -> None:
-    """Migrate as soon as the database answers."""
-    is_done = await trying
-    while not is_done:
-        await asyncio.sleep(MIGRATE_AGAIN_S)
-        is_done = await _is_brought_up_to_date(database)
 
 
 def _install_routes(app: FastAPI) -> None:

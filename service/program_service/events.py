@@ -20,6 +20,7 @@ FIELDS = {
     "exception": "the traceback",
     "exit_code": "how the process ended; -9 is SIGKILL",
     "failing_s": "for how many seconds it had failed",
+    "failures": "how many times in a row",
     "hook": "`retry`, `error` or `finish`",
     "host": "the name of the machine, or of the pod",
     "how": "`drained` by itself, `released` what still ran, or `abandoned` a thread",
@@ -40,6 +41,7 @@ FIELDS = {
     "programs": "how many programs",
     "queue": "the queue, by its name in the settings; `control` is what cancels go through",
     "reason": "why the lease is gone",
+    "restart_in_s": "in how many seconds it is started again",
     "retry_in_s": "in how many seconds the step is tried again",
     "row": "the row, by its name",
     "run_id": "the program",
@@ -133,9 +135,15 @@ class Event(StrEnum):
     )
     LOOP_FAILED = (
         "loop.failed",
-        "warning",
-        "A turn of a background loop failed; the next follows.",
-        "loop error_message",
+        "error",
+        "A background loop failed; it is restarted, and all others continue.",
+        "loop error_message failures restart_in_s exception",
+    )
+    LOOP_STUCK = (
+        "loop.stuck",
+        "error",
+        "A background loop did not end when the process stopped; it is abandoned.",
+        "loop",
     )
     LOOP_BLOCKED = (
         "loop.blocked",

@@ -153,6 +153,11 @@ class Metrics:
         self.database_s = self._histogram(
             "db_operation_seconds", "How long that transaction took", "op", buckets=FAST_BUCKETS
         )
+        self.loop_failures = self._counter(
+            "loop_failures",
+            "Failures of background loops, each of which was restarted",
+            "loop",
+        )
         self.loop_lag_s = self._histogram(
             "event_loop_lag_seconds",
             "How late a worker's event loop came to its turn; above a second a job blocks it",

@@ -62,7 +62,7 @@ async def test_service_that_can_serve_is_ready(service: Service) -> None:
     assert answer.status_code == 200
     assert json_of(answer) == {
         "status": "ok",
-        "checks": {"database": "ok", "migrations": "ok", "broker": "ok"},
+        "checks": {"database": "ok", "migrations": "ok", "broker": "ok", "loops": "ok"},
     }
 
 

@@ -33,7 +33,7 @@ from program_service.bookkeeping.ledger.purging import forget_counts, forget_key
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import Replayed, Submitted
 from program_service.bookkeeping.lifecycle import Done, Fail
-from program_service.bookkeeping.purger import BATCH, Purger
+from program_service.loops.purger import BATCH, Purger
 from program_service.telemetry import Metrics
 from servers import Connect, on_servers
 
@@ -295,7 +295,7 @@ async def test_failed_turn_is_followed_by_the_next(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _ended_long_ago(database, "run-1")
-    monkeypatch.setattr("program_service.bookkeeping.purger.TURN_EVERY_S", 0.01)
+    monkeypatch.setattr("program_service.loops.purger.TURN_EVERY_S", 0.01)
     purger = _purger(database)
     begun, turn = 0, purger._turn
 

@@ -167,7 +167,7 @@ async def test_duration_of_a_step_leads_to_its_trace(service: Service, told: Tol
     shift = await service.crew.hire(charge, traces=True)
     await service.ended((await service.submit("charge"))["run_id"])
     _, second = await told.some("step charge", 2)
-    app = pages(lambda: True, shift.metrics)
+    app = pages(lambda: True, shift.worker.supervisor, shift.metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL) as http:
         plain = await http.get("/metrics")
         answer = await http.get("/metrics", headers={"Accept": "application/openmetrics-text"})

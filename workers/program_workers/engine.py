@@ -10,6 +10,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.claiming import Claimant
 from program_service.bookkeeping.ledger.endpoints import disable_endpoint
 from program_service.bookkeeping.step_transaction import StepConnections
+from program_service.loops.supervisor import Named, Supervisor
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -69,6 +70,7 @@ class Engine:
                 disable_endpoint, job.name, url=url, registered_at=registered_at
             )
 
+        self.supervisor = Supervisor(metrics)
         self.endpoints = CallbackJobs(
             self._caller,
             metrics,
@@ -100,22 +102,19 @@ class Engine:
     async def running(self) -> AsyncGenerator[None]:
         """Run the loops that jobs depend on, for longer than any job."""
         loops = (
-            self.recorder.claims.run(),
-            self.recorder.outcomes.run(),
-            self.recorder.job_data.run(),
-            self.submissions.run(),
-            self.keeper.run(),
-            self.relay.run(),
+            Named("claims", self.recorder.claims.run),
+            Named("outcomes", self.recorder.outcomes.run),
+            Named("job_data", self.recorder.job_data.run),
+            self.submissions,
+            self.keeper,
+            self.relay,
         )
-        async with asyncio.TaskGroup() as room, self._broker.on_announced(self._hear):
-            tasks = [room.create_task(loop) for loop in loops]
+        async with self.supervisor.running(*loops), self._broker.on_announced(self._hear):
             with self._job_log.listening():
                 yield
-            await self.relay.flush()
-            for task in tasks:
-                task.cancel()
-            await self._caller.aclose()
-            await self._connections.aclose()
+            await self.relay.drain()
+        await self._caller.aclose()
+        await self._connections.aclose()
         # threads that still run are not waited for: the process exits without them
         self._threads.shutdown(wait=False, cancel_futures=True)
 

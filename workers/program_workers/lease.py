@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING
 
 from program_service.bookkeeping.database import Database
@@ -16,6 +17,7 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.claiming import Hold, renew
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.logs import log
+from program_service.loops.turns import turn
 from program_service.telemetry import Event, Metrics
 
 if TYPE_CHECKING:
@@ -91,6 +93,8 @@ class Held:
 class LeaseKeeper:
     """Renew the leases of everything that this worker executes."""
 
+    name = "leases"
+
     def __init__(self, database: Database, metrics: Metrics, *, lease_s: float) -> None:
         """Take what it needs; nothing is held yet."""
         self._database = database
@@ -129,14 +133,13 @@ class LeaseKeeper:
         return list(self._held.values())
 
     async def run(self) -> None:
-        """Renew for ever."""
-        tick = 0
-        while True:
+        """Renew until cancelled."""
+        for tick in count(1):
             await asyncio.sleep(self.lease_s / TICKS)
-            self._stop_lapsed()
-            tick += 1
-            if self._held and tick % 2 == 0:
-                await self._renew()
+            async with turn():
+                self._stop_lapsed()
+                if self._held and tick % 2 == 0:
+                    await self._renew()
 
     def _stop_lapsed(self) -> None:
         for held in self._held.values():

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from program_service.bookkeeping.books import Books
@@ -13,7 +13,8 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.waking import welcome_jobs
 from program_service.logs import log
-from program_service.pacing import is_set_within
+from program_service.loops.supervisor import Loop, Named
+from program_service.loops.turns import is_set_within
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event
 from program_workers.engine import Engine
@@ -26,6 +27,17 @@ TRY_AGAIN_S = 1.0
 
 LOOK_EVERY_S = 2.0
 """How often a worker looks for changed endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Named):
+    """A loop that ends after what it is doing: a transaction is not cut off."""
+
+    is_ending: asyncio.Event
+
+    def finish(self) -> None:
+        """Ask it to end."""
+        self.is_ending.set()
 
 
 class Presence:
@@ -81,7 +93,15 @@ class Presence:
         queues = {name: catalogue.of(name).queue for name in catalogue}
         await welcome_jobs(books, queues, new=queues.keys() - covered)
 
-    async def run(self) -> None:
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """What runs as long as the worker."""
+        return (
+            Ending("heartbeat", self._beat, self._is_ending),
+            Ending("endpoints", self._follow_endpoints, self._is_ending),
+        )
+
+    async def _beat(self) -> None:
         """Say that the worker lives, until its end."""
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
             await self._tell("beat", self._beat, self._description())
@@ -103,7 +123,7 @@ class Presence:
                     other_pid=other.pid,
                 )
 
-    async def follow_endpoints(self) -> None:
+    async def _follow_endpoints(self) -> None:
         """Look for endpoints that were registered, changed or disabled, until the end."""
         known = sorted(self._engine.catalogue)
         pause_s = min(LOOK_EVERY_S, self._settings.worker_beat_s)
@@ -120,10 +140,6 @@ class Presence:
                 log.warning(
                     Event.DATABASE_UNAVAILABLE, during="endpoints", error_message=str(error)
                 )
-
-    def end(self) -> None:
-        """End the loops after what they are doing: a transaction is not cut off."""
-        self._is_ending.set()
 
     async def leave(self) -> None:
         """Take the worker's row away."""

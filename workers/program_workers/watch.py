@@ -43,20 +43,25 @@ class Block:
 class LoopWatch:
     """Watch the event loop that it is run in."""
 
+    name = "loop_watch"
+
     def __init__(self, held: Callable[[], Sequence[Held]], metrics: Metrics) -> None:
         """Take what is being executed, to find the job that blocks, and where to count."""
         self._held = held
         self._metrics = metrics
         self._beat_at = 0.0
-        self._ended = threading.Event()
         self._block: Block | None = None
 
     async def run(self) -> None:
         """Let the heart beat, and have a thread listen to it, for ever."""
         self._beat_at = time.monotonic()
-        loop, thread_id = asyncio.get_running_loop(), threading.get_ident()
+        loop, thread_id, ended = (
+            asyncio.get_running_loop(),
+            threading.get_ident(),
+            threading.Event(),
+        )
         listener = threading.Thread(
-            target=self._listen, args=(loop, thread_id), name="loop-watch", daemon=True
+            target=self._listen, args=(loop, thread_id, ended), name="loop-watch", daemon=True
         )
         listener.start()
         try:
@@ -64,10 +69,12 @@ class LoopWatch:
                 await asyncio.sleep(BEAT_S)
                 self._beat()
         finally:
-            self._ended.set()
+            ended.set()
 
-    def _listen(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-        while not self._ended.wait(LOOK_EVERY_S):
+    def _listen(
+        self, loop: asyncio.AbstractEventLoop, thread_id: int, ended: threading.Event
+    ) -> None:
+        while not ended.wait(LOOK_EVERY_S):
             self._look(loop, thread_id)
 
     def _beat(self) -> None:

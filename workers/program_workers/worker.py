@@ -14,7 +14,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.workers import new_process
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
-from program_service.pacing import first_set
+from program_service.loops.supervisor import Named, Supervisor
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Broker
@@ -98,22 +98,18 @@ class Worker:
 
     async def run(self, stopping: asyncio.Event) -> Stopped:
         """Work until `stopping` is set; then quiet, drain, release. It may be quieted earlier."""
-        async with self._engine.running(), asyncio.TaskGroup() as tasks:
+        async with self._engine.running():
             if not await self._presence.announce(unless=stopping):
                 self.drained.set_result(Stopped.DRAINED)
                 return self._left(Stopped.DRAINED)
-            tasks.create_task(self._presence.run())
-            watching = tasks.create_task(self._watch.run())
-            tasks.create_task(self._presence.follow_endpoints())
-            log.info(
-                Event.WORKER_STARTED,
-                worker=self.name,
-                slots=self._slots.total,
-                jobs=len(self._library),
-            )
-            stopped = await self._work(stopping)
-            self._presence.end()
-            watching.cancel()
+            async with self.supervisor.running(*self._presence.loops, self._watch):
+                log.info(
+                    Event.WORKER_STARTED,
+                    worker=self.name,
+                    slots=self._slots.total,
+                    jobs=len(self._library),
+                )
+                stopped = await self._work(stopping)
         reach(CrashPoint.DRAIN_ENDED)
         await self._presence.leave()
         return self._left(stopped)
@@ -126,14 +122,15 @@ class Worker:
         """Run programs until told to stop, and drain; say how that went."""
         stopped = Stopped.ABANDONED
         with suppress(TimeoutError):
-            async with asyncio.timeout(None) as end, asyncio.TaskGroup() as programs:
-                intake = programs.create_task(
-                    self._intake.run(self._settings.queues, programs, self._engine.execution.run)
-                )
+            async with (
+                asyncio.timeout(None) as end,
+                asyncio.TaskGroup() as programs,
+                self.supervisor.running(self._intake_into(programs)) as taking,
+            ):
                 self.is_ready.set()
                 await first_set(stopping, self._engine.quieted)
                 self.is_ready.clear()
-                intake.cancel()
+                taking.stop()
                 reach(CrashPoint.DRAIN_QUIET)
                 running = len(self._engine.keeper.held)
                 log.info(Event.WORKER_QUIET, worker=self.name, running=running)
@@ -143,6 +140,16 @@ class Worker:
                 # claims that were not taken, for one: they wait for a database that is away
                 end.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
         return stopped
+
+    def _intake_into(self, programs: asyncio.TaskGroup) -> Named:
+        """Return the intake as a loop that starts programs in this group."""
+        run, queues = self._intake.run, self._settings.queues
+        return Named("intake", lambda: run(queues, programs, self._engine.execution.run))
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What runs the worker's loops, and reports on them."""
+        return self._engine.supervisor
 
     async def _drain(self) -> Stopped:
         if await self._slots.are_free_within(self._settings.grace_s, unless=self._is_hurried):
@@ -161,3 +168,22 @@ class Worker:
         for held in abandoned:
             held.abandon()
         return Stopped.ABANDONED
+
+
+class _IsSet(Exception):
+    """One of several events was set."""
+
+
+async def first_set(*events: asyncio.Event) -> None:
+    """Wait until one of these events is set."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for event in events:
+                tasks.create_task(_raise_when_set(event))
+    except* _IsSet:
+        pass
+
+
+async def _raise_when_set(event: asyncio.Event) -> None:
+    await event.wait()
+    raise _IsSet

@@ -6,7 +6,6 @@ secret = "whsec_…"
 timeout_s = 60
 """
 
-import asyncio
 import tomllib
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavail
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.errors import BadWebhookSetting
-
-TRY_AGAIN_S = 2.0
 
 
 class BadCallbackFile(BadWebhookSetting):
@@ -58,15 +55,15 @@ def read_file(path: Path) -> dict[str, CallbackJobRequest]:
 
 
 async def register_file(services: Services, jobs: dict[str, CallbackJobRequest]) -> None:
-    """Register what the file says, as soon as the database answers."""
+    """Register what the file says.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; it can all be registered again.
+    """
     for name, body in jobs.items():
-        while True:
-            try:
-                await register(services, name, body)
-            except DatabaseUnavailable:
-                await asyncio.sleep(TRY_AGAIN_S)
-            except BookkeepingError as error:
-                log.warning(Event.JOB_REFUSED, job=name, error_message=str(error))
-                break
-            else:
-                break
+        try:
+            await register(services, name, body)
+        except DatabaseUnavailable:
+            raise
+        except BookkeepingError as error:
+            log.warning(Event.JOB_REFUSED, job=name, error_message=str(error))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from program_service.api.contract.answers import LivenessModel, ReadinessModel
+from program_service.api.contract.answers import FailingModel, LivenessModel, ReadinessModel
 from program_service.api.responses import json_response
 from program_service.api.services import Serving
 from program_service.bookkeeping.errors import BookkeepingError
@@ -19,11 +19,17 @@ TEXT = {"schema": {"type": "string"}}
     "/livez",
     operation_id="live",
     summary="Does the process live?",
-    responses={200: {"model": LivenessModel, "description": "It does."}},
+    responses={
+        200: {"model": LivenessModel, "description": "It does."},
+        503: {"model": FailingModel, "description": "A loop keeps failing: restart the process."},
+    },
 )
-async def livez() -> dict[str, str]:
-    """Answer while the process lives; nothing else is looked at."""
-    return {"status": "ok"}
+async def livez(services: Serving) -> Response:
+    """Answer while the process lives and no background loop has failed for minutes."""
+    if services.supervisor.is_alive:
+        return json_response({"status": "ok"})
+    report = services.supervisor.report
+    return json_response({"status": "failing", "loops": report}, status=503)
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -37,8 +43,9 @@ async def livez() -> dict[str, str]:
     },
 )
 async def readyz(services: Serving) -> Response:
-    """Look at database and migrations; without the broker the service is degraded, and ready."""
+    """Check database, migrations, loops and broker; a missing broker leaves it ready, degraded."""
     checks = {"database": "ok", "migrations": "ok", "broker": "ok"}
+    checks["loops"] = services.supervisor.report
     try:
         if not await is_migrated(services.database):
             checks["migrations"] = "missing: run `program-executor migrate`"
@@ -46,7 +53,7 @@ async def readyz(services: Serving) -> Response:
         checks |= {"database": f"down: {type(error).__name__}", "migrations": "unknown"}
     if await services.broker.depth("default") is None:
         checks["broker"] = "down: programs are accepted, and run when it is back"
-    is_ready = checks["database"] == checks["migrations"] == "ok"
+    is_ready = checks["database"] == checks["migrations"] == checks["loops"] == "ok"
     is_degraded = checks["broker"] != "ok"
     status = "degraded" if is_ready and is_degraded else "ok" if is_ready else "unready"
     return json_response({"status": status, "checks": checks}, status=200 if is_ready else 503)

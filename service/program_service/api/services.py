@@ -13,6 +13,7 @@ from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
+from program_service.loops.supervisor import Supervisor
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -44,6 +45,7 @@ class Services:
     traces: Traces
     guard: Guard
     notifier: Notifier
+    supervisor: Supervisor
 
     async def live_workers(self) -> list[Worker]:
         """Return the workers whose beats were not missed."""

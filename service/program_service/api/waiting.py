@@ -9,7 +9,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.reading import Standing, standings
 from program_service.logs import log
-from program_service.pacing import is_set_within
+from program_service.loops.turns import is_set_within
 from program_service.telemetry import Event
 
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.004, 0.05
@@ -50,6 +50,8 @@ class Watch:
 
 class WaitingRoom:
     """Where requests wait until a program changes."""
+
+    name = "waiting"
 
     def __init__(self, database: Database) -> None:
         """Begin with nobody waiting."""

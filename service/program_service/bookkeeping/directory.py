@@ -19,8 +19,7 @@ class JobDirectory:
         self._database = database
         self._queues: dict[str, str] = {}
         self._read_at = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
-        self._coming: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
 
     async def queues(self, names: Iterable[str]) -> dict[str, str]:
         """Return {job: queue} of those that are registered."""
@@ -31,19 +30,16 @@ class JobDirectory:
         return {name: self._queues[name] for name in wanted if name in self._queues}
 
     async def _read_together(self) -> None:
-        """Wait for a reading that begins from now on; all who wait share it."""
-        if self._coming is None:
-            self._coming = asyncio.create_task(self._read_after(self._reading))
-        # whoever gives up waiting leaves the others theirs
-        await asyncio.shield(self._coming)
-
-    async def _read_after(self, previous: "asyncio.Task[None] | None") -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        self._reading, self._coming = self._coming, None
-        jobs = await self._database.read(list_jobs)
-        self._queues = {job.name: job.queue for job in jobs}
-        self._read_at = time.monotonic()
+        """Wait for a reading that began after this call; all who wait share it."""
+        asked_at = time.monotonic()
+        async with self._reading:
+            if self._read_at >= asked_at:
+                return
+            await asyncio.sleep(0)  # all who ask in this turn of the event loop share the reading
+            began_at = time.monotonic()
+            jobs = await self._database.read(list_jobs)
+            self._queues = {job.name: job.queue for job in jobs}
+            self._read_at = began_at
 
     @property
     def names(self) -> Iterable[str]:

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Callable
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.measuring import Pulse, pulse
-from program_service.pacing import turn_for_ever
+from program_service.loops.turns import turn
 
 LOOK_EVERY_S = 1.0
 
 
 class Feed:
     """Whoever watches hears of every change; what comes within a second is one change."""
+
+    name = "feed"
 
     def __init__(self, database: Database, on_change: Callable[[], None]) -> None:
         """Begin with nobody watching; `on_change` is called before those who watch hear of it."""
@@ -34,13 +36,16 @@ class Feed:
             self._watching -= 1
 
     async def run(self) -> None:
-        """Look for changes for ever, while somebody watches."""
-        await turn_for_ever("feed", self._look, every_s=LOOK_EVERY_S)
+        """Look for changes until cancelled, while somebody watches."""
+        while True:
+            if not self._watching:
+                self._arrived.clear()
+                await self._arrived.wait()
+            async with turn():
+                await self._look()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look(self) -> None:
-        if not self._watching:
-            self._arrived.clear()
-            await self._arrived.wait()
         now = await self._database.read(pulse)
         if now != self._last:
             self._last = now

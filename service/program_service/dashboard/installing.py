@@ -19,12 +19,10 @@ from program_service.dashboard.board import Board
 from program_service.dashboard.pages import HERE, PREFIX
 
 
-def install(app: FastAPI, services: Services) -> Board:
-    """Serve the dashboard; `feed.run` of what is returned must run meanwhile."""
-    board = Board.of(services)
-    app.state.board = board
+def install(app: FastAPI, services: Services) -> None:
+    """Serve the dashboard; the loop `app.state.board.feed` must run meanwhile."""
+    app.state.board = Board.of(services)
     app.mount(f"{PREFIX}/static", StaticFiles(directory=HERE / "static"))
     # the stream and the actions of a program before the program, whose id may be any path
     for module in (entrance, overview, bulk, live, program, programs, failures, jobs, workers):
         app.include_router(module.router)
-    return board

@@ -14,11 +14,15 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.waking import Due, mark_woken
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
+from program_service.loops.turns import turn
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import MAX_BUNDLE, Broker, Wakeup
 
 MAX_WAITING = 50_000
 """Rows that wait for the broker at most; the rest is the sweeper's. About 20 MB."""
+
+DRAIN_WITHIN_S = 6.0
+"""At the end of the process: longer than one publish may take."""
 
 
 class Waker:
@@ -57,6 +61,8 @@ class Waker:
 class Relay:
     """Collect what was just committed and wake for it, while the next is being collected."""
 
+    name = "relay"
+
     def __init__(self, waker: Waker) -> None:
         """Take the waker that it shares with nobody."""
         self._waker = waker
@@ -72,23 +78,28 @@ class Relay:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Relay for ever."""
+        """Relay until cancelled."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            await self.flush()
+            async with turn():
+                await self._flush()
 
-    async def flush(self) -> None:
-        """Wake for what waits, now."""
+    async def drain(self) -> None:
+        """Wake for what waits, before the process ends."""
+        try:
+            async with asyncio.timeout(DRAIN_WITHIN_S):
+                await self._flush()
+        except (BookkeepingError, OSError) as error:
+            log.warning(Event.WAKEUP_NOT_CONFIRMED, error_message=str(error))
+
+    async def _flush(self) -> None:
+        """Wake for what waits; if that fails, the rows are not marked, and the sweeper wakes."""
         rows, self._waiting = self._waiting, []
         if not rows or self._published_at is None:
             return
         reach(CrashPoint.RELAY_TAKEN)
-        try:
-            await self._waker.wake(rows, published_at=self._published_at)
-        except BookkeepingError as error:
-            # nothing is lost: the rows are not marked, and the sweeper wakes for them
-            log.warning(Event.WAKEUP_NOT_CONFIRMED, error_message=str(error))
+        await self._waker.wake(rows, published_at=self._published_at)
 
 
 def bundle(rows: Sequence[Due]) -> list[list[Due]]:

@@ -23,6 +23,8 @@ from program_service.wakeups.relay import Relay
 class Submissions:
     """The one way into the program table, for the API and for jobs that start programs."""
 
+    name = "submissions"
+
     def __init__(self, database: Database, relay: Relay, metrics: Metrics) -> None:
         """Take what it needs; `run` must run while programs are submitted."""
         self._database = database
@@ -31,7 +33,7 @@ class Submissions:
         self._group: GroupCommit[NewProgram, SubmitResult] = GroupCommit(self._flush)
 
     async def run(self) -> None:
-        """Commit what is submitted, for ever."""
+        """Commit what is submitted, until cancelled."""
         await self._group.run()
 
     async def submit(self, program: NewProgram) -> SubmitResult:

@@ -14,7 +14,7 @@ from program_service.bookkeeping.ledger.waking import (
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
-from program_service.pacing import turn_for_ever
+from program_service.loops.turns import take_turns
 from program_service.settings import Settings
 from program_service.telemetry import Event
 from program_service.wakeups.broker import Broker
@@ -23,9 +23,17 @@ from program_service.wakeups.relay import Waker
 PAGE = 1_000
 """Rows that one query of the sweeper reads; also the most that is woken again in one turn."""
 
+PAGES = 200
+"""Pages of due rows in one turn at most; the next turn continues."""
+
+TURN_WITHIN_S = 300.0
+"""200,000 due rows take about a minute."""
+
 
 class Sweeper:
     """Sweep the table every now and then."""
+
+    name = "sweeper"
 
     def __init__(
         self, database: Database, broker: Broker, waker: Waker, *, settings: Settings
@@ -37,8 +45,9 @@ class Sweeper:
         self._settings = settings
 
     async def run(self) -> None:
-        """Sweep for ever; a turn that fails is followed by the next."""
-        await turn_for_ever("sweeper", self.sweep, every_s=self._settings.sweep_interval_s)
+        """Sweep until cancelled."""
+        interval_s = self._settings.sweep_interval_s
+        await take_turns(self.sweep, every_s=interval_s, within_s=TURN_WITHIN_S)
 
     async def sweep(self) -> None:
         """Sweep once, unless another process does."""
@@ -55,7 +64,7 @@ class Sweeper:
     async def _wake_due(self, jobs: list[str]) -> None:
         """Wake for all that is due, but for queues that do not confirm: their turn is the next."""
         sick: set[str] = set()
-        while True:
+        for _ in range(PAGES):
             page = await self._database.read(find_due, jobs=jobs, besides=sorted(sick), limit=PAGE)
             if not page.rows:
                 return

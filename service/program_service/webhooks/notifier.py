@@ -20,7 +20,7 @@ from program_service.bookkeeping.ledger.notifying import Told, Untold, find_unto
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import find_job
 from program_service.logs import log
-from program_service.pacing import is_set_within
+from program_service.loops.turns import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import HEADER
 from program_service.webhooks.caller import Caller

@@ -34,6 +34,13 @@ class LivenessModel(BaseModel):
     status: Literal["ok"] = Field(description="Always `ok`.")
 
 
+class FailingModel(BaseModel):
+    """A process that should be restarted."""
+
+    status: Literal["failing"] = Field(description="Always `failing`.")
+    loops: str = Field(description="The background loops that keep failing, and why.")
+
+
 class ReadinessModel(BaseModel):
     """Whether the service can serve, and what it looked at."""
 
@@ -41,7 +48,7 @@ class ReadinessModel(BaseModel):
         description="`degraded`: programs are accepted, and run when the broker is back."
     )
     checks: dict[str, str] = Field(
-        description="`database`, `migrations` and `broker`: `ok`, or what is wrong."
+        description="`database`, `migrations`, `broker` and `loops`: `ok`, or what is wrong."
     )
 
 

@@ -162,7 +162,19 @@ OPERATIONS: dict[str, Shown] = {
         {"progress": {"page": 7}},
         {200: {"merged": {"job_data": {"invoice": "2026-0042", "page": 7}}}},
     ),
-    "live": Shown(None, "/livez", answers={200: {"lives": {"status": "ok"}}}),
+    "live": Shown(
+        None,
+        "/livez",
+        answers={
+            200: {"lives": {"status": "ok"}},
+            503: {
+                "failing": {
+                    "status": "failing",
+                    "loops": "failing: relay (61 times in a row: AttributeError: 'publish')",
+                }
+            },
+        },
+    ),
     "ready": Shown(
         None,
         "/readyz",
@@ -170,7 +182,12 @@ OPERATIONS: dict[str, Shown] = {
             200: {
                 "ready": {
                     "status": "ok",
-                    "checks": {"database": "ok", "migrations": "ok", "broker": "ok"},
+                    "checks": {
+                        "database": "ok",
+                        "migrations": "ok",
+                        "broker": "ok",
+                        "loops": "ok",
+                    },
                 }
             },
             503: {
@@ -180,6 +197,7 @@ OPERATIONS: dict[str, Shown] = {
                         "database": "down: ConnectionRefusedError",
                         "migrations": "unknown",
                         "broker": "ok",
+                        "loops": "ok",
                     },
                 }
             },

@@ -15,7 +15,7 @@ from contextlib import suppress
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from program_service.logs import log
-from program_service.pacing import is_set_within
+from program_service.loops.turns import is_set_within
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Delivery, Wakeup
 from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link

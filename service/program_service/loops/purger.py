@@ -10,17 +10,22 @@ from datetime import timedelta
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
 from program_service.logs import log
-from program_service.pacing import turn_for_ever
+from program_service.loops.turns import take_turns
 from program_service.telemetry import Event, Metrics
 
 TURN_EVERY_S = 60.0
+TURN_WITHIN_S = 600.0
 BATCH = 500
+BATCHES = 500
+"""In one turn at most; the next turn continues."""
 PAUSE_S = 0.1
 """Between batches: some thousand programs a second at most, more than a service finishes."""
 
 
 class Purger:
     """Purge the tables every now and then."""
+
+    name = "purger"
 
     def __init__(
         self,
@@ -38,8 +43,8 @@ class Purger:
         self._looked_to = ""
 
     async def run(self) -> None:
-        """Purge for ever; a turn that fails is followed by the next."""
-        await turn_for_ever("purger", self._turn, every_s=TURN_EVERY_S)
+        """Take turns until cancelled."""
+        await take_turns(self._turn, every_s=TURN_EVERY_S, within_s=TURN_WITHIN_S)
 
     async def _turn(self) -> None:
         """Purge what is too old by now, unless another process does."""
@@ -51,11 +56,13 @@ class Purger:
                 await self._forget_keys()
 
     async def _purge(self, older_than: timedelta) -> None:
-        total, purged = 0, BATCH
-        while purged == BATCH:
+        total = 0
+        for _ in range(BATCHES):
             purged = await self._database.transact(purge, older_than=older_than, limit=BATCH)
             self._metrics.purged.inc(purged)
             total += purged
+            if purged < BATCH:
+                break
             await asyncio.sleep(PAUSE_S)
         if total:
             log.info(Event.PROGRAMS_PURGED, programs=total)
