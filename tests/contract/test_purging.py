@@ -289,31 +289,3 @@ async def test_without_a_retention_nothing_is_purged(database: Database) -> None
     await _ended_long_ago(database, "run-1", 9_999 * DAY_S)
     await _purger(database, retention_days=None)._turn()
     assert await _run_ids(database) == ["run-1"]
-
-
-async def test_failed_turn_is_followed_by_the_next(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await _ended_long_ago(database, "run-1")
-    monkeypatch.setattr("program_service.loops.purger.TURN_EVERY_S", 0.01)
-    purger = _purger(database)
-    begun, turn = 0, purger._turn
-
-    async def fail_first() -> None:
-        nonlocal begun
-        begun += 1
-        if begun == 1:
-            raise OSError("the database is away")
-        await turn()
-
-    monkeypatch.setattr(purger, "_turn", fail_first)
-    purging = asyncio.create_task(purger.run())
-
-    async def is_purged() -> bool:
-        return await _run_ids(database) == []
-
-    try:
-        await eventually(is_purged)
-    finally:
-        purging.cancel()
-    await asyncio.wait([purging])
