@@ -97,11 +97,11 @@ class Presence:
     def loops(self) -> tuple[Loop, ...]:
         """What runs as long as the worker."""
         return (
-            Ending("heartbeat", self._beat, self._is_ending),
+            Ending("heartbeat", self._keep_beating, self._is_ending),
             Ending("endpoints", self._follow_endpoints, self._is_ending),
         )
 
-    async def _beat(self) -> None:
+    async def _keep_beating(self) -> None:
         """Say that the worker lives, until its end."""
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
             await self._tell("beat", self._beat, self._description())
