@@ -154,8 +154,7 @@ async def test_sweep_and_claim_read_indexes_however_much_has_finished(database: 
         await connection.exec_driver_sql(f"ANALYZE TABLE {name}")
     due = waking._select_due(database.sql)
     known = database.sql.dialect.pack(list(JOBS))
-    nothing = database.sql.dialect.pack([])
-    plan = await _plan(database, due, known=known, besides=nothing, head_start_s=-1.0, limit=10)
+    plan = await _plan(database, due, known=known, head_start_s=-1.0, limit=10)
     assert plan[name] == f"{name}_due"
     mark = waking._mark_woken(database.sql)
     assert isinstance(mark, Script)

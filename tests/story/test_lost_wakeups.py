@@ -100,8 +100,8 @@ async def test_program_whose_due_time_was_set_by_hand_runs(stage: Stage) -> None
 @on_sqlite
 async def test_sweep_ends_whatever_form_a_time_was_given_by_hand(stage: Stage) -> None:
     """`datetime('now')` has no fraction, unlike our own texts: the mark must find it anyway."""
-    await stage.hire(ping)  # knows the job, and serves another queue
-    run_id = await stage.submit("ping", queue="nobody")
+    await stage.hire(pong)  # knows the job, and serves another queue
+    run_id = await stage.submit("pong", queue="far")
     async with stage.database.engine.begin() as connection:
         await connection.exec_driver_sql(
             "UPDATE programs SET due_at = datetime('now', '-5 seconds'), woken_at = NULL"

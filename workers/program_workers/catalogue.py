@@ -20,21 +20,14 @@ class Catalogue(Collection[str]):
         self._endpoints: dict[str, CallbackJob] = {}
         self._enabled: frozenset[str] = frozenset()
 
-    def update(self, endpoints: Sequence[registry.Job]) -> dict[str, str]:
-        """Take what is registered now; return {job: queue} of those that are new or changed."""
+    def update(self, endpoints: Sequence[registry.Job]) -> None:
+        """Take what is registered now."""
         readable = [job for job in endpoints if job.endpoint is not None]
         jobs = {job.name: job for job in read_each("job", readable, CallbackJob.of)}
         enabled = {job.name for job in endpoints if job.disabled_at is None and job.name in jobs}
-        enabled -= self._functions.keys()
-        changed = {
-            name: jobs[name].queue
-            for name in enabled
-            if name not in self._enabled or jobs[name].queue != self._endpoints[name].queue
-        }
         # what was deleted or disabled may still be running here: its terms are kept
         self._endpoints |= jobs
-        self._enabled = frozenset(enabled)
-        return changed
+        self._enabled = frozenset(enabled - self._functions.keys())
 
     def of(self, name: str) -> Runnable:
         """Return a job that is known, or was when its program was claimed."""

@@ -255,8 +255,10 @@ class Execution:
         """Have the next worker woken at once, where the program is due at once."""
         if recorded.due_at is None or change.due_in_s != 0.0:
             return
-        is_suspect = change.lease_losses > 0
-        row = Due(program.id, program.run_id, queue, recorded.due_at, is_suspect=is_suspect)
+        is_suspect, job = change.lease_losses > 0, change.job
+        row = Due(
+            program.id, program.run_id, queue, recorded.due_at, is_suspect=is_suspect, job=job
+        )
         self._tools.relay.wake_soon([row], committed_at=recorded.due_at)
 
 

@@ -3,15 +3,12 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import TypeVar
 
-from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry, workers
-from program_service.bookkeeping.ledger.waking import welcome_jobs
+from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.logs import log
 from program_service.loops.supervisor import Loop, Named
 from program_service.loops.turns import is_set_within
@@ -20,8 +17,6 @@ from program_service.telemetry import VERSION, Event
 from program_workers.engine import Engine
 from program_workers.intake import Intake
 from program_workers.library import JobLibrary
-
-T = TypeVar("T")
 
 TRY_AGAIN_S = 1.0
 
@@ -64,6 +59,8 @@ class Presence:
         self._engine = engine
         self._intake = intake
         self._is_ending = asyncio.Event()
+        self._announced: dict[str, str] = {}
+        """{job: queue} as the table has it from us."""
 
     async def announce(self, *, unless: asyncio.Event) -> bool:
         """Register the jobs, and welcome programs that waited for a worker that knows them.
@@ -73,7 +70,7 @@ class Presence:
         """
         while not unless.is_set():
             try:
-                await self._database.transact(self._register)
+                await self._register()
             except BookkeepingError as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="start", error_message=str(error))
                 await is_set_within(unless, TRY_AGAIN_S)
@@ -81,17 +78,13 @@ class Presence:
                 return True
         return False
 
-    async def _register(self, books: Books) -> None:
-        await registry.register_jobs(books, registered(self._library))
+    async def _register(self) -> None:
+        # apart from what follows, which may take seconds, in which nobody could change these jobs
+        await self._database.transact(registry.register_jobs, registered(self._library))
+        await self._database.transact(workers.forget_gone)
         # before the first beat, which names all jobs
-        catalogue = self._engine.catalogue
-        catalogue.update(await registry.list_endpoints(books))
-        others = await workers.list_workers(books, beat_s=self._settings.worker_beat_s)
-        covered = {job for other in others if other.name != self._name for job in other.jobs}
-        await workers.forget_gone(books)
-        await workers.beat(books, self._description())
-        queues = {name: catalogue.of(name).queue for name in catalogue}
-        await welcome_jobs(books, queues, new=queues.keys() - covered)
+        self._engine.catalogue.update(await self._database.read(registry.list_endpoints))
+        await self._beat()
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -104,11 +97,43 @@ class Presence:
     async def _keep_beating(self) -> None:
         """Say that the worker lives, until its end."""
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
-            await self._tell("beat", self._beat, self._description())
+            try:
+                await self._beat()
+                await self._look_for_namesakes()
+            except BookkeepingError as error:
+                log.warning(Event.DATABASE_UNAVAILABLE, during="beat", error_message=str(error))
 
-    async def _beat(self, books: Books, description: workers.Worker) -> None:
-        await workers.beat(books, description)
-        found = await workers.find_namesakes(books, self._name, process=self._process)
+    async def _follow_endpoints(self) -> None:
+        """Look for endpoints that were registered, changed or disabled, until the end."""
+        pause_s = min(LOOK_EVERY_S, self._settings.worker_beat_s)
+        while not await is_set_within(self._is_ending, pause_s):
+            try:
+                endpoints = await self._database.read(registry.list_endpoints)
+                self._engine.catalogue.update(endpoints)
+                if self._queues() != self._announced:
+                    await self._beat()
+            except BookkeepingError as error:
+                log.warning(
+                    Event.DATABASE_UNAVAILABLE, during="endpoints", error_message=str(error)
+                )
+
+    async def _beat(self) -> None:
+        """Say that the worker lives, and welcome programs of what it has not announced yet."""
+        queues = self._queues()
+        fresh = {job: queue for job, queue in queues.items() if self._announced.get(job) != queue}
+        worker, beat_s = self._description(), self._settings.worker_beat_s
+        await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
+        self._announced = queues
+
+    def _queues(self) -> dict[str, str]:
+        catalogue = self._engine.catalogue
+        return {name: catalogue.of(name).queue for name in catalogue}
+
+    async def _look_for_namesakes(self) -> None:
+        """Warn of each other live process with this worker's name, once."""
+        found = await self._database.read(
+            workers.find_namesakes, self._name, process=self._process
+        )
         for other in found:
             if other.process not in self._namesakes:
                 self._namesakes.add(other.process)
@@ -116,40 +141,20 @@ class Presence:
                     Event.WORKER_NAMESAKE,
                     worker=self._name,
                     process=self._process,
-                    host=description.host,
-                    pid=description.pid,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
                     other_process=other.process,
                     other_host=other.host,
                     other_pid=other.pid,
                 )
 
-    async def _follow_endpoints(self) -> None:
-        """Look for endpoints that were registered, changed or disabled, until the end."""
-        known = sorted(self._engine.catalogue)
-        pause_s = min(LOOK_EVERY_S, self._settings.worker_beat_s)
-        while not await is_set_within(self._is_ending, pause_s):
-            try:
-                endpoints = await self._database.read(registry.list_endpoints)
-                changed = self._engine.catalogue.update(endpoints)
-                if known != sorted(self._engine.catalogue):
-                    known = sorted(self._engine.catalogue)
-                    await self._database.transact(workers.beat, self._description())
-                if changed:
-                    await self._database.transact(welcome_jobs, changed, new=changed)
-            except BookkeepingError as error:
-                log.warning(
-                    Event.DATABASE_UNAVAILABLE, during="endpoints", error_message=str(error)
-                )
 
     async def leave(self) -> None:
         """Take the worker's row away."""
-        await self._tell("leave", workers.leave, self._process)
-
-    async def _tell(self, what: str, verb: Callable[[Books, T], Awaitable[None]], told: T) -> None:
         try:
-            await self._database.transact(verb, told)
+            await self._database.transact(workers.leave, self._process)
         except BookkeepingError as error:
-            log.warning(Event.DATABASE_UNAVAILABLE, during=what, error_message=str(error))
+            log.warning(Event.DATABASE_UNAVAILABLE, during="leave", error_message=str(error))
 
     def _description(self) -> workers.Worker:
         busy, is_quiet = len(self._engine.keeper.held), self._engine.quieted.is_set()

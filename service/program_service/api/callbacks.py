@@ -14,6 +14,7 @@ from program_service.api.problems import Problem
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CompleteRequest, FailRequest, HeartbeatRequest, JsonObject
 from program_service.api.services import Services, Serving
+from program_service.api.steering import wake_if_pending
 from program_service.api.traced import in_its_trace
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.callbacks import (
@@ -25,14 +26,12 @@ from program_service.bookkeeping.ledger.callbacks import (
 )
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import CALLBACK, DEFAULT_TIMEOUT_S, Job, find_job
-from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import (
     Change,
     Done,
     Ending,
     Fail,
     RetryLater,
-    Status,
 )
 from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.veiling import veil_outcome
@@ -143,10 +142,7 @@ async def _settle(
     report = Report(ticket, outcome, job.retry, draw)
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)
-    if program.status is Status.PENDING and program.due_at is not None:
-        is_suspect = program.lease_losses > 0
-        row = Due(program.id, program.run_id, program.queue, program.due_at, is_suspect=is_suspect)
-        services.relay.wake_soon([row], committed_at=program.due_at)
+    wake_if_pending(services, program)
     return json_response({"run_id": program.run_id, "status": program.status})
 
 

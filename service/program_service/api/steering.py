@@ -42,7 +42,20 @@ async def resume_now(
     program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_RESUMED, run_id=run_id, step=program.step, by=by, client=client)
-    if program.status is Status.PENDING and program.due_at is not None:
-        row = Due(program.id, run_id, program.queue, program.due_at, is_suspect=False)
-        services.relay.wake_soon([row], committed_at=program.due_at)
+    wake_if_pending(services, program)
     return program
+
+
+def wake_if_pending(services: Services, program: Program) -> None:
+    """Have a worker woken for a program that was just made due, unless one has it already."""
+    if program.status is not Status.PENDING or program.due_at is None:
+        return
+    row = Due(
+        program.id,
+        program.run_id,
+        program.queue,
+        program.due_at,
+        is_suspect=program.lease_losses > 0,
+        job=program.job,
+    )
+    services.relay.wake_soon([row], committed_at=program.due_at)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.registry import list_jobs
 
-STALE_S = 15.0
+STALE_S = 1.0
 """After how long everything is read again, so that a job's new queue becomes known."""
 
 

@@ -6,10 +6,12 @@ The caller does not wait: what the relay cannot deliver, the sweeper finds.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.waking import Due, mark_woken
 from program_service.crashpoints import CrashPoint, reach
@@ -33,10 +35,14 @@ class Waker:
         self._database = database
         self._broker = broker
         self._metrics = metrics
+        self._directory = JobDirectory(database)
 
-    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> set[str]:
-        """Wake for these rows and return the queues whose broker did not confirm that."""
-        bundles = bundle(rows)
+    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> list[Due]:
+        """Wake for these rows and return those whose wake-up the broker did not confirm.
+
+        The queue is that of the row's job by now, whoever wrote the row, and whenever.
+        """
+        bundles = bundle(await self._in_queues_of_now(rows))
         wakeups = [
             Wakeup(rows[0].queue, tuple(row.run_id for row in rows), published_at)
             for rows in bundles
@@ -49,13 +55,20 @@ class Waker:
             failed = confirmed.count(False)
             self._metrics.published.labels(result="failed").inc(failed)
             log.warning(Event.WAKEUP_NOT_CONFIRMED, wakeups=failed)
-        woken = [row for rows, is_sure in zip(bundles, confirmed, strict=True) if is_sure
-                 for row in rows]  # fmt: skip
         reach(CrashPoint.WAKE_PUBLISHED)
+        pairs = list(zip(bundles, confirmed, strict=True))
+        woken = [row for rows, is_sure in pairs if is_sure for row in rows]
         if woken:
             await self._database.transact(mark_woken, woken)
-        pairs = zip(wakeups, confirmed, strict=True)
-        return {wakeup.queue for wakeup, is_sure in pairs if not is_sure}
+        return [row for rows, is_sure in pairs if not is_sure for row in rows]
+
+    async def queues_of(self, jobs: Iterable[str]) -> dict[str, str]:
+        """Return {job: queue} of those that are registered, as of a second ago at most."""
+        return await self._directory.queues(jobs)
+
+    async def _in_queues_of_now(self, rows: Sequence[Due]) -> list[Due]:
+        queues = await self.queues_of(row.job for row in rows if row.job is not None)
+        return [replace(row, queue=queues.get(row.job or "", row.queue)) for row in rows]
 
 
 class Relay:

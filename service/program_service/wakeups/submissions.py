@@ -64,12 +64,16 @@ class Submissions:
             if isinstance(result, Submitted):
                 source = "job" if program.parent_run_id else "api"
                 self._metrics.submitted.labels(source).inc()
-        written = [result for result in results if isinstance(result, Submitted)]
+        written = [
+            (program.jobs[0], result)
+            for program, result in zip(programs, results, strict=True)
+            if isinstance(result, Submitted)
+        ]
         due = [
-            Due(row.id, row.run_id, row.queue, row.due_at, is_suspect=False)
-            for row in written
+            Due(row.id, row.run_id, row.queue, row.due_at, is_suspect=False, job=job)
+            for job, row in written
             if row.is_due
         ]
         if due:
-            self._relay.wake_soon(due, committed_at=written[0].created_at)
+            self._relay.wake_soon(due, committed_at=written[0][1].created_at)
         return results

@@ -4,10 +4,14 @@ It runs in every service process; an advisory lock lets one of them sweep at a t
 lock while it publishes (protocol rules R5 and R6).
 """
 
+import time
+
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.waking import (
+    Due,
     Silence,
     find_due,
+    find_moved,
     find_unanswered,
     queues_with_unanswered,
 )
@@ -29,6 +33,9 @@ PAGES = 200
 TURN_WITHIN_S = 300.0
 """200,000 due rows take about a minute."""
 
+LOOK_FOR_MOVED_EVERY_S = 10.0
+"""Jobs rarely move to another queue, and workers that learn of it move most programs at once."""
+
 
 class Sweeper:
     """Sweep the table every now and then."""
@@ -43,6 +50,7 @@ class Sweeper:
         self._broker = broker
         self._waker = waker
         self._settings = settings
+        self._looked_for_moved_at = float("-inf")
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -59,17 +67,39 @@ class Sweeper:
             jobs = sorted({job for worker in workers for job in worker.jobs})
             if jobs:
                 await self._wake_due(jobs)
+                await self._wake_moved(jobs)
                 await self._wake_again(workers, jobs)
 
     async def _wake_due(self, jobs: list[str]) -> None:
-        """Wake for all that is due, but for queues that do not confirm: their turn is the next."""
-        sick: set[str] = set()
+        """Wake for all that is due; jobs whose queue does not confirm have to wait for a turn."""
         for _ in range(PAGES):
-            page = await self._database.read(find_due, jobs=jobs, besides=sorted(sick), limit=PAGE)
+            page = await self._database.read(find_due, jobs=jobs, limit=PAGE)
             if not page.rows:
                 return
             reach(CrashPoint.SWEEP_DUE)
-            sick |= await self._waker.wake(page.rows, published_at=page.read_at)
+            left = await self._waker.wake(page.rows, published_at=page.read_at)
+            if left:
+                jobs = await self._without(left, jobs)
+
+    async def _without(self, left: list[Due], jobs: list[str]) -> list[str]:
+        """Return the jobs besides those of these rows, and those of the same queues."""
+        sick, stuck = {row.queue for row in left}, {row.job for row in left}
+        queues = await self._waker.queues_of(jobs)
+        return [job for job in jobs if job not in stuck and queues.get(job) not in sick]
+
+    async def _wake_moved(self, jobs: list[str]) -> None:
+        """Wake again, where their job is now, the rows that were woken in its former queue."""
+        if time.monotonic() - self._looked_for_moved_at < LOOK_FOR_MOVED_EVERY_S:
+            return
+        for _ in range(PAGES):
+            queues = await self._waker.queues_of(jobs)
+            page = await self._database.read(find_moved, queues, limit=PAGE)
+            if not page.rows:
+                break
+            left = await self._waker.wake(page.rows, published_at=page.read_at)
+            if left:
+                jobs = await self._without(left, jobs)
+        self._looked_for_moved_at = time.monotonic()
 
     async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
         silence_s = self._settings.wake_again_s

@@ -1,4 +1,8 @@
-"""Wake: find what is due and nobody was woken for, and mark what was woken (rules R5 and R6)."""
+"""Wake: find what is due and nobody was woken for, and mark what was woken (rules R5 and R6).
+
+A row's `queue` is where it was woken last, or where its job was when it was written. Where to wake
+next is for the waker to determine, by the registry: the job may have moved to another queue since.
+"""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +34,8 @@ class Due:
     due_at: datetime
     is_suspect: bool
     """It lost a lease in this step: it is woken alone, so that it can take no neighbour along."""
+    job: str | None = None
+    """Whose queue it belongs to; without it, `queue` is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +46,9 @@ class DuePage:
     read_at: datetime
 
 
-async def find_due(
-    books: Books, *, jobs: Sequence[str], limit: int, besides: Sequence[str] = ()
-) -> DuePage:
-    """Find due rows that nobody was woken for and that a live worker knows the job of.
-
-    Those in the queues `besides` are left out.
-    """
-    rows = await books.fetch(
-        _select_due,
-        known=list(jobs),
-        besides=list(besides),
-        head_start_s=-RELAY_TIME_S,
-        limit=limit,
-    )
+async def find_due(books: Books, *, jobs: Sequence[str], limit: int) -> DuePage:
+    """Find due rows that nobody was woken for, of jobs that a live worker knows."""
+    rows = await books.fetch(_select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit)
     return await _page(books, rows)
 
 
@@ -85,10 +80,22 @@ async def find_unanswered(
     return await _page(books, rows)
 
 
+async def find_moved(books: Books, queues: Mapping[str, str], *, limit: int) -> DuePage:
+    """Find due rows that were woken in another queue than that of their job, of {job: queue}.
+
+    It reads every wake-up that nobody has claimed yet: 200,000 take a tenth of a second.
+    """
+    batch = [{"of_job": job, "new_queue": queue} for job, queue in sorted(queues.items())]
+    return await _page(books, await books.fetch(_select_moved, batch=batch, limit=limit))
+
+
 @one_change
 async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
-    """Note that a wake-up was confirmed, where `due_at` still is as it was read."""
-    batch = [{"of_id": row.id, "was_due_at": row.due_at.isoformat()} for row in rows]
+    """Note where a wake-up was confirmed, if `due_at` still is as it was read."""
+    batch = [
+        {"of_id": row.id, "was_due_at": row.due_at.isoformat(), "of_queue": row.queue}
+        for row in rows
+    ]
     await books.run(_mark_woken, batch=batch)
 
 
@@ -119,11 +126,12 @@ async def _page(books: Books, rows: Sequence[Any]) -> DuePage:
 
 def _due(row: Any) -> Due:
     due_at = require_moment(row.due_at)
-    return Due(row.id, row.run_id, row.queue, due_at, is_suspect=row.is_suspect > 0)
+    is_suspect = row.is_suspect > 0
+    return Due(row.id, row.run_id, row.queue, due_at, is_suspect=is_suspect, job=row.job)
 
 
 COLUMNS = """
-    id, run_id, queue, due_at,
+    id, run_id, job, queue, due_at,
     lease_losses + CASE WHEN lease IS NULL THEN 0 ELSE 1 END AS is_suspect
 """
 OPEN = "finished_at IS NULL AND errored_at IS NULL"
@@ -133,8 +141,18 @@ def _select_due(sql: Sql) -> str:
     return f"""
         SELECT {COLUMNS} FROM {sql.programs}
          WHERE {OPEN} AND woken_at IS NULL AND due_at <= {sql.later(":head_start_s")}
-           AND {sql.among("job", "known")} AND NOT {sql.among("queue", "besides")}
+           AND {sql.among("job", "known")}
          ORDER BY due_at LIMIT :limit
+    """
+
+
+def _select_moved(sql: Sql) -> str:
+    return f"""
+        SELECT {COLUMNS} FROM {sql.programs}
+          JOIN {sql.batch(of_job="varchar", new_queue="varchar")}
+            ON job = of_job AND queue <> new_queue
+         WHERE {OPEN} AND woken_at IS NOT NULL AND due_at <= {sql.clock}
+         LIMIT :limit
     """
 
 
@@ -176,8 +194,12 @@ def _select_unanswered_queues(sql: Sql) -> str:
 
 def _mark_woken(sql: Sql) -> str | Script:
     return sql.update_programs(
-        f"woken_at = {sql.clock}",
-        batch=sql.batch(of_id="bigint", was_due_at="varchar"),
+        # MariaDB sees new values in later assignments: the comparison comes first
+        f"""
+            version = version + CASE WHEN queue <> of_queue THEN 1 ELSE 0 END,
+            queue = of_queue, woken_at = {sql.clock}
+        """,
+        batch=sql.batch(of_id="bigint", was_due_at="varchar", of_queue="varchar"),
         matching="program.id = of_id",
         where=f"{sql.moment('due_at')} = {sql.moment('was_due_at')} AND {sql.is_open}",
     )
@@ -185,7 +207,7 @@ def _mark_woken(sql: Sql) -> str | Script:
 
 def _move_to_queues(sql: Sql) -> str | Script:
     return sql.update_programs(
-        "woken_at = NULL, queue = new_queue",
+        "woken_at = NULL, queue = new_queue, version = version + 1",
         batch=sql.batch(of_job="varchar", new_queue="varchar"),
         matching="job = of_job",
         where=f"{OPEN} AND lease IS NULL AND queue <> new_queue",
