@@ -131,9 +131,7 @@ class Presence:
 
     async def _look_for_namesakes(self) -> None:
         """Warn of each other live process with this worker's name, once."""
-        found = await self._database.read(
-            workers.find_namesakes, self._name, process=self._process
-        )
+        found = await self._database.read(workers.find_namesakes, self._name, process=self._process)
         for other in found:
             if other.process not in self._namesakes:
                 self._namesakes.add(other.process)

@@ -18,6 +18,7 @@ from program_service.bookkeeping.errors import JobInProcess, JobNeeded, JobNotFo
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.ledger.registry import (
     CALLBACK,
+    Endpoint,
     Job,
     Secret,
     find_job,
@@ -66,7 +67,8 @@ async def put_endpoint(
         secrets = old.secrets
         if brings_secret:
             secrets = await _with(books, secrets, new.secrets[0].secret, OVERLAP)
-        new = replace(new, token_key=old.token_key, secrets=secrets)
+        # what a newer release has stored besides is kept
+        new = replace(new, token_key=old.token_key, secrets=secrets, unknown=old.unknown)
     await books.run(_update_endpoint, **_as_row(replace(wanted, endpoint=new)))
     job = await find_job(books, wanted.name)
     return Registered(job, is_new=False, is_new_endpoint=old is None)
@@ -87,6 +89,8 @@ async def rotate_secret(books: Books, name: str, secret: str, *, overlap: timede
     job = await _locked(books, name)
     if job.endpoint is None:
         msg = f"The job {name!r} runs in workers; it has no secret."
+        if job.flaw is not None:
+            msg = f"The job {name!r} cannot be read, put it again: {job.flaw}"
         raise JobNotFound(msg)
     old, note = job.endpoint.secrets, ("rotate", name, secret)
     is_done = note in books.notes and any(each.secret == secret for each in old)
@@ -164,7 +168,13 @@ async def _locked(books: Books, name: str, *, is_going: bool = False) -> Job:
     if not rows:
         msg = f"Nobody ever registered a job {name!r}."
         raise JobNotFound(msg)
-    return job_from(rows[0])
+    job = job_from(rows[0])
+    if job.flaw is None:
+        return job
+    try:  # what else cannot be read of a job must not cost it its secrets
+        return replace(job, endpoint=Endpoint.of_json(rows[0].endpoint))
+    except ValueError:
+        return job
 
 
 async def _require_no_function(books: Books, job: Job, *, beat_s: float) -> None:
