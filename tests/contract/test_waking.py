@@ -1,5 +1,6 @@
 """Waking: who is to be woken, and the note that it was done (rules R5 and R6)."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.waking import (
     DuePage,
     find_due,
+    find_moved,
     mark_woken,
     welcome_jobs,
 )
@@ -70,6 +72,31 @@ async def test_what_somebody_was_woken_for_is_not_found_again(database: Database
     assert row["woken_at"] >= page.read_at
     assert row["version"] == 1
     assert await _due_run_ids(database) == []
+
+
+async def test_mark_says_in_which_queue_it_was_woken(database: Database) -> None:
+    """That is a change that a client can see; the mark alone is none."""
+    await overdue(database, "moved", queue="old")
+    await overdue(database, "stays", queue="new")
+    page = await _due(database)
+    await database.transact(mark_woken, [replace(row, queue="new") for row in page.rows])
+    for run_id, version in (("moved", 2), ("stays", 1)):
+        row = await row_of(database, run_id)
+        assert (row["queue"], row["version"]) == ("new", version)
+        assert row["woken_at"] is not None
+
+
+async def test_row_that_was_woken_in_a_former_queue_of_its_job_is_found(database: Database) -> None:
+    for run_id, queue, woken_s in (("moved", "old", 3), ("stays", "new", 3), ("unwoken", "old", 0)):
+        await overdue(database, run_id, jobs=["mail"], queue=queue)
+        if woken_s:
+            await by_hand(database, run_id, woken_at=seconds_ago(database, woken_s))
+    await overdue(database, "unknown", jobs=["ship"], queue="old")
+    await by_hand(database, "unknown", woken_at=seconds_ago(database, 3))
+    page = await database.read(find_moved, {"mail": "new", "sign": "old"}, limit=10)
+    assert [(row.run_id, row.job) for row in page.rows] == [("moved", "mail")]
+    await database.transact(mark_woken, [replace(row, queue="new") for row in page.rows])
+    assert (await database.read(find_moved, {"mail": "new"}, limit=10)).rows == []
 
 
 async def test_mark_is_not_set_when_due_at_has_changed_since(database: Database) -> None:

@@ -1,9 +1,15 @@
 """Routing: a program goes to a worker that knows its job and serves its queue."""
 
+from typing import Any
+
+import pytest
+
 from lines import Lines, logged
 from patience import eventually
 from program_executor import JobContext, job
+from program_service.bookkeeping.ledger import welcoming
 from program_service.bookkeeping.lifecycle import Status
+from program_service.wakeups import sweeper
 from stage import Stage
 
 
@@ -87,3 +93,29 @@ async def test_programs_of_a_queue_wait_for_a_worker_that_serves_it(stage: Stage
     await stage.hire(charge, worker_name="bank", queues=["bank"])
     await stage.finished(run_id)
     assert await workers_of(stage, run_id) == [("charge", "bank")]
+
+
+async def test_program_that_was_submitted_to_a_former_queue_is_woken_in_the_one_of_now(
+    stage: Stage,
+) -> None:
+    """Whoever submitted it had read of the job before it moved."""
+    await stage.hire(charge, queues=["bank"])
+    program = await stage.finished(await stage.submit("charge", queue="default"))
+    assert program.queue == "bank"
+
+
+async def test_program_that_was_woken_before_its_job_moved_is_woken_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no worker moves it: the sweeper compares where it was woken with the registry."""
+
+    async def welcome_nobody(*_told: Any, **_more: Any) -> None:
+        pass
+
+    monkeypatch.setattr(welcoming, "welcome_jobs", welcome_nobody)
+    monkeypatch.setattr(sweeper, "LOOK_FOR_MOVED_EVERY_S", 0.0)
+    run_id = await stage.submit("charge", queue="default")
+    await stage.until(run_id, lambda program: program.woken_at is not None)
+    await stage.hire(charge, queues=["bank"])
+    program = await stage.finished(run_id)
+    assert program.queue == "bank"
