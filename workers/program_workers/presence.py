@@ -146,7 +146,6 @@ class Presence:
                     other_pid=other.pid,
                 )
 
-
     async def leave(self) -> None:
         """Take the worker's row away."""
         try:
