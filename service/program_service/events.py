@@ -49,6 +49,7 @@ FIELDS = {
     "seconds": "for how long, so far or in all",
     "slots": "how many programs it runs at a time",
     "step": "the index of the job in the program, from 0",
+    "target": "the host that was called, with its port",
     "text": "what it means, in words",
     "tries": "how often it was tried",
     "version": "the version that runs",
@@ -217,6 +218,18 @@ class Event(StrEnum):
         "debug",
         "A try ended without an error, and the program goes on.",
         "outcome attempt run_id job step",
+    )
+    ANSWER_UNREADABLE = (
+        "answer.unreadable",
+        "error",
+        "The answer of an endpoint could not be read; its step fails with `bad_answer`.",
+        "error_message exception",
+    )
+    CALL_FAILED = (
+        "call.failed_unexpectedly",
+        "error",
+        "A call to an endpoint or a `notify` address raised something unexpected.",
+        "target error_message exception",
     )
     JOB_DISABLED = (
         "job.disabled",

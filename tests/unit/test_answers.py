@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from program_service.bookkeeping.lifecycle import Accepted, Done, Fail, Outcome, RetryLater
+from program_service.webhooks import answers
 from program_service.webhooks.answers import Reading, done, outcome_of_error, read_answer
 from program_service.webhooks.caller import Answer
 
@@ -135,6 +137,30 @@ def test_long_answers_are_shown_in_part() -> None:
 
 def test_bytes_that_are_no_text_are_shown_somehow() -> None:
     assert "\0" not in failed(read(500, b"\xff\x00\xfe").outcome).failure.message
+
+
+@pytest.mark.parametrize("status", [200, 404, 429, 500])
+def test_what_nobody_foresaw_fails_this_step_alone_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    def fail(_body: bytes) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(answers, "_object", fail)
+    with capture_logs() as lines:
+        outcome = failed(read(status).outcome)
+    assert isinstance(outcome, RetryLater) == (status in {429, 500})
+    assert outcome.failure.code == "bad_answer"
+    assert [line["event"] for line in lines] == ["answer.unreadable"]
+
+
+def test_texts_are_cut_and_other_values_are_shown_as_json() -> None:
+    assert len(outcome_of_error("x" * 1_000_000).failure.message) == answers.MAX_MESSAGE
+    error = {"message": [{"loc": "body"}], "code": {"a": True}}
+    failure = outcome_of_error(error).failure
+    assert (failure.message, failure.code) == ('[{"loc":"body"}]', '{"a":true}')
+    located = failed(read(302, location="x" * 1_000_000).outcome)
+    assert len(located.failure.message) < 600
 
 
 def test_completion_without_job_data_is_done() -> None:

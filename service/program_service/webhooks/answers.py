@@ -1,4 +1,7 @@
-"""Answers: what an endpoint's answer means; the table of the protocol, row by row."""
+"""Answers: what an endpoint's answer means; the table of the protocol, row by row.
+
+Whatever the answer is, reading it never raises: it belongs to one program, and so does its failure.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +23,22 @@ from program_service.bookkeeping.lifecycle import (
 )
 from program_service.bookkeeping.retry import LONGEST_S
 from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
+from program_service.logs import log
+from program_service.telemetry import Event
 from program_service.webhooks.caller import Answer
 
 RETRYABLE = {408, 409, 423, 425, 429}
+MAX_MESSAGE = 65_536
+"""Characters of an error message that an endpoint sends: the rest is cut."""
 MAX_SHOWN = 500
-"""Characters of an answer that is no JSON, in an error message."""
+"""Characters of a header, or of an answer that is no JSON, in an error message."""
+MAX_CODE = 255
+MAX_DATE = 100
+"""Characters of a date in a header; no format of RFC 9110 has more than 34."""
+
+BAD_ANSWER = "bad_answer"
+UNREADABLE_DATE = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError)
+"""What the parser of dates raises: a zone of 10^14 overflows, a year of 0 is refused, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,17 @@ class Reading:
 
 def read_answer(answer: Answer, *, within_s: float) -> Reading:
     """Read an answer; an accepted step must be completed within so many seconds."""
+    try:
+        return _read(answer, within_s)
+    except Exception as error:  # everything done for one program
+        log.error(Event.ANSWER_UNREADABLE, error_message=repr(error), exc_info=error)
+        name = type(error).__name__
+        message = f"the endpoint answered {answer.status}, which cannot be read: {name}"
+        failure = Failure(message, type="EndpointError", code=BAD_ANSWER)
+        return Reading(RetryLater(failure) if _may_pass(answer.status) else Fail(failure))
+
+
+def _read(answer: Answer, within_s: float) -> Reading:
     body = _object(answer.body)
     if body is not None and body.get("error") is not None:
         return Reading(outcome_of_error(body["error"], status=answer.status))
@@ -46,7 +71,7 @@ def read_answer(answer: Answer, *, within_s: float) -> Reading:
     if HTTPStatus(200) <= status < HTTPStatus(300):
         return Reading(done(body or {}))
     failure = _failure(answer, body)
-    if status in RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
+    if _may_pass(status):
         return Reading(RetryLater(failure, _retry_after(answer.headers)))
     return Reading(Fail(failure), is_gone=status == HTTPStatus.GONE)
 
@@ -55,11 +80,11 @@ def done(body: Json) -> Done | Fail:
     """Read the body of a completion."""
     if "program_data" in body:
         message = "the endpoint sent program_data, which jobs cannot change; send job_data"
-        return Fail(Failure(message, type="EndpointError", code="bad_answer"))
+        return Fail(Failure(message, type="EndpointError", code=BAD_ANSWER))
     try:
         job_data = storable_object(body.get("job_data") or {}, what="the endpoint's job_data")
     except NotStorable as error:
-        return Fail(Failure(str(error), type="EndpointError", code="bad_answer"))
+        return Fail(Failure(_text(str(error)), type="EndpointError", code=BAD_ANSWER))
     return Done(job_data)
 
 
@@ -69,13 +94,17 @@ def outcome_of_error(error: Any, *, status: int | None = None) -> RetryLater | F
     message = fields.get("message")
     code = fields.get("code")
     failure = Failure(
-        message=storable_text(str(message or "the endpoint said that it failed, and not why")),
+        message=_text(message or "the endpoint said that it failed, and not why"),
         type="EndpointError",
-        code=storable_text(str(code))[:255] if code else f"http_{status}" if status else None,
+        code=_text(code)[:MAX_CODE] if code else f"http_{status}" if status else None,
     )
     if fields.get("retryable") is True:
         return RetryLater(failure)
     return Fail(failure, is_ignorable=fields.get("ignorable") is True)
+
+
+def _may_pass(status: int) -> bool:
+    return status in RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < 200  # noqa: PLR2004 - as HTTP says
 
 
 def _object(body: bytes) -> Json | None:
@@ -92,21 +121,32 @@ def _failure(answer: Answer, body: Json | None) -> Failure:
     if not said:
         said = answer.body[: MAX_SHOWN * 4].decode("utf-8", "replace")[:MAX_SHOWN].strip()
     if HTTPStatus(300) <= answer.status < HTTPStatus(400):
-        said = f"redirects are not followed (to {answer.headers.get('location', 'nowhere')!r})"
-    message = f"the endpoint answered {answer.status}" + (f": {said}" if said else "")
+        to = answer.headers.get("location", "nowhere")[:MAX_SHOWN]
+        said = f"redirects are not followed (to {to!r})"
+    message = f"the endpoint answered {answer.status}" + (f": {_text(said)}" if said else "")
     return Failure(storable_text(message), type="EndpointError", code=f"http_{answer.status}")
 
 
+def _text(value: Any) -> str:
+    """Write any JSON value as a text that can be stored, cut after `MAX_MESSAGE` characters."""
+    if not isinstance(value, str):
+        try:
+            value = orjson.dumps(value).decode()
+        except orjson.JSONEncodeError:  # it nests deeper than 254 levels
+            value = f"(a JSON {'object' if isinstance(value, dict) else 'value'} too deep to show)"
+    return storable_text(value if len(value) <= MAX_MESSAGE else value[: MAX_MESSAGE - 1] + "…")
+
+
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Read Retry-After: seconds, or a date."""
+    """Read Retry-After: seconds, or a date; what is neither is ignored."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal() and text.isascii():
         seconds = float(text[:12])
     else:
         try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
+            moment = parsedate_to_datetime(text[:MAX_DATE])
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = (aware - datetime.now(UTC)).total_seconds()
+        except UNREADABLE_DATE:
             return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (aware - datetime.now(UTC)).total_seconds()
     return timedelta(seconds=min(max(seconds, 0.0), LONGEST_S - 1))
