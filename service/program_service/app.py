@@ -113,6 +113,7 @@ def create_app(
         services.waiting,
         sweeper,
         purger,
+        caller.connections,
         Once("callback_jobs", partial(register_file, services, jobs_of_file)),
     ]
 

@@ -2,13 +2,9 @@
 
 import asyncio
 import gzip
-import ipaddress
 import socket
 import ssl
 import struct
-import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,18 +19,16 @@ from program_service.webhooks.errors import (
     TookTooLong,
 )
 from program_service.webhooks.guard import Address, Guard
+from raw_endpoints import HEAD, TLS, Resolver, Serve, dripping, echo, raw, sending, tls_endpoint
 
 LOCAL = Guard.parse("127.0.0.0/8, ::1/128")
 PATIENCE_S = 20.0
 SOON_S = 0.3
-HEAD = b"HTTP/1.1 200 OK\r\n"
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def post(url: str, *, within_s: float = PATIENCE_S, caller: Caller | None = None) -> Answer:
     """Post once."""
-    chosen = caller or Caller(LOCAL)
+    chosen = caller or Caller(LOCAL, ssl_context=TLS)
     try:
         return await chosen.post(url, headers={"x-a": "b"}, body=b"{}", within_s=within_s)
     finally:
@@ -42,59 +36,10 @@ async def post(url: str, *, within_s: float = PATIENCE_S, caller: Caller | None 
             await chosen.aclose()
 
 
-@asynccontextmanager
-async def raw(serve: Serve) -> AsyncGenerator[str]:
-    """Serve bytes as they are; yield the address."""
-
-    async def and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(and_close, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/job"
-    finally:
-        server.close()
-
-
-def sending(*parts: bytes) -> Serve:
-    """Send these bytes and hang up."""
-
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-
-    return serve
-
-
-def dripping(first: bytes, drop: bytes) -> Serve:
-    """Send a drop at a time, without an end."""
-
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(first)
-        while True:
-            writer.write(drop)
-            await writer.drain()
-            await asyncio.sleep(0.01)
-
-    return serve
-
-
 async def nobody_is_connected(server: EndpointServer) -> None:
     """Wait until all connections of an endpoint are closed."""
     while server.connected:
         await asyncio.sleep(0.01)
-
-
-async def echo(call: Call) -> Reply:
-    """Answer with what came."""
-    return Reply(200, {"body": call.body.decode(), "headers": call.headers})
 
 
 async def test_call_carries_its_headers_and_brings_the_answer() -> None:
@@ -125,12 +70,14 @@ async def test_connections_that_nobody_uses_are_closed() -> None:
     """Also to a host that is never called again, and also those that never stood."""
     async with endpoint(echo) as server:
         caller = Caller(LOCAL, idle_s=0.05)
+        closing = asyncio.create_task(caller.connections.run())
         await post(server.url, caller=caller)
         with pytest.raises(NoConnection):
             await post(f"http://127.0.0.2:{server.port}/", caller=caller)
         await nobody_is_connected(server)
         await post(server.url, caller=caller)
         assert server.connections == 2
+        closing.cancel()
         await caller.aclose()
 
 
@@ -332,21 +279,6 @@ async def test_cancelled_call_hangs_up() -> None:
             await asyncio.sleep(0.01)
 
 
-class Resolver:
-    """Answers with other addresses each time."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        """Take the answers."""
-        self._answers = list(answers)
-        self.asked = 0
-
-    async def __call__(self, host: str, port: int) -> list[Address]:
-        """Answer with the next."""
-        del host, port
-        self.asked += 1
-        return [ipaddress.ip_address(each) for each in self._answers.pop(0)]
-
-
 async def test_name_is_resolved_once_and_that_address_is_used() -> None:
     """DNS rebinding: a second look-up would get another answer, and is never made."""
     resolver = Resolver(["127.0.0.1"], ["169.254.169.254"])
@@ -387,42 +319,6 @@ async def test_address_that_refuses_gives_way_to_the_next() -> None:
         guarded = await post(f"http://billing:{server.port}/", caller=caller)
         await caller.aclose()
     assert guarded.status == 200
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for billing.example, signed by itself."""
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    subprocess.run(
-        [
-            *("openssl", *words.split(), "-subj", "/CN=billing.example"),
-            *("-addext", "subjectAltName=DNS:billing.example"),
-            *("-keyout", str(file), "-out", str(file.with_suffix(".crt"))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
-    return file
-
-
-@asynccontextmanager
-async def tls_endpoint(certificate: Path, names: list[str | None]) -> AsyncGenerator[int]:
-    """Serve over TLS, and note which names are asked for; yield the port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def note(_socket: object, name: str | None, _context: ssl.SSLContext) -> None:
-        names.append(name)
-
-    context.sni_callback = note
-    place = EndpointServer(echo)
-    server = await asyncio.start_server(place.serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def test_pinned_connection_asks_for_the_name_and_verifies_it(certificate: Path) -> None:

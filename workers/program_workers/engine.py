@@ -108,6 +108,7 @@ class Engine:
             self.submissions,
             self.keeper,
             self.relay,
+            self._caller.connections,
         )
         async with self.supervisor.running(*loops), self._broker.on_announced(self._hear):
             with self._job_log.listening():

@@ -53,7 +53,7 @@ def read_answer(answer: Answer, *, within_s: float) -> Reading:
     """Read an answer; an accepted step must be completed within so many seconds."""
     try:
         return _read(answer, within_s)
-    except Exception as error:  # everything done for one program
+    except Exception as error:  # noqa: BLE001 - everything done for one program
         log.error(Event.ANSWER_UNREADABLE, error_message=repr(error), exc_info=error)
         name = type(error).__name__
         message = f"the endpoint answered {answer.status}, which cannot be read: {name}"

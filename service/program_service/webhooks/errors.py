@@ -4,7 +4,8 @@ CallError
 ├── Forbidden       the address may not be called; final
 ├── TookTooLong     no whole answer came before the deadline
 ├── NoConnection    none came about, or it broke
-└── BrokenAnswer    what came is no answer that is taken
+├── BrokenAnswer    what came is no answer that is taken
+└── UnexpectedCallError     something was raised that nobody foresaw; it was logged
 """
 
 
@@ -14,6 +15,9 @@ class BadWebhookSetting(ValueError):
 
 class CallError(Exception):
     """A call did not bring an answer."""
+
+    has_connected = False
+    """Whether there was a connection: if not, no address of the host works at all."""
 
 
 class Forbidden(CallError):
@@ -35,3 +39,7 @@ class NoConnection(CallError):
 
 class BrokenAnswer(CallError):
     """What came is no answer that is taken."""
+
+
+class UnexpectedCallError(CallError):
+    """Something was raised that nobody foresaw; it was logged with its traceback."""

@@ -151,6 +151,14 @@ class Guard:
         )
 
 
+def host_of(url: str) -> str:
+    """Return the host and the port of a URL, as a name of whoever is called; never raise."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()[:MAX_HOST]
+    except (ValueError, AttributeError, TypeError):
+        return "?"
+
+
 def _target(url: str) -> Target:
     if len(url) > MAX_URL:
         raise Forbidden("url", f"the address is longer than {MAX_URL} characters")
