@@ -9,7 +9,6 @@ ROOT = Path(__file__).parents[2]
 SUPERVISOR = "service/program_service/loops/supervisor.py"
 PENDING = {
     "service/program_service/api/gauges.py",
-    "service/program_service/webhooks/caller.py",
     "service/program_service/webhooks/notifier.py",
 }
 SOURCES = [
