@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from program_service.api.auth import digest_of
 from program_service.api.intents import hash_of
@@ -125,6 +126,19 @@ async def test_key_of_255_characters_is_one(service: Service) -> None:
 async def test_refused_body_does_not_use_up_its_key(service: Service) -> None:
     problem_of(await post(service, "key-1", {"jobs": ["chrage"]}), 422, "unknown_jobs")
     assert (await post(service, "key-1")).status_code == 201
+
+
+async def test_key_of_a_program_that_was_deleted_by_hand_submits_another(service: Service) -> None:
+    gone = json_of(await post(service, "key-1"))["run_id"]
+    programs = service.database.tables.programs
+    async with service.database.engine.begin() as connection:
+        await connection.execute(sa.delete(programs).where(programs.c.run_id == gone))
+    again = await post(service, "key-1")
+    assert again.status_code == 201
+    run_id = json_of(again)["run_id"]
+    assert run_id != gone
+    replay = await post(service, "key-1")
+    assert (replay.status_code, json_of(replay)["run_id"]) == (200, run_id)
 
 
 def test_request_has_the_same_hash_in_each_release() -> None:

@@ -130,3 +130,43 @@ async def test_key_that_a_purge_deletes_before_it_is_read_is_taken_again(
     assert purges == [1]
     assert [type(answer) for answer in answers] == [Submitted, Submitted]
     assert await submitted_all(database, [programs[0]]) == [answers[0]]
+
+
+async def _delete_by_hand(database: Database, run_id: str) -> None:
+    programs = database.tables.programs
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.delete(programs).where(programs.c.run_id == run_id))
+
+
+@pytest.mark.parametrize("body", ["body", "other"])
+async def test_key_of_a_program_that_was_deleted_by_hand_is_free(
+    database: Database, body: str
+) -> None:
+    await submitted(database, "run-1", idempotency=a_key("k"))
+    await _delete_by_hand(database, "run-1")
+    programs = [
+        a_program("run-2", idempotency=a_key("k", body=body)),
+        a_program("run-3", idempotency=a_key("k", body=body)),
+    ]
+    first, second = await submitted_all(database, programs)
+    assert isinstance(first, Submitted)
+    assert second == Replayed("run-2")
+    assert await submitted_all(database, [programs[1]]) == [Replayed("run-2")]
+
+
+async def test_races_for_the_key_of_a_program_that_is_gone_have_one_winner(
+    connect: Connect,
+) -> None:
+    processes = [connect() for _ in range(4)]
+    await submitted(processes[0], "run-1", idempotency=a_key("k"))
+    await _delete_by_hand(processes[0], "run-1")
+    rivals = [a_program(f"rival-{number}", idempotency=a_key("k")) for number in range(4)]
+    answers = await asyncio.gather(
+        *(
+            process.transact(submit, [rival])
+            for process, rival in zip(processes, rivals, strict=True)
+        )
+    )
+    (winner,) = [answer for (answer,) in answers if isinstance(answer, Submitted)]
+    losers = [answer for (answer,) in answers if answer is not winner]
+    assert losers == [Replayed(winner.run_id)] * 3

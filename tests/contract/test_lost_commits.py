@@ -1,7 +1,5 @@
 """Lost COMMIT answers: what is tried again whole changes nothing (rule R4, invariant 7)."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -27,6 +25,8 @@ from builders import (
     submitted,
     submitted_all,
 )
+from forgetting import Forgetful, empty, plain, tables_of, works
+from lost_commits import CASES, Case
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
@@ -39,26 +39,47 @@ from program_service.bookkeeping.ledger.submitting import Submitted, submit
 from program_service.bookkeeping.lifecycle import Claimed, Done, Fail, Outcome, Status, Yielded
 from servers import Connect
 
-
-class Forgetful(Database):
-    """A database that commits, and whose answer is then lost, as often as it is told."""
-
-    answers_to_lose = 0
-
-    @asynccontextmanager
-    async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
-        async with super()._transaction(work) as books:
-            yield books
-        if self.answers_to_lose:
-            self.answers_to_lose -= 1
-            cut = ConnectionResetError("the answer to COMMIT was lost")
-            raise sa.exc.DBAPIError("COMMIT", None, cut, connection_invalidated=True)
+READING = {"read_back"}
+"""Functions that change nothing, and are tried again like those that do."""
 
 
 @pytest.fixture
 async def forgetful(connect: Connect) -> Forgetful:
     """Return a database that forgets nothing yet."""
     return connect.of(Forgetful)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_operation_whose_answer_was_lost_is_done_once(
+    forgetful: Forgetful, name: str
+) -> None:
+    """Rule R4: the caller is answered as if nothing had happened, and the tables are the same."""
+    case, lost = CASES[name], 0
+    undisturbed = await _done(forgetful, case)
+    for work in case.works:
+        for times in (1, 2):
+            forgetful.of_works = {work}
+            disturbed = await _done(forgetful, case, answers_to_lose=times)
+            assert disturbed == undisturbed
+            lost += times - forgetful.answers_to_lose
+    assert lost >= 2  # not every database runs every function of a case
+
+
+async def _done(forgetful: Forgetful, case: Case, *, answers_to_lose: int = 0) -> Any:
+    """Do it on empty tables; return the answer and the tables."""
+    await empty(forgetful)
+    forgetful.answers_to_lose = 0
+    do = await case.prepare(forgetful)
+    forgetful.answers_to_lose = answers_to_lose
+    answer = plain(await do())
+    return answer, await tables_of(forgetful)
+
+
+def test_no_operation_is_missing_here() -> None:
+    listed = {work for case in CASES.values() for work in case.works}
+    missing = [f"{name} of {where}" for name, where in works() if name not in listed | READING]
+    assert missing == [], "list them in lost_commits.py"
+    assert listed <= {name for name, _ in works()}
 
 
 async def _count(database: Database) -> int:

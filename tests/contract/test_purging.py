@@ -289,3 +289,16 @@ async def test_without_a_retention_nothing_is_purged(database: Database) -> None
     await _ended_long_ago(database, "run-1", 9_999 * DAY_S)
     await _purger(database, retention_days=None)._turn()
     assert await _run_ids(database) == ["run-1"]
+
+
+async def test_keys_of_programs_that_are_gone_are_forgotten_without_a_retention(
+    database: Database,
+) -> None:
+    """They were deleted by hand: nobody would use their keys again."""
+    for run_id in ("gone", "there"):
+        await submitted(database, run_id, idempotency=a_key(run_id))
+    programs = database.tables.programs
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.delete(programs).where(programs.c.run_id == "gone"))
+    await _purger(database, retention_days=None)._turn()
+    assert await _run_ids(database, "idempotency") == ["there"]

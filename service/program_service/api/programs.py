@@ -1,6 +1,7 @@
 """Programs: submit, follow, cancel and resume."""
 
 import re
+from contextlib import suppress
 from math import ceil
 from typing import Annotated
 from urllib.parse import urlencode
@@ -31,6 +32,7 @@ from program_service.api.views import (
     ProgramModel,
     show,
 )
+from program_service.bookkeeping.errors import ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
 from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
 
@@ -85,15 +87,24 @@ async def submit_program(
         services, [body], caller, traceparent=traceparent_of(request), key=idempotency_key
     )
     result = await services.submissions.submit(new)
+    if isinstance(result, Replayed):
+        with suppress(ProgramNotFound):
+            return await _replayed(services, result)
+        # it was deleted since, and so its key is free
+        result = await services.submissions.submit(new)
     if isinstance(result, Mismatched):
         raise result.error
     if isinstance(result, Replayed):
-        program = await services.database.read(find, result.run_id)
-        shown = services.redaction.program(program)
-        return program_response(shown, headers={"Idempotent-Replayed": "true"})
+        return await _replayed(services, result)
     program = services.redaction.program(as_program(new, result))
     location = f"/programs/{program.run_id}"
     return program_response(program, status=201, headers={"Location": location})
+
+
+async def _replayed(services: Services, replayed: Replayed) -> Response:
+    program = await services.database.read(find, replayed.run_id)
+    shown = services.redaction.program(program)
+    return program_response(shown, headers={"Idempotent-Replayed": "true"})
 
 
 @router.post(

@@ -51,9 +51,9 @@ class Purger:
         async with self._database.alone("purge") as is_alone:
             if is_alone:
                 await self._database.transact(forget_counts, older_than=self._counts_older_than)
+                await self._forget_keys()  # people delete programs by hand, whatever the retention
             if is_alone and self._older_than is not None:
                 await self._purge(self._older_than)
-                await self._forget_keys()
 
     async def _purge(self, older_than: timedelta) -> None:
         total = 0

@@ -62,6 +62,8 @@ async def claim(
             await books.run(_put_off, batch=of_run_ids, put_off_s=claimant.put_off_s)
         taken = [row for row in known_rows if row.run_id not in put_off]
         answers |= {row.run_id: Missed.UNKNOWN_JOB for row in locked if not row.is_known}
+        # what an earlier try put off is not due any more
+        put_off |= books.notes.setdefault("put off", put_off)
         answers |= dict.fromkeys(put_off, Missed.PUT_OFF)
         answers |= await _claim_again(books, taken, terms)
     return [_answer(claim, answers.get(claim.run_id)) for claim in claims]

@@ -6,7 +6,7 @@ for the next time, so that nobody waits for anybody.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -22,13 +22,25 @@ async def purge(books: Books, *, older_than: timedelta, limit: int) -> int:
 
     Whose end has yet to be told to its `notify` address stays until that was done, or given up.
     """
+    if (count := await _purged_before(books)) is not None:
+        return count
     ended_before = await read_clock(books) - older_than
     rows = await _lock_finished(books, ended_before, limit)
     if len(rows) < limit:
         rows = [*rows, *await _lock_errored(books, ended_before, limit - len(rows))]
     if rows:
         await _delete(books, rows)
+        books.notes[purge] = [row.run_id for row in rows]
     return len(rows)
+
+
+async def _purged_before(books: Books) -> int | None:
+    """Return how many an earlier try deleted, if it was committed though its answer was lost."""
+    run_ids, programs = books.notes.get(purge), books.tables.programs
+    if run_ids is None:
+        return None
+    left = await books.select(sa.select(programs.c.id).where(programs.c.run_id.in_(run_ids)))
+    return None if left else len(run_ids)
 
 
 async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
@@ -38,6 +50,10 @@ async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
     where the next call goes on, or None at the end.
     """
     keys, programs = books.tables.idempotency, books.tables.programs
+    if forget_keys in books.notes:  # an earlier try of this call; whether it was committed or not
+        gone, looked_to = books.notes[forget_keys]
+        await books.connection.execute(sa.delete(keys).where(keys.c.run_id.in_(gone)))
+        return cast("str | None", looked_to)
     rows = await books.select(
         sa.select(keys.c.run_id, programs.c.id)
         .join_from(keys, programs, keys.c.run_id == programs.c.run_id, isouter=True)
@@ -49,18 +65,22 @@ async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
     gone = [row.run_id for row in rows if row.id is None]
     if gone:
         await books.connection.execute(sa.delete(keys).where(keys.c.run_id.in_(gone)))
-    return rows[-1].run_id if len(rows) == limit else None
+    looked_to = rows[-1].run_id if len(rows) == limit else None
+    books.notes[forget_keys] = gone, looked_to
+    return looked_to
 
 
 async def forget_counts(books: Books, *, older_than: timedelta) -> None:
     """Delete counts of minutes longer ago, those of ten minutes at most."""
     rollups = books.tables.rollups
-    counted_before = await read_clock(books) - older_than
-    oldest = sa.select(rollups.c.minute).order_by(rollups.c.minute).limit(1)
-    rows = await books.select(oldest.where(rollups.c.minute < counted_before))
-    for row in rows:
-        until = min(counted_before, row.minute + AT_ONCE)
-        await books.connection.execute(sa.delete(rollups).where(rollups.c.minute < until))
+    if forget_counts not in books.notes:  # an earlier try has determined what this call deletes
+        counted_before = await read_clock(books) - older_than
+        oldest = sa.select(rollups.c.minute).order_by(rollups.c.minute).limit(1)
+        rows = await books.select(oldest.where(rollups.c.minute < counted_before))
+        until = [min(counted_before, row.minute + AT_ONCE) for row in rows]
+        books.notes[forget_counts] = until
+    for moment in books.notes[forget_counts]:
+        await books.connection.execute(sa.delete(rollups).where(rollups.c.minute < moment))
 
 
 async def _lock_finished(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:

@@ -47,7 +47,7 @@ class StepRecord:
 class Recorded:
     """The change stands in the table, and so do these facts of the program.
 
-    `due_at` is None for a finished program, and where only the receipt was found.
+    `due_at` is None for a finished program, and for one that somebody else holds by now.
     """
 
     job_data: dict[str, Json]
@@ -119,7 +119,7 @@ async def read_back(books: Books, step: StepRecord) -> Recorded | None:
     keys = {"of_id": program.id, "of_run_id": program.run_id, "of_lease": program.lease}
     for row in await books.fetch(_select_receipts, batch=[keys | {"of_step": program.step}]):
         data = await read_job_data(books, [row.of_id])
-        return Recorded(data[row.of_id], None, row.version)
+        return Recorded(data[row.of_id], read_moment(row.due_at), row.version)
     return None
 
 
@@ -142,7 +142,7 @@ async def _apply(books: Books, batch: list[dict[str, Any]]) -> Applied:
     refused = [row for row in batch if row["of_id"] not in applied]
     if refused:
         receipts = await books.fetch(_select_receipts, batch=refused)
-        applied |= {row.of_id: (None, row.version) for row in receipts}
+        applied |= {row.of_id: (read_moment(row.due_at), row.version) for row in receipts}
     return applied
 
 
@@ -326,7 +326,9 @@ def _lock_one(sql: Sql) -> str:
 def _select_receipts(sql: Sql) -> str:
     batch = sql.batch(of_id="bigint", of_run_id="varchar", of_lease="varchar", of_step="integer")
     return f"""
-        SELECT batch.of_id, program.version
+        SELECT batch.of_id, program.version,
+               CASE WHEN COALESCE(program.lease, of_lease) = of_lease THEN program.due_at END
+                 AS due_at
           FROM {sql.attempts} AS receipt
           JOIN {batch}
             ON receipt.run_id = of_run_id AND receipt.lease = of_lease AND receipt.step = of_step

@@ -141,12 +141,15 @@ async def _claim_keys(
         ),
         key=lambda key: (key["of_owner"], key["of_key"]),
     )
+    ours = {key["new_run_id"] for key in keys}
     holders: dict[tuple[str, str], Any] = {}
     while unheld := [key for key in keys if (key["of_owner"], key["of_key"]) not in holders]:
         # again for a key that was taken, and then deleted with its program before it was read
         await books.run(_insert_keys, batch=unheld)
         rows = await books.fetch(_select_keys, batch=unheld)
-        holders |= {(row.owner, row.key): row for row in rows}
+        gone = [row for row in rows if row.program_id is None and row.run_id not in ours]
+        await _free_keys(books, gone)
+        holders |= {(row.owner, row.key): row for row in rows if row not in gone}
     answers: dict[str, Replayed | Mismatched] = {}
     for key in keys:
         holder = holders[key["of_owner"], key["of_key"]]
@@ -155,6 +158,15 @@ async def _claim_keys(
         elif holder.run_id != key["new_run_id"]:
             answers[key["new_run_id"]] = Replayed(holder.run_id)
     return answers
+
+
+async def _free_keys(books: Books, holders: Sequence[Any]) -> None:
+    """Free the keys of programs that were deleted, by hand for example.
+
+    A key and its program are committed together, so one without the other is no program's any more.
+    """
+    for row in holders:  # one by one: they are few, and a join would read all keys on MariaDB
+        await books.run(_delete_key, owner=row.owner, key=row.key, run_id=row.run_id)
 
 
 async def _insert(books: Books, programs: Sequence[NewProgram]) -> dict[str, Submitted]:
@@ -256,8 +268,15 @@ def _insert_keys(sql: Sql) -> str:
 
 def _select_keys(sql: Sql) -> str:
     return f"""
-        SELECT held.owner, held."key", held.request_hash, held.run_id
+        SELECT held.owner, held."key", held.request_hash, held.run_id, program.id AS program_id
           FROM {sql.idempotency} AS held
           JOIN {sql.batch(of_owner="varchar", of_key="varchar")}
             ON held.owner = of_owner AND held."key" = of_key
+          LEFT JOIN {sql.programs} AS program ON program.run_id = held.run_id
+    """
+
+
+def _delete_key(sql: Sql) -> str:
+    return f"""
+        DELETE FROM {sql.idempotency} WHERE owner = :owner AND "key" = :key AND run_id = :run_id
     """
