@@ -10,14 +10,9 @@ from builders import a_key, a_program, submitted, submitted_all
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import IdempotencyMismatch, ProgramNotFound
+from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
-from program_service.bookkeeping.ledger.submitting import (
-    Mismatched,
-    Replayed,
-    SubmitResult,
-    Submitted,
-    submit,
-)
+from program_service.bookkeeping.ledger.submitting import SubmitResult, Submitted, submit
 from program_service.bookkeeping.sql import Statement
 from servers import Connect
 

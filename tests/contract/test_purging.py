@@ -29,9 +29,10 @@ from patience import eventually
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.claiming import Missed, claim
+from program_service.bookkeeping.ledger.keys import Replayed
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
 from program_service.bookkeeping.ledger.steering import cancel
-from program_service.bookkeeping.ledger.submitting import Replayed, Submitted
+from program_service.bookkeeping.ledger.submitting import Submitted
 from program_service.bookkeeping.lifecycle import Done, Fail
 from program_service.loops.purger import BATCH, Purger
 from program_service.telemetry import Metrics

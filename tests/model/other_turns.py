@@ -31,8 +31,9 @@ from program_service.bookkeeping.ledger.callbacks import (
     settle_callback,
 )
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
+from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
 from program_service.bookkeeping.ledger.steering import cancel, resume
-from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, submit
+from program_service.bookkeeping.ledger.submitting import submit
 from program_service.bookkeeping.lifecycle import Done, Fail, RetryLater
 
 

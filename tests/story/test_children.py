@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from program_executor import JobContext, JobError, Retry, RetryableError, ThreadJobContext, job
+from program_service.bookkeeping.ledger.keys import IdempotencyKey
 from program_service.bookkeeping.ledger.reading import Filter, Program, list_programs
 from program_service.bookkeeping.lifecycle import Status
 from servers import on_postgresql
@@ -92,6 +93,40 @@ async def test_key_names_a_child_where_their_order_is_not_the_same(stage: Stage)
     program = await stage.finished(await stage.submit("parent"))
     children = await children_of(stage, program.run_id)
     assert [each.program_data["name"] for each in children] == ["ann", "bob", "cid"]
+
+
+async def test_key_that_looks_like_a_number_is_not_the_number_of_a_call(stage: Stage) -> None:
+    @job(retry=SOON)
+    async def parent(ctx: JobContext) -> None:
+        for name, key in (("ann", "2"), ("bob", None), ("cid", None), ("dan", "3")):
+            await ctx.start_program(["child"], program_data={"name": name}, key=key)
+        if ctx.attempt == 1:
+            raise RetryableError("once more")
+
+    await stage.hire(parent, child)
+    program = await stage.finished(await stage.submit("parent"))
+    children = await children_of(stage, program.run_id)
+    assert [each.program_data["name"] for each in children] == ["ann", "bob", "cid", "dan"]
+
+
+async def test_step_that_an_earlier_release_began_starts_its_children_once(stage: Stage) -> None:
+    """That release has stored a call's number, and any key, after the number of the step."""
+
+    @job
+    async def parent(ctx: JobContext) -> dict[str, list[str]]:
+        keys = (None, "ann", "3", None, "5")
+        return {"run_ids": [await ctx.start_program(["child"], key=key) for key in keys]}
+
+    old = {"0-1": "old-1", "0-ann": "old-ann", "0-3": "old-3", "0-5": "old-5"}
+    for name, run_id in old.items():
+        key = IdempotencyKey("run-1", name, "child")
+        await stage.submit("child", run_id=run_id, parent_run_id="run-1", idempotency=key)
+    await stage.hire(parent, child)
+    program = await stage.finished(await stage.submit("parent", run_id="run-1"))
+    started = program.job_data["parent"]["run_ids"]
+    assert [started[0], started[1], started[2], started[4]] == list(old.values())
+    children = await children_of(stage, "run-1")
+    assert {each.run_id for each in children} == {*old.values(), started[3]}
 
 
 async def test_child_with_a_job_that_nobody_registered_is_refused(stage: Stage) -> None:

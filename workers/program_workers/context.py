@@ -6,31 +6,18 @@ An async job gets a `JobContext`, whose calls are awaited; a plain one gets a `T
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Protocol
 
 from program_service.bookkeeping.ledger.job_data import EditKind
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.step_transaction import StepSession, StepTransaction
+from program_workers.children import ChildDesk, ChildProgram, Children
 from program_workers.errors import CheckpointReached, JobError
 from program_workers.lease import Held
 
 
-@dataclass(frozen=True, slots=True)
-class ChildProgram:
-    """A program that a job wants to have started."""
-
-    jobs: Sequence[str]
-    program_data: Json = field(default_factory=dict)
-    job_data: dict[str, Json] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    start_at: datetime | None = None
-    key: str | None = None
-    """Names the child among those of this step; by default it is their number, from 1."""
-
-
-class StepDesk(Protocol):
+class StepDesk(ChildDesk, Protocol):
     """What the worker does for a running step."""
 
     async def edit_job_data(self, program: Claimed, kind: EditKind, value: Json) -> dict[str, Json]:
@@ -39,9 +26,6 @@ class StepDesk(Protocol):
         Raises:
             LeaseLost: the program is not ours any more.
         """
-
-    async def start_program(self, parent: Claimed, child: ChildProgram) -> str:
-        """Submit a program once for each (step, key), and return its run_id."""
 
 
 class Results(Mapping[str, Json]):
@@ -80,7 +64,7 @@ class Step:
         self.transaction = transaction
         self.began = time.monotonic()
         self.data: Json = dict(program.job_data.get(program.job, {}))
-        self.children = 0
+        self.children = Children(program, desk)
 
     async def edit(self, kind: EditKind, value: Json) -> None:
         """Store job data.
@@ -103,12 +87,6 @@ class Step:
         await self.edit("merge", partial)
         if time.monotonic() - self.began >= max_execution_time_s:
             raise CheckpointReached
-
-    async def start(self, child: ChildProgram) -> str:
-        """Submit a child program."""
-        self.children += 1
-        named = child if child.key else replace(child, key=str(self.children))
-        return await self.desk.start_program(self.program, named)
 
 
 class View:
@@ -218,4 +196,4 @@ class JobContext(View):
         Raises:
             JobError: one of its jobs is registered nowhere.
         """
-        return await self._step.start(ChildProgram(jobs, **options))
+        return await self._step.children.start(ChildProgram(jobs, **options))

@@ -4,17 +4,13 @@ import uuid_utils
 
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit
-from program_service.bookkeeping.ledger.submitting import (
-    IdempotencyKey,
-    Mismatched,
-    NewProgram,
-    Replayed,
-)
+from program_service.bookkeeping.ledger.keys import IdempotencyKey, Mismatched, Replayed
+from program_service.bookkeeping.ledger.submitting import NewProgram
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.storable import storable_object
 from program_service.tracing.spans import Traces
 from program_service.wakeups.submissions import Submissions
-from program_workers.context import ChildProgram
+from program_workers.children import ChildProgram
 from program_workers.errors import JobError, LeaseLost
 from program_workers.recorder import Recorder
 
@@ -48,8 +44,12 @@ class Desk:
             raise LeaseLost
         return stored
 
-    async def start_program(self, parent: Claimed, child: ChildProgram) -> str:
-        """Submit a program once for each (step, key), and return its run_id.
+    async def start_program(
+        self, parent: Claimed, child: ChildProgram, name: str, *, formerly: str | None = None
+    ) -> str:
+        """Submit a program once for each name, and return its run_id.
+
+        `formerly` is the name that an earlier release has stored, if it began the step.
 
         Raises:
             JobError: it has no jobs, or one that is registered nowhere.
@@ -76,7 +76,7 @@ class Desk:
             parent_run_id=parent.run_id,
             traceparent=self._traces.onward(parent.traceparent),
             # not hashed: a step that is tried again means the same child, whatever it passes now
-            idempotency=IdempotencyKey(parent.run_id, f"{parent.step}-{child.key}", "child"),
+            idempotency=IdempotencyKey(parent.run_id, name, "child", formerly=formerly),
         )
         match await self._submissions.submit(new):
             case Replayed(run_id):

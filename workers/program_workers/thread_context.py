@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from program_service.bookkeeping.lifecycle import Json
-from program_workers.context import ChildProgram, Step, View
+from program_workers.children import ChildProgram
+from program_workers.context import Step, View
 
 R = TypeVar("R")
 
@@ -52,7 +53,7 @@ class ThreadJobContext(View):
 
     def start_program(self, jobs: Sequence[str], **options: Any) -> str:
         """Start another program, as `JobContext.start_program` does."""
-        return self._wait(self._step.start(ChildProgram(jobs, **options)))
+        return self._wait(self._step.children.start(ChildProgram(jobs, **options)))
 
     def _wait(self, call: Coroutine[Any, Any, R]) -> R:
         if threading.get_ident() == self._loop_thread:  # it would wait for itself

@@ -13,7 +13,8 @@ from program_service.api.auth import Caller
 from program_service.api.problems import Problem, forbidden_address, suggest
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
-from program_service.bookkeeping.ledger.submitting import IdempotencyKey, NewProgram
+from program_service.bookkeeping.ledger.keys import IdempotencyKey
+from program_service.bookkeeping.ledger.submitting import NewProgram
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Json
 from program_service.redaction import VEIL
 from program_service.settings import UnknownJobs

@@ -33,8 +33,9 @@ from program_service.api.views import (
     show,
 )
 from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
-from program_service.bookkeeping.ledger.submitting import Mismatched, Replayed, as_program
+from program_service.bookkeeping.ledger.submitting import as_program
 
 router = APIRouter(prefix="/programs", tags=["programs"], route_class=KeyedRoute)
 submitting = APIRouter(prefix="/programs", tags=["programs"], route_class=SubmitRoute)

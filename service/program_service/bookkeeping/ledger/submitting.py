@@ -6,20 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.errors import IdempotencyMismatch
+from program_service.bookkeeping.ledger.keys import (
+    IdempotencyKey,
+    Mismatched,
+    Replayed,
+    claim_keys,
+)
 from program_service.bookkeeping.ledger.reading import Program
 from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_moment, require_moment
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """A client's key: `owner` is the name of its API key, `request_hash` stands for the body."""
-
-    owner: str
-    key: str
-    request_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +49,13 @@ class Submitted:
     is_due: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The program that the same Idempotency-Key submitted before."""
-
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatched:
-    """The Idempotency-Key was used before with another body."""
-
-    error: IdempotencyMismatch
-
-
 SubmitResult = Submitted | Replayed | Mismatched
 
 
 async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitResult]:
     """Write the programs down and return what became of each, in their order."""
-    answers = await _claim_keys(books, [program for program in programs if program.idempotency])
+    keys = {each.run_id: each.idempotency for each in programs if each.idempotency}
+    answers = await claim_keys(books, keys)
     fresh = [program for program in programs if program.run_id not in answers]
     written = await _insert(books, fresh)
     return [answers.get(program.run_id) or written[program.run_id] for program in programs]
@@ -119,54 +102,6 @@ def as_program(new: NewProgram, submitted: Submitted) -> Program:
         notify=new.notify,
         version=1,
     )
-
-
-async def _claim_keys(
-    books: Books, programs: Sequence[NewProgram]
-) -> dict[str, Replayed | Mismatched]:
-    """Claim the idempotency keys; return an answer for each program whose key was taken before."""
-    if not programs:
-        return {}
-    # sorted: two processes that claim the same keys in different orders would deadlock
-    keys = sorted(
-        (
-            {
-                "of_owner": program.idempotency.owner,
-                "of_key": program.idempotency.key,
-                "new_hash": program.idempotency.request_hash,
-                "new_run_id": program.run_id,
-            }
-            for program in programs
-            if program.idempotency
-        ),
-        key=lambda key: (key["of_owner"], key["of_key"]),
-    )
-    ours = {key["new_run_id"] for key in keys}
-    holders: dict[tuple[str, str], Any] = {}
-    while unheld := [key for key in keys if (key["of_owner"], key["of_key"]) not in holders]:
-        # again for a key that was taken, and then deleted with its program before it was read
-        await books.run(_insert_keys, batch=unheld)
-        rows = await books.fetch(_select_keys, batch=unheld)
-        gone = [row for row in rows if row.program_id is None and row.run_id not in ours]
-        await _free_keys(books, gone)
-        holders |= {(row.owner, row.key): row for row in rows if row not in gone}
-    answers: dict[str, Replayed | Mismatched] = {}
-    for key in keys:
-        holder = holders[key["of_owner"], key["of_key"]]
-        if holder.request_hash != key["new_hash"]:
-            answers[key["new_run_id"]] = Mismatched(IdempotencyMismatch())
-        elif holder.run_id != key["new_run_id"]:
-            answers[key["new_run_id"]] = Replayed(holder.run_id)
-    return answers
-
-
-async def _free_keys(books: Books, holders: Sequence[Any]) -> None:
-    """Free the keys of programs that were deleted, by hand for example.
-
-    A key and its program are committed together, so one without the other is no program's any more.
-    """
-    for row in holders:  # one by one: they are few, and a join would read all keys on MariaDB
-        await books.run(_delete_key, owner=row.owner, key=row.key, run_id=row.run_id)
 
 
 async def _insert(books: Books, programs: Sequence[NewProgram]) -> dict[str, Submitted]:
@@ -251,32 +186,4 @@ def _select_programs(sql: Sql) -> str:
     return f"""
         SELECT {ANSWERED}
           FROM {sql.programs} JOIN {sql.batch(new_run_id="varchar")} ON run_id = new_run_id
-    """
-
-
-def _insert_keys(sql: Sql) -> str:
-    batch = sql.batch(
-        of_owner="varchar", of_key="varchar", new_hash="varchar", new_run_id="varchar"
-    )
-    return f"""
-        INSERT INTO {sql.idempotency} (owner, "key", request_hash, run_id)
-        SELECT of_owner, of_key, new_hash, new_run_id FROM {batch}
-         WHERE TRUE
-        {sql.dialect.or_ignore(sql.idempotency, ["owner", '"key"'])}
-    """
-
-
-def _select_keys(sql: Sql) -> str:
-    return f"""
-        SELECT held.owner, held."key", held.request_hash, held.run_id, program.id AS program_id
-          FROM {sql.idempotency} AS held
-          JOIN {sql.batch(of_owner="varchar", of_key="varchar")}
-            ON held.owner = of_owner AND held."key" = of_key
-          LEFT JOIN {sql.programs} AS program ON program.run_id = held.run_id
-    """
-
-
-def _delete_key(sql: Sql) -> str:
-    return f"""
-        DELETE FROM {sql.idempotency} WHERE owner = :owner AND "key" = :key AND run_id = :run_id
     """
