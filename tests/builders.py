@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.claiming import Claim, Claimant, Missed, claim
+from program_service.bookkeeping.ledger.claiming import Answer, Claim, Claimant, claim
 from program_service.bookkeeping.ledger.keys import IdempotencyKey
 from program_service.bookkeeping.ledger.reading import Attempt, list_attempts
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
@@ -119,7 +119,7 @@ async def claimed(
 
 async def try_claim(
     database: Database, run_id: str, *, worker: str = WORKER, knows: Sequence[str] = JOBS
-) -> Claimed | Missed:
+) -> Answer:
     """Claim a program that stands in the table."""
     claimant = a_claimant(worker, knows=knows)
     return (await database.transact(claim, [a_claim(run_id)], claimant))[0]

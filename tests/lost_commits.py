@@ -68,7 +68,10 @@ from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.ledger.workers import Worker, forget_gone, leave
 from program_service.bookkeeping.lifecycle import Accepted, Claimed, Done, Fail, RetryLater
 from program_service.telemetry import Metrics
+from program_workers.catalogue import Catalogue
+from program_workers.library import JobLibrary
 from program_workers.recorder import Recorder
+from program_workers.room import Room
 
 Doing: TypeAlias = Callable[[], Awaitable[Any]]
 Prepare: TypeAlias = Callable[[Database], Awaitable[Doing]]
@@ -410,7 +413,8 @@ def _reporting(database: Database, program: Claimed, outcome: Done | RetryLater 
 
 
 def _recorder(database: Database) -> Recorder:
-    return Recorder(database, Metrics(), a_claimant())
+    room = Room(Catalogue(JobLibrary()), threads=1)
+    return Recorder(database, Metrics(), a_claimant(), room=room)
 
 
 def _claiming(database: Database, *run_ids: str) -> Doing:

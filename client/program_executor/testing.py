@@ -150,13 +150,14 @@ class ProgramRunner:
         )
 
     async def _until_final(self, database: "Database", engine: "Engine", run_id: str) -> "Program":
-        from program_service.bookkeeping.ledger.claiming import Claim, Missed  # noqa: PLC0415
+        from program_service.bookkeeping.ledger.claiming import Claim  # noqa: PLC0415
         from program_service.bookkeeping.ledger.reading import find  # noqa: PLC0415
+        from program_service.bookkeeping.lifecycle import Claimed  # noqa: PLC0415
 
         async with engine.running():
             for _ in range(MAX_TURNS):
                 claimed = await engine.recorder.claims.add(Claim(run_id, secrets.token_hex(8)))
-                if not isinstance(claimed, Missed):
+                if isinstance(claimed, Claimed):
                     await engine.execution.run(claimed, float("inf"))
                 program = await database.read(find, run_id)
                 if program.status.is_final or program.due_at is None:

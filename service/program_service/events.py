@@ -161,7 +161,7 @@ class Event(StrEnum):
     WAKEUP_AGAIN = (
         "wakeup.again",
         "info",
-        "Wake-ups were probably lost and are sent again.",
+        "Wake-ups brought no claim and are sent again: they were lost, or no worker had room.",
         "queue programs",
     )
     WAKEUP_DROPPED = (

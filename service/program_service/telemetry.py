@@ -1,6 +1,7 @@
 """Telemetry: every metric, every fact of a span, and how lines are logged."""
 
 import logging
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -64,6 +65,18 @@ class Metrics:
             self._reasons.add(reason)
         self._retries.labels(job, reason if reason in self._reasons else OTHER_REASON).inc()
 
+    def show_breakers(self, open_ones: Iterable[tuple[str, str]]) -> None:
+        """Show which breakers are open, as (host, job); those of hosts have no job."""
+        self._breaker_open.clear()
+        for host, job in open_ones:
+            self._breaker_open.labels(host, job).set(1)
+
+    def show_waiting(self, waiting: Mapping[str, int]) -> None:
+        """Show how many programs wait for room, by job."""
+        self._waiting_for_room.clear()
+        for job, programs in waiting.items():
+            self._waiting_for_room.labels(job).set(programs)
+
     def written(self, accept: str) -> tuple[bytes, str]:
         """Write them down in the format that a scraper accepts; return its media type, too."""
         write, media_type = choose_encoder(accept)
@@ -106,6 +119,11 @@ class Metrics:
             "programs_purged", "Ended programs that were deleted, being too old"
         )
         self.leases_lost = self._counter("leases_lost", "Leases that this worker lost")
+        self._waiting_for_room = self._gauge(
+            "programs_waiting_for_room",
+            "Programs that wait at this worker for a thread, a call or a breaker of their job",
+            "job",
+        )
         self.taken_over = self._counter(
             "leases_taken_over", "Lapsed leases of others that this worker found when it claimed"
         )
@@ -121,7 +139,9 @@ class Metrics:
         self.received = self._counter(
             "wakeups_received", "Wake-ups that arrived, by what came of them", "result"
         )
-        _begin_at_zero(self.received, "claimed", "nothing_to_do", "handed_back", "dropped")
+        _begin_at_zero(
+            self.received, "claimed", "nothing_to_do", "no_room", "handed_back", "dropped"
+        )
         self.reconnects = self._counter("broker_reconnects", "Connections to RabbitMQ opened anew")
         self.consumer_cancelled = self._counter(
             "consumer_cancelled", "Consumers that RabbitMQ cancelled or lost"
@@ -139,8 +159,11 @@ class Metrics:
         self.blocked = self._counter(
             "callback_blocked", "Calls that the guard refused, by its rule", "reason"
         )
-        self.breaker_open = self._gauge(
-            "breaker_open", "1 for each host that this worker leaves alone or probes", "host"
+        self._breaker_open = self._gauge(
+            "breaker_open",
+            "1 for each host, or single job of one, that this worker leaves alone or probes",
+            "host",
+            "job",
         )
 
     def _declare_plumbing(self) -> None:

@@ -71,7 +71,7 @@ async def test_refused_notices_are_counted_by_the_service(database: Database) ->
         await eventually(is_counted)
 
 
-async def test_open_breaker_is_shown_until_its_host_is_well(service: Service) -> None:
+async def test_open_breaker_is_shown_until_its_job_is_well(service: Service) -> None:
     is_well = False
 
     async def answer(_call: Call) -> Reply:
@@ -80,11 +80,11 @@ async def test_open_breaker_is_shown_until_its_host_is_well(service: Service) ->
     async with endpoint(answer) as server:
         await put(service, "charge", server.url, retry={"initial_s": 0, "max_attempts": 20})
         shift = await hire(service, worker_beat_s=0.2)
-        host = f"127.0.0.1:{server.port}"
+        labels = {"host": f"127.0.0.1:{server.port}", "job": "charge"}
         run_id = (await service.submit("charge"))["run_id"]
 
         async def is_open() -> bool:
-            return value(shift.metrics, "breaker_open", host=host) == 1
+            return value(shift.metrics, "breaker_open", **labels) == 1
 
         await eventually(is_open)
         assert len(server.calls) >= FAILURES_TO_OPEN
@@ -92,7 +92,7 @@ async def test_open_breaker_is_shown_until_its_host_is_well(service: Service) ->
         await service.ended(run_id)
 
         async def is_shown_no_more() -> bool:
-            return value(shift.metrics, "breaker_open", host=host) is None
+            return value(shift.metrics, "breaker_open", **labels) is None
 
         await eventually(is_shown_no_more)
 

@@ -287,7 +287,7 @@ async def test_open_breaker_spends_no_attempts_and_is_shown(service: Service) ->
 
         async def is_shown() -> bool:
             (worker,) = json_of(await service.client.get("/workers"))["workers"]
-            return bool(worker["endpoints"].get("breakers"))
+            return bool(worker["endpoints"]["job_breakers"])
 
         await eventually(is_shown)
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from builders import a_claimant, a_record, attempts_of, reclaimed, recorded, submitted
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
-from program_service.bookkeeping.ledger.claiming import Claim, Missed, claim
+from program_service.bookkeeping.ledger.claiming import Answer, Claim, claim
 from program_service.bookkeeping.ledger.recording import record
 from program_service.bookkeeping.lifecycle import Claimed, Done, Released
 from program_service.telemetry import Metrics
@@ -30,9 +30,9 @@ class Unheard:
     def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[Any]]) -> None:
         self._database = database
         self._meanwhile = meanwhile
-        self.first: list[Claimed | Missed] = []
+        self.first: list[Answer] = []
 
-    async def add(self, wish: Claim) -> Claimed | Missed:
+    async def add(self, wish: Claim) -> Answer:
         """Claim a program."""
         claimant = a_claimant("worker-1", lease_s=LEASE_S)
         (answer,) = await self._database.transact(claim, [wish], claimant)
@@ -49,7 +49,9 @@ async def _claimed_late(
     """Claim at the second try; return the program and the deadline that its worker believes in."""
     claims, keeper = Unheard(database, meanwhile), LeaseKeeper(database, Metrics(), lease_s=LEASE_S)
     recorder = cast("Any", SimpleNamespace(claims=claims))
-    intake = Intake(cast("Any", None), recorder, keeper, slots=Slots(1), metrics=Metrics())
+    nobody = cast("Any", None)
+    slots, metrics = Slots(1), Metrics()
+    intake = Intake(nobody, recorder, keeper, slots=slots, line=nobody, metrics=metrics)
     answer, sent_at = await intake._claim_one("run-1")
     assert isinstance(answer, Claimed)
     return answer, keeper.deadline_from(sent_at)

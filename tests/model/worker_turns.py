@@ -109,7 +109,7 @@ class WorkerTurns(Game):
                 continue
             verdict = program.claim(wish.lease, worker, knows)
             if verdict != "held":
-                assert not isinstance(answer, Claimed)
+                assert isinstance(answer, Missed)
                 assert answer.value == verdict
                 continue
             assert isinstance(answer, Claimed)

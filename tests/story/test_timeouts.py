@@ -2,11 +2,18 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 from lines import Lines, logged
 from patience import eventually
+from program_executor import Job as LibraryJob
 from program_executor import JobContext, Retry, ThreadJobContext, job
 from program_service.bookkeeping.lifecycle import Status
+from program_workers.library import job_of
 from servers import on_sqlite
 from stage import Stage
 
@@ -111,25 +118,93 @@ async def test_thread_that_runs_too_long_keeps_its_slot_and_its_result_is_lost(
     assert await stage.outcomes(run_id) == ["retry", "done"]
 
 
-async def test_thread_job_that_times_out_before_a_thread_is_free_is_not_run(stage: Stage) -> None:
-    """Rule R7: what is stopped is not started any more; its next try is another one."""
-    let_end, ran = threading.Event(), []
+BRIEF = Retry(max_attempts=1)
 
-    @job
-    def blocking(_ctx: ThreadJobContext) -> None:
+
+@job("queued", timeout_s=0.2, retry=BRIEF)
+def plain(_ctx: ThreadJobContext) -> None:
+    """Need a thread."""
+
+
+class Loaded:
+    """A job that begins in the event loop, and needs a thread then."""
+
+    name, timeout_s, retry = "queued", 0.2, BRIEF
+
+    @staticmethod
+    async def create(_program_data: dict[str, Any]) -> "Loaded":
+        """Return one."""
+        return Loaded()
+
+    def execute(self, _message: object, _job_data: object) -> None:
+        """Need a thread."""
+
+
+@job
+async def prepare(_ctx: JobContext) -> None:
+    """Need no thread."""
+
+
+@contextmanager
+def blocking() -> Iterator[LibraryJob]:
+    """Yield a job that keeps its thread until the end."""
+    let_end = threading.Event()
+
+    @job("block")
+    def block(_ctx: ThreadJobContext) -> None:
         let_end.wait(60)
 
-    @job(timeout_s=0.2, retry=Retry(max_attempts=1))
-    def queued(ctx: ThreadJobContext) -> None:
-        ran.append(ctx.attempt)
-
-    await stage.hire(blocking, queued, threads=1)
-    first = await stage.submit("blocking")
-    await stage.until(first, lambda program: program.status is Status.RUNNING)
-    second = await stage.submit("queued")
     try:
-        await stage.until(second, lambda program: program.status is Status.ERRORED, within_s=5)
+        yield block
     finally:
         let_end.set()
-    await stage.finished(first)
-    assert ran == []
+
+
+@pytest.mark.parametrize("needing", [plain, job_of(Loaded)], ids=["plain", "class"])
+async def test_job_that_needs_a_thread_is_claimed_when_one_is_free(
+    stage: Stage, needing: LibraryJob
+) -> None:
+    """A budget begins with the work: waiting is neither an attempt nor a change of the row."""
+    with blocking() as block:
+        await stage.hire(block, needing, prepare, threads=1)
+        first = await stage.submit("block")
+        await stage.until(first, lambda program: program.status is Status.RUNNING)
+        run_ids = [await stage.submit("queued") for _ in range(3)]
+        # the next program is run past them: nobody waits for an unrelated party
+        await stage.finished(await stage.submit("prepare"))
+        await asyncio.sleep(0.5)  # longer than the time of an attempt
+        for run_id in run_ids:
+            program = await stage.program(run_id)
+            assert (program.status, program.version) == (Status.PENDING, 1)
+            assert await stage.attempts(run_id) == []
+    await stage.all_finished([first, *run_ids])
+    for run_id in run_ids:
+        assert await stage.outcomes(run_id) == ["done"]
+        assert (await stage.program(run_id)).version == 3
+
+
+async def test_program_leaves_its_worker_before_a_step_that_there_is_no_thread_for(
+    stage: Stage,
+) -> None:
+    with blocking() as block:
+        await stage.hire(block, plain, prepare, threads=1)
+        first = await stage.submit("block")
+        await stage.until(first, lambda program: program.status is Status.RUNNING)
+        run_id = await stage.submit("prepare", "queued")
+        program = await stage.until(run_id, lambda program: program.step == 1)
+        assert (program.status, program.claimed_by) == (Status.PENDING, None)
+        # another worker has threads of its own
+        await stage.hire(plain, threads=1)
+        await stage.finished(run_id)
+        assert await stage.outcomes(run_id) == ["done", "done"]
+
+
+async def test_program_keeps_its_thread_for_its_next_step(stage: Stage) -> None:
+    """Whoever holds the only thread needs no second one."""
+    await stage.hire(plain, threads=1)
+    run_ids = [await stage.submit("queued", "queued", "queued") for _ in range(2)]
+    await stage.all_finished(run_ids)
+    for run_id in run_ids:
+        assert len({each.worker for each in await stage.attempts(run_id)}) == 1
+        # submitted, claimed once, and three steps
+        assert (await stage.program(run_id)).version == 5

@@ -1,8 +1,14 @@
 """Breaker: a host that fails again and again is left alone, and probed."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from program_service.webhooks.breaker import FAILURES_TO_OPEN, FORGOTTEN_S, Breakers
+from program_service.webhooks.breaker import (
+    FAILURES_TO_OPEN,
+    FORGOTTEN_S,
+    UNLIMITED,
+    Breakers,
+)
 
 
 @dataclass
@@ -21,7 +27,7 @@ def opened(clock: Clock) -> Breakers:
     breakers = Breakers(clock)
     for _ in range(FAILURES_TO_OPEN):
         assert breakers.wait_s("shop") == 0
-        breakers.failed("shop")
+        breakers.failed("shop", "it answered 500")
     return breakers
 
 
@@ -29,7 +35,11 @@ def test_circuit_opens_after_failures_in_a_row() -> None:
     breakers = opened(Clock())
     assert breakers.wait_s("shop") == 1.0
     assert breakers.wait_s("other") == 0
-    assert breakers.report() == {"shop": {"failures": FAILURES_TO_OPEN, "probed_in_s": 1.0}}
+    report = breakers.report()["shop"]
+    assert (report["failures"], report["probed_in_s"]) == (FAILURES_TO_OPEN, 1.0)
+    assert report["error"] == "it answered 500"
+    opened_at, probed_at = (datetime.fromisoformat(report[name]) for name in ("since", "probed_at"))
+    assert timedelta(0) < probed_at - opened_at < timedelta(seconds=1.5)
 
 
 def test_success_in_between_starts_the_count_anew() -> None:
@@ -78,5 +88,44 @@ def test_host_that_nobody_probes_any_more_is_forgotten_by_the_report() -> None:
     assert breakers.report()
     clock.now += 2.0
     assert breakers.report() == {}
+    assert breakers.wait_s("shop") == 0
     breakers.failed("shop")
     assert breakers.report()
+
+
+def test_calls_that_began_before_the_circuit_opened_do_not_prolong_its_pause() -> None:
+    """A hundred of them may be on their way, and would make it a minute at once."""
+    breakers = opened(Clock())
+    for _ in range(100):
+        breakers.failed("shop", by="a call")
+    assert breakers.wait_s("shop") == 1.0
+
+
+def test_open_circuit_has_one_place_for_a_probe() -> None:
+    breakers = Breakers(clock := Clock())
+    assert breakers.circuit("shop") is None
+    breakers.failed("shop", by="lease-1")
+    circuit = breakers.circuit("shop")
+    assert circuit is not None
+    assert circuit.capacity() == UNLIMITED
+    for _ in range(FAILURES_TO_OPEN):
+        breakers.failed("shop", by="lease-1")
+    assert circuit.capacity() == 0
+    clock.now += 1.0
+    assert circuit.capacity() == 1
+    circuit.holders["lease-2"] = "run-2"
+    breakers.failed("shop", by="lease-2")
+    assert (circuit.capacity(), circuit.probed_in_s, circuit.holders) == (0, 2.0, {})
+
+
+def test_circuit_that_closes_is_told() -> None:
+    closed: list[int] = []
+    breakers = Breakers(Clock(), on_closed=lambda: closed.append(1))
+    breakers.failed("shop")
+    breakers.succeeded("shop")
+    assert closed == []
+    for _ in range(FAILURES_TO_OPEN):
+        breakers.failed("shop")
+    breakers.succeeded("shop")
+    breakers.succeeded("shop")
+    assert closed == [1]

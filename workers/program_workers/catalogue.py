@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from program_service.bookkeeping.ledger import registry
 from program_service.bookkeeping.registrations import read_each
-from program_workers.callbacks.calls import CallbackJob
+from program_workers.callbacks.endpoints import CallbackJob
 from program_workers.library import Job, JobLibrary
 
 Runnable: TypeAlias = Job | CallbackJob
@@ -17,6 +17,8 @@ class Catalogue(Collection[str]):
     def __init__(self, library: JobLibrary) -> None:
         """Begin with the functions; endpoints are looked up again and again."""
         self._functions = library.jobs
+        self.plain = frozenset(name for name, job in library.items() if job.needs_thread)
+        """The functions that run in threads."""
         self._endpoints: dict[str, CallbackJob] = {}
         self._enabled: frozenset[str] = frozenset()
 
@@ -28,6 +30,15 @@ class Catalogue(Collection[str]):
         # what was deleted or disabled may still be running here: its terms are kept
         self._endpoints |= jobs
         self._enabled = frozenset(enabled - self._functions.keys())
+
+    @property
+    def endpoints(self) -> Collection[str]:
+        """The names of the endpoints that can be called now."""
+        return self._enabled
+
+    def find(self, name: str) -> Runnable | None:
+        """Return a job, None if no job of this name was ever known here."""
+        return self._functions.get(name) or self._endpoints.get(name)
 
     def of(self, name: str) -> Runnable:
         """Return a job that is known, or was when its program was claimed."""

@@ -82,6 +82,11 @@ class _Form:
         """The class, where `inspect.unwrap` looks for it."""
         return self.kind
 
+    @property
+    def ends_in_thread(self) -> bool:
+        """Whether `execute` is plain, and so runs in a thread wherever `create` does."""
+        return not inspect.iscoroutinefunction(self.kind.execute)
+
 
 class _LoopForm(_Form):
     """Begin in the event loop: `create` or `execute` is async."""

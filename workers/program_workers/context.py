@@ -57,14 +57,20 @@ class Step:
     def __init__(
         self, program: Claimed, held: Held, desk: StepDesk, transaction: StepTransaction
     ) -> None:
-        """Begin a step now."""
+        """Prepare a step; its function begins by `begin`."""
         self.program = program
         self.held = held
         self.desk = desk
         self.transaction = transaction
-        self.began = time.monotonic()
+        self.began: float | None = None
+        """When its function began; it may have waited for a thread before."""
         self.data: Json = dict(program.job_data.get(program.job, {}))
         self.children = Children(program, desk)
+
+    def begin(self) -> None:
+        """Note that the function begins now, unless this is its second part."""
+        if self.began is None:
+            self.began = time.monotonic()
 
     async def edit(self, kind: EditKind, value: Json) -> None:
         """Store job data.
@@ -85,6 +91,7 @@ class Step:
     async def checkpoint(self, partial: Json, max_execution_time_s: float) -> None:
         """Store progress, and end the step when its time is over."""
         await self.edit("merge", partial)
+        assert self.began is not None
         if time.monotonic() - self.began >= max_execution_time_s:
             raise CheckpointReached
 

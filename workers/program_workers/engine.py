@@ -20,7 +20,8 @@ from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.guard import Guard
-from program_workers.callbacks.calls import CallbackJob, CallbackJobs
+from program_workers.callbacks.calls import CallbackJobs
+from program_workers.callbacks.endpoints import CallbackJob
 from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
@@ -30,6 +31,7 @@ from program_workers.lease import LeaseKeeper, StopReason
 from program_workers.library import JobLibrary
 from program_workers.observer import Observer
 from program_workers.recorder import Recorder
+from program_workers.room import Room
 
 
 class Engine:
@@ -54,7 +56,8 @@ class Engine:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
         self.catalogue = Catalogue(library)
         claimant = Claimant(name, self.catalogue, settings.lease_s)
-        self.recorder = Recorder(database, metrics, claimant)
+        self.room = Room(self.catalogue, threads=settings.threads)
+        self.recorder = Recorder(database, metrics, claimant, room=self.room)
         self.keeper = LeaseKeeper(database, metrics, lease_s=settings.lease_s)
         self.relay = Relay(Waker(database, broker, metrics))
         self.submissions = Submissions(database, self.relay, metrics)
@@ -76,6 +79,7 @@ class Engine:
             metrics,
             public_url=settings.service_url or f"http://127.0.0.1:{settings.port}",
             disable=disable,
+            room=self.room,
         )
         self.execution = Execution(
             Tools(
@@ -85,6 +89,7 @@ class Engine:
                 functions=InProcessJobs(self._threads),
                 job_log=self._job_log,
                 endpoints=self.endpoints,
+                room=self.room,
                 keeper=self.keeper,
                 recorder=self.recorder,
                 directory=directory,

@@ -51,6 +51,7 @@ from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer, facts_of
 from program_workers.recorder import Recorder, is_suspect
+from program_workers.room import Room
 
 RunStep: TypeAlias = Callable[[Claimed, Held], Awaitable[Claimed | None]]
 
@@ -78,6 +79,7 @@ class Tools:
     functions: InProcessJobs
     job_log: JobLog
     endpoints: CallbackJobs
+    room: Room
     keeper: LeaseKeeper
     recorder: Recorder
     directory: JobDirectory
@@ -107,6 +109,7 @@ class Execution:
                 while current is not None:
                     current = await self._run_step(current, held)
             finally:
+                self._tools.room.leave(program)
                 self._tools.recorder.suspects -= is_suspect(program)
                 structlog.contextvars.clear_contextvars()
 
@@ -127,7 +130,7 @@ class Execution:
 
     async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:
         """Run the current step, if it may still be run here."""
-        tools, began, logged = self._tools, time.monotonic(), None
+        tools, logged, began = self._tools, None, None
         bind_step(program)
         job = tools.catalogue.of(program.job)
         outcome: Outcome | None = verdict(program, job.retry)
@@ -140,10 +143,13 @@ class Execution:
                 outcome = await tools.functions.run(job, step)
                 logged = held.lines.end()
             else:
+                step.begin()
                 outcome = await tools.endpoints.run(job, step)
+            began = step.began
             reach(CrashPoint.STEP_RAN)
             tools.keeper.check(held)  # before anything is recorded or begun (rule R7)
         ended = time.monotonic()
+        began = ended if began is None else began
         if transaction.is_open and isinstance(outcome, Done):
             return Ran(outcome, began, ended, transaction, logged)
         if transaction.is_open:
@@ -157,7 +163,7 @@ class Execution:
         change = settle(
             program,
             ran.outcome,
-            self._terms(program, held),
+            self._terms(program, ran.outcome, held),
             draw=random.random(),  # noqa: S311 - jitter
         )
         queue = await self._queue_of(change.job)
@@ -173,7 +179,10 @@ class Execution:
         if recorded is None:
             await self._let_go(program, change, ran)
             return None
-        if not change.is_lease_kept:
+        if change.is_lease_kept:
+            self._tools.room.keep(program, change.job)
+        else:
+            self._tools.room.leave(program)  # hooks may take long
             reach(CrashPoint.STEP_RELEASED)
             self._wake_next(program, change, queue, recorded)
         await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
@@ -189,14 +198,14 @@ class Execution:
             version=recorded.version,
         )
 
-    def _terms(self, program: Claimed, held: Held) -> Terms:
+    def _terms(self, program: Claimed, outcome: Outcome, held: Held) -> Terms:
         """Say on what terms the step is settled."""
-        tools = self._tools
+        tools, is_next_mine = self._tools, held.stop_reason is None
         following = program.jobs[program.step + 1 : program.step + 2]
-        is_next_mine = held.stop_reason is None
-        for job in following:
-            is_known = job in tools.catalogue
-            is_next_mine &= is_known and tools.catalogue.of(job).queue in tools.queues
+        for job in following if is_next_mine and isinstance(outcome, Done) else ():
+            is_known = job in tools.catalogue and tools.catalogue.of(job).queue in tools.queues
+            # without room it would wait under its lease: released, it can go to another worker
+            is_next_mine = is_known and tools.room.book_next(program, job)
         return Terms(tools.catalogue.of(program.job).retry, is_next_mine=is_next_mine)
 
     async def abandon(self, held: Held, *, due_in_s: float) -> None:

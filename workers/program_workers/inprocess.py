@@ -2,13 +2,18 @@
 
 A stopped async job is cancelled; a thread cannot be, so a plain job keeps its slot until its thread
 has ended, and nothing that it returns then is recorded (invariant 13).
+
+The time of an attempt begins with its function. A plain job's program is claimed when there is a
+thread for it; should it wait for one all the same, its clock stands still meanwhile.
 """
 
 import asyncio
 import contextvars
 import inspect
+from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Self
 
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import (
@@ -30,7 +35,7 @@ from program_workers.classes import InThread
 from program_workers.context import JobContext, Step
 from program_workers.errors import CheckpointReached, LeaseLost
 from program_workers.judgement import is_for_the_worker, judge
-from program_workers.lease import StopReason
+from program_workers.lease import Held, StopReason
 from program_workers.library import Job
 from program_workers.thread_context import ThreadJobContext
 
@@ -46,9 +51,9 @@ class InProcessJobs:
         """Run a job and say what became of it."""
         scope = asyncio.timeout(job.timeout_s)
         try:
-            with step.held.stopping(scope):
+            with step.held.stopping(scope), _Clock.of(scope, step.held) as clock:
                 async with scope:
-                    result = await self._call(job, step)
+                    result = await self._call(job, step, clock)
         except BaseException as error:
             if is_for_the_worker(error):
                 raise
@@ -60,21 +65,29 @@ class InProcessJobs:
             return passing or judge(error)
         return _stopped(job, step) if scope.expired() else _completed(job, result)
 
-    async def _call(self, job: Job, step: Step) -> Any:
+    async def _call(self, job: Job, step: Step, clock: "_Clock") -> Any:
         if job.is_async:
+            step.begin()
             result = await job.function(JobContext(step))
         else:
-            result = await self._in_thread(job, step)
+            result = await self._in_thread(job, step, clock)
         if isinstance(result, InThread):
             onward = job.named(job.name, function=result.function)
-            return await self._in_thread(onward, step)
+            return await self._in_thread(onward, step, clock)
         return result
 
-    async def _in_thread(self, job: Job, step: Step) -> Any:
+    async def _in_thread(self, job: Job, step: Step, clock: "_Clock") -> Any:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         view = ThreadJobContext(step, loop)
-        thread = self._threads.submit(context.run, _captured, job, view)
+
+        def run() -> tuple[Any, BaseException | None]:
+            step.begin()
+            loop.call_soon_threadsafe(clock.start)
+            return _captured(job, view)
+
+        clock.stop()
+        thread = self._threads.submit(context.run, run)
         running = asyncio.wrap_future(thread)
         try:
             result, error = await asyncio.shield(running)
@@ -88,6 +101,43 @@ class InProcessJobs:
             raise error
         # a plain function around an async one answers what is to be awaited
         return await result if inspect.isawaitable(result) else result
+
+
+class _Clock:
+    """The time that an attempt may take; it does not run while the job waits for a thread."""
+
+    def __init__(self, scope: asyncio.Timeout, held: Held) -> None:
+        """Take the scope that ends with the time, or when the step is stopped."""
+        self._scope = scope
+        self._held = held
+        self._left_s: float | None = None
+
+    @classmethod
+    @contextmanager
+    def of(cls, scope: asyncio.Timeout, held: Held) -> Iterator[Self]:
+        """Have a clock as long as the scope; a thread may come after that."""
+        clock = cls(scope, held)
+        try:
+            yield clock
+        finally:
+            clock._left_s = None
+
+    def stop(self) -> None:
+        """Keep what is left of the time."""
+        end = self._scope.when()
+        left_s = 0.0 if end is None else end - asyncio.get_running_loop().time()
+        if left_s > 0 and self._is_running:
+            self._left_s = left_s
+            self._scope.reschedule(None)
+
+    def start(self) -> None:
+        """Let what is left of the time run."""
+        if self._left_s is not None and self._is_running:
+            self._scope.reschedule(asyncio.get_running_loop().time() + self._left_s)
+
+    @property
+    def _is_running(self) -> bool:
+        return self._held.stop_reason is None and not self._scope.expired()
 
 
 def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | None]:

@@ -13,7 +13,7 @@ from datetime import datetime  # noqa: TC003 - it stands beside what is needed a
 from typing import TypeAlias
 
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.ledger.claiming import Claim, Missed
+from program_service.bookkeeping.ledger.claiming import Answer, Claim, Missed, NoRoom
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
@@ -27,6 +27,7 @@ from program_service.wakeups.broker import (
     Wakeup,
 )
 from program_workers.lease import LeaseKeeper
+from program_workers.line import Line
 from program_workers.recorder import Recorder
 
 LOOK_EVERY_S = 0.02
@@ -85,22 +86,25 @@ Start: TypeAlias = Callable[[Claimed, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of some programs of a wake-up: how many are ours, and whose jobs are not."""
+    """What became of some programs of a wake-up: how many are ours, and which are for others."""
 
     claimed: int
-    unknown: Sequence[str]
+    rest: Sequence[str]
+    is_waiting: bool
+    """Whether some wait for room here."""
 
 
 class Intake:
     """Turn wake-ups into claimed programs, within the slots."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - between the broker, the ledger and the steps
         self,
         broker: Broker,
         recorder: Recorder,
         keeper: LeaseKeeper,
         *,
         slots: Slots,
+        line: Line,
         metrics: Metrics,
     ) -> None:
         """Take what it needs."""
@@ -109,10 +113,11 @@ class Intake:
         self._keeper = keeper
         self._metrics = metrics
         self.slots = slots
+        self.line = line
         self.newest_wakeups: dict[str, datetime] = {}
 
-    async def run(self, queues: Sequence[str], tasks: asyncio.TaskGroup, execute: Execute) -> None:
-        """Take wake-ups for ever; each claimed program is executed in a task of its own."""
+    def starter(self, tasks: asyncio.TaskGroup, execute: Execute) -> Start:
+        """Return what starts a claimed program in a task of its own, in a slot that is reserved."""
 
         async def occupy(program: Claimed, deadline: float) -> None:
             try:
@@ -123,6 +128,10 @@ class Intake:
         def start(program: Claimed, deadline: float) -> None:
             tasks.create_task(occupy(program, deadline))
 
+        return start
+
+    async def run(self, queues: Sequence[str], tasks: asyncio.TaskGroup, start: Start) -> None:
+        """Take wake-ups for ever, and start the claimed programs."""
         prefetch = max(1, self.slots.total // MAX_BUNDLE)
         async with self._broker.subscribe(queues, prefetch=prefetch) as subscription:
             while True:
@@ -158,7 +167,7 @@ class Intake:
         while waiting and reserved:
             reserved += self.slots.reserve_more(len(waiting) - reserved)
             batch, waiting = waiting[:reserved], waiting[reserved:]
-            claims.append(tasks.create_task(self._claim(wakeup, batch, start)))
+            claims.append(tasks.create_task(self.claim(wakeup, batch, start)))
             reserved = await self._reserve_until(give_up_at) if waiting else 0
         tasks.create_task(self._conclude(delivery, claims, waiting))
 
@@ -167,14 +176,16 @@ class Intake:
     ) -> None:
         """Hand back what could not be taken, and acknowledge, once the claims are committed."""
         taken = await asyncio.gather(*claims)
-        rest = (*waiting, *(run_id for each in taken for run_id in each.unknown))
+        rest = (*waiting, *(run_id for each in taken for run_id in each.rest))
         has_claimed = any(each.claimed for each in taken)
         if rest:
-            await self._hand_back(delivery.wakeup, rest, is_fresh=has_claimed)
+            await self.hand_back(delivery.wakeup, rest, is_fresh=has_claimed)
         reach(CrashPoint.INTAKE_BEFORE_ACK)
         await delivery.acknowledge()
         reach(CrashPoint.INTAKE_AFTER_ACK)
-        self._note(delivery.wakeup, "claimed" if has_claimed else "nothing_to_do")
+        is_waiting = any(each.is_waiting for each in taken)
+        result = "claimed" if has_claimed else "no_room" if is_waiting else "nothing_to_do"
+        self._note(delivery.wakeup, result)
 
     async def _reserve_until(self, moment: float) -> int:
         try:
@@ -184,8 +195,8 @@ class Intake:
             return 0
         return 1
 
-    async def _claim(self, wakeup: Wakeup, run_ids: Sequence[str], start: Start) -> Taken:
-        """Claim and start programs, each in a reserved slot."""
+    async def claim(self, wakeup: Wakeup, run_ids: Sequence[str], start: Start) -> Taken:
+        """Claim and start programs, each in a reserved slot; those without room wait in line."""
         answers = await asyncio.gather(*map(self._claim_one, run_ids))
         claimed = [(each, sent_at) for each, sent_at in answers if isinstance(each, Claimed)]
         self.slots.release(len(run_ids) - len(claimed))
@@ -194,11 +205,17 @@ class Intake:
             self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
             self._metrics.taken_over.inc(program.is_taken_over)
             start(program, self._keeper.deadline_from(sent_at))
-        pairs = zip(run_ids, answers, strict=True)
-        unknown = [run_id for run_id, (answer, _) in pairs if answer is Missed.UNKNOWN_JOB]
-        return Taken(len(claimed), unknown)
+        rest, is_waiting = [], False
+        for run_id, (answer, _) in zip(run_ids, answers, strict=True):
+            if isinstance(answer, NoRoom) and self.line.add(run_id, answer.job, wakeup):
+                is_waiting = True
+                continue
+            self.line.remove(run_id)
+            if isinstance(answer, NoRoom) or answer is Missed.UNKNOWN_JOB:
+                rest.append(run_id)
+        return Taken(len(claimed), rest, is_waiting)
 
-    async def _claim_one(self, run_id: str) -> tuple[Claimed | Missed, float]:
+    async def _claim_one(self, run_id: str) -> tuple[Answer, float]:
         """Claim a program, with others that are claimed at that time; say when it was sent.
 
         While the database is away this waits for it: the wake-up is not acknowledged yet.
@@ -219,7 +236,7 @@ class Intake:
                 # others may have noted that lease as lost, so that its receipt is taken (rule R4)
                 wish, sent_at = _wish(run_id), time.monotonic()
 
-    async def _hand_back(self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool) -> None:
+    async def hand_back(self, wakeup: Wakeup, run_ids: tuple[str, ...], *, is_fresh: bool) -> None:
         """Put the rest back into the queue; after some hops that brought nothing, drop it."""
         hops = 0 if is_fresh else wakeup.hops + 1
         if hops > MAX_HOPS:

@@ -63,6 +63,11 @@ class Job:
         return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
     @property
+    def needs_thread(self) -> bool:
+        """Whether the function, or the last part of it, runs in a thread."""
+        return not self.is_async or getattr(self.function, "ends_in_thread", False)
+
+    @property
     def place(self) -> str:
         """Where the function stands, for messages."""
         function = inspect.unwrap(self.function)

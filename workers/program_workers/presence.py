@@ -9,11 +9,12 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
+from program_service.bookkeeping.lifecycle import Json
 from program_service.logs import log
 from program_service.loops.supervisor import Loop, Named
 from program_service.loops.turns import is_set_within
 from program_service.settings import Settings
-from program_service.telemetry import VERSION, Event
+from program_service.telemetry import VERSION, Event, Metrics
 from program_workers.engine import Engine
 from program_workers.intake import Intake
 from program_workers.library import JobLibrary
@@ -48,6 +49,7 @@ class Presence:
         library: JobLibrary,
         engine: Engine,
         intake: Intake,
+        metrics: Metrics,
     ) -> None:
         """Take what is told of the worker."""
         self._name = name
@@ -58,6 +60,7 @@ class Presence:
         self._library = library
         self._engine = engine
         self._intake = intake
+        self._metrics = metrics
         self._is_ending = asyncio.Event()
         self._announced: dict[str, str] = {}
         """{job: queue} as the table has it from us."""
@@ -165,10 +168,21 @@ class Presence:
             slots=busy if is_quiet else self._intake.slots.total,
             busy=busy,
             newest_wakeups=self._intake.newest_wakeups,
-            endpoints=self._engine.endpoints.report(),
+            endpoints=self._report(),
             process=self._process,
             pid=os.getpid(),
         )
+
+    def _report(self) -> Json:
+        """Return what people should see of calls, breakers and those that wait for room.
+
+        Prometheus is shown the same.
+        """
+        breakers, limits = self._engine.room.breakers(), self._intake.line.report()
+        of_jobs = [(said["host"], job) for job, said in breakers["job_breakers"].items()]
+        self._metrics.show_breakers([*((host, "") for host in breakers["breakers"]), *of_jobs])
+        self._metrics.show_waiting({job: said["waiting"] for job, said in limits.items()})
+        return breakers | {"running": self._engine.endpoints.running, "limits": limits}
 
 
 def registered(library: JobLibrary) -> list[registry.Job]:

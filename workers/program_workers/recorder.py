@@ -7,15 +7,16 @@ running a step again.
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.claiming import (
+    Answer,
     Claim,
     Claimant,
-    Missed,
     claim,
     claim_at_once,
 )
@@ -28,6 +29,7 @@ from program_service.bookkeeping.ledger.recording import (
 )
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.telemetry import Metrics
+from program_workers.room import Room
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,33 +49,45 @@ def is_suspect(program: Claimed) -> bool:
 class Recorder:
     """A worker's three ways to the ledger, each with group commit."""
 
-    def __init__(self, database: Database, metrics: Metrics, claimant: Claimant) -> None:
+    def __init__(
+        self, database: Database, metrics: Metrics, claimant: Claimant, *, room: Room
+    ) -> None:
         """Take what it needs; each group must `run` while it is used."""
         self._database = database
         self._metrics = metrics
         self._claimant = claimant
+        self._room = room
         self.suspects = 0
         """How many programs that lost a lease are held by this worker, one at most."""
         # while the database writes one batch, the steps of the other run: 5 % more programs
         lanes = 2 if database.commits_statements else 1
-        self.claims: GroupCommit[Claim, Claimed | Missed] = GroupCommit(self._claim)
+        self.claims: GroupCommit[Claim, Answer] = GroupCommit(self._claim)
         self.outcomes: GroupCommit[StepRecord, Recorded | None] = GroupCommit(
             self._record, limit=OUTCOMES, lanes=lanes
         )
         self.job_data: GroupCommit[JobDataEdit, dict[str, Json] | None] = GroupCommit(self._edit)
 
-    async def _claim(self, claims: Sequence[Claim]) -> Sequence[Claimed | Missed]:
+    async def _claim(self, claims: Sequence[Claim]) -> Sequence[Answer]:
+        with self._room.offering(len(claims)) as offer:
+            ours = self._claimant
+            if offer.jobs:
+                ours = replace(ours, jobs=offer.open_jobs, ration=offer)
+            answers = await self._claim_as(ours, claims)
+        claimed = [each for each in answers if isinstance(each, Claimed)]
+        # before the next batch is claimed, which may not have another, and finds less room
+        self.suspects += sum(map(is_suspect, claimed))
+        for program in claimed:
+            self._room.book(program)
+        return answers
+
+    async def _claim_as(self, claimant: Claimant, claims: Sequence[Claim]) -> Sequence[Answer]:
         transact = partial(self._database.transact_within, CLAIM_PATIENCE_S)
-        ours, holds_suspect = self._claimant, self.suspects > 0
-        answers = await self._in_two_tries(
+        return await self._in_two_tries(
             "claim",
             claims,
-            partial(transact, claim_at_once, claimant=ours),
-            partial(transact, claim, claimant=ours, holds_suspect=holds_suspect),
+            partial(transact, claim_at_once, claimant=claimant),
+            partial(transact, claim, claimant=claimant, holds_suspect=self.suspects > 0),
         )
-        # before the next batch is claimed, which may not have another
-        self.suspects += sum(is_suspect(each) for each in answers if isinstance(each, Claimed))
-        return answers
 
     async def _record(self, records: Sequence[StepRecord]) -> Sequence[Recorded | None]:
         transact = partial(self._database.transact_within, FOR_EVER_S)

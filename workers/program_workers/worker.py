@@ -14,7 +14,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.workers import new_process
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
-from program_service.loops.supervisor import Named, Supervisor
+from program_service.loops.supervisor import Loop, Named, Supervisor
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.broker import Broker
@@ -22,7 +22,9 @@ from program_workers.engine import Engine
 from program_workers.intake import Intake, Slots
 from program_workers.lease import StopReason
 from program_workers.library import JobLibrary
+from program_workers.line import Line
 from program_workers.presence import Presence
+from program_workers.recall import Recall
 from program_workers.watch import LoopWatch
 
 RELEASE_WAIT_S = 3.0
@@ -63,6 +65,7 @@ class Worker:
         self.process = new_process(self.name)
         """As its row and a drain name it: another process may have the same name."""
         self._settings = settings
+        self._broker = broker
         self._engine = engine = Engine(
             self.name,
             settings,
@@ -74,8 +77,9 @@ class Worker:
         )
         self._library = library
         self._slots = Slots(settings.concurrency)
+        line = Line(engine.room)
         self._intake = Intake(
-            broker, engine.recorder, engine.keeper, slots=self._slots, metrics=metrics
+            broker, engine.recorder, engine.keeper, slots=self._slots, line=line, metrics=metrics
         )
         self._presence = Presence(
             self.name,
@@ -85,6 +89,7 @@ class Worker:
             library=library,
             engine=engine,
             intake=self._intake,
+            metrics=metrics,
         )
         self._watch = LoopWatch(lambda: engine.keeper.held, metrics)
         self.is_ready = asyncio.Event()
@@ -125,7 +130,7 @@ class Worker:
             async with (
                 asyncio.timeout(None) as end,
                 asyncio.TaskGroup() as programs,
-                self.supervisor.running(self._intake_into(programs)) as taking,
+                self.supervisor.running(*self._loops_into(programs)) as taking,
             ):
                 self.is_ready.set()
                 await first_set(stopping, self._engine.quieted)
@@ -141,10 +146,15 @@ class Worker:
                 end.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
         return stopped
 
-    def _intake_into(self, programs: asyncio.TaskGroup) -> Named:
-        """Return the intake as a loop that starts programs in this group."""
-        run, queues = self._intake.run, self._settings.queues
-        return Named("intake", lambda: run(queues, programs, self._engine.execution.run))
+    def _loops_into(self, programs: asyncio.TaskGroup) -> tuple[Loop, ...]:
+        """Return the loops that start programs, in this group."""
+        queues, start = (
+            self._settings.queues,
+            self._intake.starter(programs, self._engine.execution.run),
+        )
+        recall = Recall(self._intake, self._engine.room, self._broker, start)
+        intake = Named("intake", lambda: self._intake.run(queues, programs, start))
+        return intake, recall, Named("asking", recall.ask_others)
 
     @property
     def supervisor(self) -> Supervisor:

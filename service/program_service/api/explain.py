@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
+from program_service.api.obstacles import Obstacle, at, obstacle_of
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import problems
 from program_service.api.services import Services, Serving
@@ -30,15 +30,6 @@ class Surroundings:
     job: Job | None = None
     """The current job as it is registered."""
 
-    @property
-    def breakers(self) -> dict[str, Any]:
-        """The open breakers to the current job's host, as {worker: what it says of it}."""
-        if self.job is None or self.job.endpoint is None:
-            return {}
-        host = urlsplit(self.job.endpoint.url).netloc
-        said = {worker.name: worker.endpoints.get("breakers", {}) for worker in self.workers}
-        return {name: breakers[host] for name, breakers in said.items() if host in breakers}
-
 
 @router.get(
     "/{run_id}/explain",
@@ -59,13 +50,18 @@ async def explained(services: Services, program: Program) -> ExplanationModel:
         depth=await services.broker.depth(program.queue),
         job=await _registered(services, program.job),
     )
-    reason, text = explain(program, around, now=datetime.now(UTC))
+    obstacle = _obstacle(program, around)
+    if obstacle is not None:
+        reason, text, moves_at = obstacle.reason, obstacle.text, obstacle.until
+    else:
+        reason, text = explain(program, around, now=datetime.now(UTC))
+        moves_at = None if program.status.is_final else program.due_at
     return ExplanationModel(
         run_id=program.run_id,
         status=program.status,
         reason=reason,
         text=text,
-        moves_at=None if program.status.is_final else program.due_at,
+        moves_at=moves_at,
         facts=_facts(program, around),
     )
 
@@ -77,6 +73,18 @@ async def _registered(services: Services, job: str) -> Job | None:
         return None
 
 
+def _obstacle(program: Program, around: Surroundings) -> Obstacle | None:
+    """Find out whether a program is due, and those who could run it have no room for it."""
+    if program.status is not Status.PENDING or (around.job and around.job.disabled_at):
+        return None
+    serving = [
+        worker
+        for worker in around.workers
+        if program.job in worker.jobs and program.queue in worker.queues
+    ]
+    return obstacle_of(program.job, around.job, serving)
+
+
 def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[str, str]:
     """Return a stable word for the reason, and the reason in words."""
     final = _explain_final(program)
@@ -86,13 +94,6 @@ def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[s
         return _explain_running(program, around, now)
     if program.status is Status.WAITING:
         return "awaiting_completion", f"The endpoint of {program.job!r} has yet to complete it."
-    if around.breakers:
-        names = ", ".join(around.breakers)
-        text = (
-            f"The host of {program.job!r} failed again and again; {names} leave it alone and probe"
-            " it from time to time. That spends no attempts of the program."
-        )
-        return "breaker_open", text
     return _explain_not_due(program) or _explain_pending(program, around)
 
 
@@ -100,22 +101,22 @@ def _explain_not_due(program: Program) -> tuple[str, str] | None:
     if program.status is Status.RETRYING:
         text = (
             f"Step {program.step} ({program.job!r}) failed and is tried again at"
-            f" {_at(program.due_at)} (retry {program.step_retry_count}): {program.error_message}"
+            f" {at(program.due_at)} (retry {program.step_retry_count}): {program.error_message}"
         )
         return "backing_off", text
     if program.status is Status.SCHEDULED:
-        return "not_due", f"It is not due before {_at(program.due_at)}."
+        return "not_due", f"It is not due before {at(program.due_at)}."
     return None
 
 
 def _explain_final(program: Program) -> tuple[str, str] | None:
     match program.status:
         case Status.FINISHED:
-            return "finished", f"It finished at {_at(program.finished_at)}."
+            return "finished", f"It finished at {at(program.finished_at)}."
         case Status.CANCELLED:
             return (
                 "cancelled",
-                f"It was cancelled at {_at(program.cancelled_at)}; it can be resumed.",
+                f"It was cancelled at {at(program.cancelled_at)}; it can be resumed.",
             )
         case Status.ERRORED:
             text = (
@@ -134,7 +135,7 @@ def _explain_running(program: Program, around: Surroundings, now: datetime) -> t
     if program.due_at is not None and program.due_at > now:
         text = (
             f"Worker {holder!r} held it and has not been heard of; another takes over when its"
-            f" lease ends, at {_at(program.due_at)}."
+            f" lease ends, at {at(program.due_at)}."
         )
         return "lease_of_a_lost_worker", text
     return "lease_lapsed", f"The lease of worker {holder!r} has ended; another takes over soon."
@@ -149,7 +150,7 @@ def _explain_unusable(program: Program, job: Job | None) -> tuple[str, str] | No
         return "job_unreadable", text
     if job is not None and job.disabled_at is not None:
         text = (
-            f"The endpoint of {program.job!r} answered 410 at {_at(job.disabled_at)} and is"
+            f"The endpoint of {program.job!r} answered 410 at {at(job.disabled_at)} and is"
             f" called no more; `PUT /jobs/{program.job}` enables it again."
         )
         return "endpoint_disabled", text
@@ -176,11 +177,6 @@ def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
         return "workers_are_full", f"All slots of the {len(serving)} workers for it are taken."
     text = f"It is due, and {around.depth} wake-ups wait in the queue {program.queue!r}."
     return "queued", text
-
-
-def _at(moment: datetime | None) -> str:
-    """Write a moment as the rest of the API does."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else "no known time"
 
 
 def _facts(program: Program, around: Surroundings) -> dict[str, Any]:

@@ -210,7 +210,8 @@ class WorkerModel(BaseModel):
     started_at: datetime = Field(description="When it started.")
     last_seen_at: datetime = Field(description="When it was last heard of.")
     endpoints: JsonObject = Field(
-        description="Its calls to endpoints: `running` by job, `breakers` that are open by host."
+        description="Its calls to endpoints: `running` by job, `breakers` that are open by host,"
+        " `job_breakers` by job; and `limits`: jobs whose programs wait there for room."
     )
 
 

@@ -1,9 +1,11 @@
 """Health: one sentence on how the deployment is, from what was counted."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from program_service.api.obstacles import waiting_at
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.dashboard.words import duration, number
 
@@ -48,8 +50,13 @@ class Vitals:
 
     @property
     def breakers(self) -> set[str]:
-        """The hosts that some worker leaves alone."""
-        return {host for worker in self.workers for host in worker.endpoints.get("breakers", {})}
+        """The hosts, and the jobs of endpoints, that some worker leaves alone."""
+        return {
+            party
+            for worker in self.workers
+            for kind in ("breakers", "job_breakers")
+            for party in worker.endpoints.get(kind, {})
+        }
 
 
 def health(vitals: Vitals) -> tuple[Level, str]:
@@ -63,6 +70,10 @@ def _trouble(vitals: Vitals) -> tuple[Level, str] | None:
         return Level.TROUBLE, text
     if not vitals.workers and vitals.ages_s:
         return Level.TROUBLE, "No worker is running, and programs wait for one."
+    return _late(vitals)
+
+
+def _late(vitals: Vitals) -> tuple[Level, str] | None:
     queue, age_s = max(vitals.ages_s.items(), key=lambda item: item[1], default=("", 0.0))
     if age_s <= LATE_S:
         return None
@@ -72,6 +83,10 @@ def _trouble(vitals: Vitals) -> tuple[Level, str] | None:
         return Level.TROUBLE, f"{waited}, and no live worker serves it."
     if all(worker.busy >= worker.slots for worker in serving):
         return Level.TROUBLE, f"{waited}: all slots of its {len(serving)} workers are taken."
+    waiting = sum((Counter(waiting_at(worker)) for worker in serving), Counter[str]())
+    if waiting:
+        jobs = ", ".join(f"{number(count)} for {job!r}" for job, count in sorted(waiting.items()))
+        return Level.NOTICE, f"{waited}: programs wait for room on its workers, {jobs}."
     return Level.TROUBLE, f"{waited}, though its workers have free slots."
 
 
@@ -81,8 +96,8 @@ def _notice(vitals: Vitals) -> tuple[Level, str] | None:
         text = f"{number(vitals.errored)} of {number(ended)} programs errored in the last hour."
         return Level.NOTICE, text
     if vitals.breakers:
-        hosts = ", ".join(sorted(vitals.breakers))
-        return Level.NOTICE, f"Calls to {hosts} fail again and again; workers leave it alone."
+        parties = ", ".join(sorted(vitals.breakers))
+        return Level.NOTICE, f"Calls to {parties} fail again and again; workers leave it alone."
     if not vitals.workers:
         return Level.NOTICE, "No worker is running; nothing waits for one."
     return None

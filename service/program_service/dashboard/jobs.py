@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 
 from program_service.api.intents import new_programs
+from program_service.api.obstacles import breaker_of
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.figures import JobFigures, job_figures
 from program_service.bookkeeping.ledger.registry import Job, find_job, list_jobs
-from program_service.bookkeeping.ledger.workers import Worker
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Sender, Viewer
 from program_service.dashboard.pages import PREFIX, page, to_program
@@ -68,13 +67,7 @@ async def _views(services: Services) -> list[JobView]:
             job,
             figures.get(job.name),
             [worker.name for worker in workers if job.name in worker.jobs],
-            [worker.name for worker in workers if _leaves_alone(worker, job)],
+            [worker.name for worker in workers if breaker_of(job, worker)],
         )
         for job in jobs
     ]
-
-
-def _leaves_alone(worker: Worker, job: Job) -> bool:
-    if job.endpoint is None:
-        return False
-    return urlsplit(job.endpoint.url).netloc in worker.endpoints.get("breakers", {})

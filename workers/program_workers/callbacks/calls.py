@@ -1,18 +1,14 @@
 """Calls: run a callback job by calling its endpoint, within its time, signed."""
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import orjson
 
 from program_service.bookkeeping.ledger.callbacks import Ticket
-from program_service.bookkeeping.ledger.registry import DEFAULT_TIMEOUT_S, Endpoint, Job
 from program_service.bookkeeping.lifecycle import (
     TIMED_OUT,
     Claimed,
@@ -24,61 +20,28 @@ from program_service.bookkeeping.lifecycle import (
     Released,
     RetryLater,
 )
-from program_service.bookkeeping.retry import LONGEST_S, Retry
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
-from program_service.webhooks.breaker import Breakers
 from program_service.webhooks.caller import Caller
-from program_service.webhooks.errors import CallError, Forbidden, TookTooLong
-from program_service.webhooks.signing import require_secret, signature_headers
+from program_service.webhooks.errors import CallError, Forbidden, NoConnection, TookTooLong
+from program_service.webhooks.signing import signature_headers
 from program_service.webhooks.tokens import write_token
+from program_workers.callbacks.endpoints import CallbackJob
 from program_workers.context import Step
 from program_workers.judgement import is_for_the_worker
 from program_workers.lease import StopReason
-
-FULL_PAUSE_S = 1.0
-"""How late a program comes again that found its job's `max_concurrency` used up."""
+from program_workers.room import Room
 
 SERVER_ERROR = 500
 
-
-@dataclass(frozen=True, slots=True)
-class CallbackJob:
-    """A registered endpoint, as the worker calls it."""
-
-    name: str
-    endpoint: Endpoint
-    queue: str
-    timeout_s: float
-    retry: Retry = field(default_factory=Retry)
-    registered_at: datetime | None = None
-
-    @classmethod
-    def of(cls, job: Job) -> "CallbackJob":
-        """Take what the registry says.
-
-        Raises:
-            ValueError: it could not be called; nobody registers such an endpoint over the API.
-        """
-        assert job.endpoint is not None
-        for each in job.endpoint.secrets:
-            require_secret(each.secret)
-        if job.timeout_s is not None and not 0 < job.timeout_s <= LONGEST_S:
-            msg = f"timeout_s is {job.timeout_s}; it must be above 0 and at most {LONGEST_S:.0f}"
-            raise ValueError(msg)
-        return cls(
-            name=job.name,
-            endpoint=job.endpoint,
-            queue=job.queue,
-            timeout_s=job.timeout_s or DEFAULT_TIMEOUT_S,
-            retry=job.retry,
-            registered_at=job.last_seen_at,
-        )
+CONNECT_S = 5.0
+"""A host that lets nobody connect for so long is at fault; in less, it may be the job's own limit:
+a lost packet costs 1 or 3 s."""
 
 
 class CallbackJobs:
-    """Call endpoints; limits and circuits are this process's own."""
+    """Call endpoints; whether there is room for a call was decided when its program was claimed."""
 
     def __init__(
         self,
@@ -87,51 +50,42 @@ class CallbackJobs:
         *,
         public_url: str,
         disable: Callable[[CallbackJob], Awaitable[bool]],
+        room: Room,
     ) -> None:
-        """Take who calls, where the service is reached, and how a job is disabled."""
+        """Take who calls, where the service is reached, how a job is disabled, and the breakers."""
         self._caller = caller
         self._metrics = metrics
         self._public_url = public_url.rstrip("/")
         self._disable = disable
+        self._room = room
         self._running: Counter[str] = Counter()
-        self.breakers = Breakers()
 
-    def report(self) -> Json:
-        """Return what people should see of the calls, and show Prometheus the same breakers."""
-        breakers = self.breakers.report()
-        self._metrics.breaker_open.clear()
-        for host in breakers:
-            self._metrics.breaker_open.labels(host).set(1)
-        return {"breakers": breakers, "running": dict(+self._running)}
+    @property
+    def running(self) -> Json:
+        """The calls that run now, as {job: how many}."""
+        return dict(+self._running)
 
     async def run(self, job: CallbackJob, step: Step) -> Outcome:
         """Call the endpoint and say what became of the step."""
-        host = urlsplit(job.endpoint.url).netloc
-        limit = job.endpoint.max_concurrency
-        if limit is not None and self._running[job.name] >= limit:
-            return Released(FULL_PAUSE_S * (1 + random.random()))  # noqa: S311 - jitter
-        wait_s = self.breakers.wait_s(host)
-        if wait_s > 0:
-            return Released(wait_s + random.random())  # noqa: S311 - jitter
         self._running[job.name] += 1
         try:
-            return await self._call_stoppable(job, step, host)
+            return await self._call_stoppable(job, step)
         finally:
             self._running[job.name] -= 1
 
-    async def _call_stoppable(self, job: CallbackJob, step: Step, host: str) -> Outcome:
+    async def _call_stoppable(self, job: CallbackJob, step: Step) -> Outcome:
         scope = asyncio.timeout(None)
         try:
             with step.held.stopping(scope):
                 async with scope:
-                    return await self._call(job, step, host)
+                    return await self._call(job, step)
         except BaseException as error:
             if is_for_the_worker(error) or not scope.expired():
                 raise
         is_cancelled = step.held.stop_reason is StopReason.CANCELLED
         return LetGo() if is_cancelled else Released()
 
-    async def _call(self, job: CallbackJob, step: Step, host: str) -> Outcome:
+    async def _call(self, job: CallbackJob, step: Step) -> Outcome:
         began = datetime.now(UTC)
         deadline = (began + timedelta(seconds=job.timeout_s)).isoformat()
         body = self._body(job, step.program, deadline)
@@ -146,19 +100,27 @@ class CallbackJobs:
             self._metrics.blocked.labels(error.rule).inc()
             return Fail(Failure(str(error), type=type(error).__name__, code="forbidden_address"))
         except CallError as error:
-            return self._broken(job, host, error)
+            return self._broken(job, error, step.program.lease)
         self._metrics.called.labels(job.name, answer.status).inc()
+        self._room.hosts.succeeded(job.host)
         if answer.status >= SERVER_ERROR:
-            self.breakers.failed(host)
+            said = f"it answered {answer.status}"
+            self._room.jobs.failed(job.name, said, by=step.program.lease)
         else:
-            self.breakers.succeeded(host)
+            self._room.jobs.succeeded(job.name)
         reading = read_answer(answer, within_s=job.timeout_s)
         if reading.is_gone and await self._disable(job):
             log.warning(Event.JOB_DISABLED, job=job.name)
         return reading.outcome
 
-    def _broken(self, job: CallbackJob, host: str, error: CallError) -> Outcome:
-        self.breakers.failed(host)
+    def _broken(self, job: CallbackJob, error: CallError, lease: str) -> Outcome:
+        """Say what a call without a response means, and whose breaker counts it."""
+        if error.has_connected:
+            self._room.hosts.succeeded(job.host)
+        if error.has_connected or not _is_of_the_host(job, error):
+            self._room.jobs.failed(job.name, str(error), by=lease)
+        else:
+            self._room.hosts.failed(job.host, str(error), by=lease)
         failure = Failure(str(error), type=type(error).__name__, code="no_answer")
         if isinstance(error, TookTooLong):
             message = (
@@ -191,6 +153,13 @@ class CallbackJobs:
                 },
             }
         )
+
+
+def _is_of_the_host(job: CallbackJob, error: CallError) -> bool:
+    """Say whether a call that did not connect is the host's failure, and not that of its job."""
+    if isinstance(error, TookTooLong):
+        return job.timeout_s >= CONNECT_S
+    return isinstance(error, NoConnection)
 
 
 def _headers(

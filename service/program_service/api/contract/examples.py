@@ -221,7 +221,19 @@ WORKER: Json = {
     "busy": 3,
     "started_at": "2026-11-23T17:03:11.871201Z",
     "last_seen_at": "2026-11-24T07:59:58.004313Z",
-    "endpoints": {"running": {"send_invoice": 2}, "breakers": {}},
+    "endpoints": {
+        "running": {"send_invoice": 2},
+        "breakers": {},
+        "job_breakers": {},
+        "limits": {
+            "provision": {
+                "waiting": 12,
+                "reason": "threads",
+                "limit": 1,
+                "held_by": ["0199f2c1-7a6e-7c41-9d5e-0b6f3a1c2d4e"],
+            }
+        },
+    },
 }
 
 EVENT_STREAM = (

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.ledger.counting import LOST, NOBODY, Tally, count
@@ -20,13 +20,28 @@ class Claim:
     lease: str
 
 
+class Ration(Protocol):
+    """Jobs of which a worker has room for only some programs."""
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """Their names."""
+
+    def admit(self, jobs: Sequence[str]) -> Sequence[bool]:
+        """Say of programs at these jobs, in this order, which of them there is room for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims: a worker, the jobs it knows, and how long its leases hold."""
+    """Who claims: a worker, the jobs it knows, and how long its leases hold.
+
+    It has room for any number of programs at `jobs`, and for some at those of the `ration`.
+    """
 
     worker: str
     jobs: Collection[str]
     lease_s: float
+    ration: Ration | None = None
     put_off_s: float = 1.0
     """When a suspect is due again that it must not hold beside another."""
 
@@ -42,18 +57,29 @@ class Missed(Enum):
     """It lost a lease, and its worker holds such a suspect already: it is due again soon."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """A program is due and known, and its worker has no room for its job; nothing was changed."""
+
+    job: str
+
+
+Answer: TypeAlias = Claimed | Missed | NoRoom
+"""What a claim came to."""
+
+
 async def claim(
     books: Books, claims: Sequence[Claim], claimant: Claimant, *, holds_suspect: bool = False
-) -> list[Claimed | Missed]:
+) -> list[Answer]:
     """Claim what is due and known, and say of each other program why not (protocol rule R1).
 
     Of those that lost a lease, suspects, one at most, and none if the worker holds one: a poison
     job takes no other program down (rule R11).
     """
-    answers: dict[str, Claimed | Missed] = {**await _take_unclaimed(books, claims, claimant)}
+    answers: dict[str, Answer] = {**await _take_unclaimed(books, claims, claimant)}
     missing = [_as_row(claim) for claim in claims if claim.run_id not in answers]
     if missing:
-        terms, known = _terms(claimant), list(claimant.jobs)
+        terms, known = _terms(claimant), [*claimant.jobs, *_rationed(claimant)]
         locked = await books.fetch(_lock_claimable, batch=missing, known=known)
         known_rows = [row for row in locked if row.is_known]
         put_off = _supernumerary(known_rows, holds_suspect=holds_suspect)
@@ -61,10 +87,13 @@ async def claim(
             of_run_ids = [{"of_run_id": run_id} for run_id in put_off]
             await books.run(_put_off, batch=of_run_ids, put_off_s=claimant.put_off_s)
         taken = [row for row in known_rows if row.run_id not in put_off]
+        no_room = _without_room(taken, claimant)
+        taken = [row for row in taken if row.run_id not in no_room]
         answers |= {row.run_id: Missed.UNKNOWN_JOB for row in locked if not row.is_known}
         # what an earlier try put off is not due any more
         put_off |= books.notes.setdefault("put off", put_off)
         answers |= dict.fromkeys(put_off, Missed.PUT_OFF)
+        answers |= no_room
         answers |= await _claim_again(books, taken, terms)
     return [_answer(claim, answers.get(claim.run_id)) for claim in claims]
 
@@ -72,7 +101,7 @@ async def claim(
 @one_change
 async def claim_at_once(
     books: Books, claims: Sequence[Claim], claimant: Claimant
-) -> list[Claimed | Missed | None]:
+) -> list[Answer | None]:
     """Claim in one statement what nobody held before; None leaves the question open."""
     taken = await _take_unclaimed(books, claims, claimant)
     claimed = {program.lease: program for program in taken.values()}
@@ -96,7 +125,7 @@ def _terms(claimant: Claimant) -> dict[str, Any]:
     return {"worker": claimant.worker, "lease_s": claimant.lease_s}
 
 
-def _answer(wish: Claim, answer: Claimed | Missed | None) -> Claimed | Missed:
+def _answer(wish: Claim, answer: Answer | None) -> Answer:
     """Give a claimed program to the one wish whose lease it got: a batch may name it twice."""
     if isinstance(answer, Claimed) and answer.lease != wish.lease:
         return Missed.GONE
@@ -116,6 +145,28 @@ def _supernumerary(locked: Sequence[Any], *, holds_suspect: bool) -> set[str]:
     )
     is_taken = holds_suspect or any(row.lease_losses > 0 for row in ours)
     return set(list(suspects)[0 if is_taken else 1 :])
+
+
+def _rationed(claimant: Claimant) -> Sequence[str]:
+    return claimant.ration.jobs if claimant.ration is not None else ()
+
+
+def _without_room(locked: Sequence[Any], claimant: Claimant) -> dict[str, NoRoom]:
+    """Return {run_id: answer} of the programs that their worker has no room for.
+
+    One whose new lease stands already was claimed by a try before this one (rule R4): it comes
+    first, and has its place whatever else there is.
+    """
+    if claimant.ration is None:
+        return {}
+    of_ration = [row for row in locked if row.job in claimant.ration.jobs]
+    of_ration.sort(key=lambda row: row.lease != row.new_lease)
+    admitted = claimant.ration.admit([row.job for row in of_ration])
+    return {
+        row.run_id: NoRoom(row.job)
+        for row, is_admitted in zip(of_ration, admitted, strict=True)
+        if not is_admitted and row.lease != row.new_lease
+    }
 
 
 async def _claim_again(

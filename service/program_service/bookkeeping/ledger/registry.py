@@ -23,6 +23,8 @@ IN_PROCESS, CALLBACK = "in_process", "callback"
 DEFAULT_TIMEOUT_S = 30.0
 """Of a call to an endpoint."""
 
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -43,6 +45,13 @@ class Endpoint:
     cancel_url: str | None = None
     unknown: Json = field(default_factory=dict)
     """What a newer release has stored besides; it is kept."""
+
+    @property
+    def host(self) -> str:
+        """Scheme and authority of the URL, which all endpoints of one host have in common."""
+        parts = urlsplit(self.url)
+        authority = parts.netloc.rpartition("@")[2].lower()
+        return f"{parts.scheme}://{authority.removesuffix(DEFAULT_PORTS.get(parts.scheme, ''))}"
 
     def valid_secrets(self, now: datetime) -> list[str]:
         """Return the secrets that calls are signed with now."""
