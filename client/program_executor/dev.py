@@ -1,33 +1,41 @@
 """Dev: everything in one process, on a SQLite file and without a broker; to try and to develop."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 from pydantic import SecretStr
 
 from program_executor.demo.show import show_demo
+from program_executor.ending import Ending, leave_within
 from program_executor.errors import ExitCode
+from program_executor.importing import load_library
+from program_executor.interpreter import InterpreterWatch
 from program_executor.processes import (
     address,
     connect_database,
     listen,
-    load_library,
+    located,
     require_keys,
+    run,
     server,
+    set_up_logs,
     stop_on_signals,
 )
 from program_service.app import create_app
 from program_service.bookkeeping.migrations import migrate
-from program_service.redaction import Redaction
 from program_service.settings import Settings
-from program_service.telemetry import Metrics, configure_logging
+from program_service.telemetry import Metrics
 from program_service.wakeups.memory import MemoryBroker
+from program_workers.library import JobLibrary
 from program_workers.worker import Worker
 
 LEASE_S = 5.0
 """Short, so that after a kill -9 programs go on soon; one process renews without trouble."""
+
+LEAVE_WITHIN_S = 8.0
+"""A thread of a job that does not end would keep the process."""
 
 JOBS = ("program_executor.demo.jobs",)
 """Jobs that are always there, besides those of the settings."""
@@ -65,23 +73,25 @@ def dev_settings(given: Settings, options: DevOptions) -> Settings:
     return given.model_copy(update=fresh | {"jobs": [*JOBS, *given.jobs]})
 
 
-async def run_dev(given: Settings, options: DevOptions) -> int:
-    """Serve until Ctrl-C, or until the demo is over; return the exit code.
+def run_dev(given: Settings, options: DevOptions, ending: Ending) -> None:
+    """Serve until Ctrl-C, or until the demo is over; `ending` gets the exit code.
 
     Raises:
         UsageError: the port is taken, or the address needs keys.
         LibraryError: the jobs cannot be used.
     """
-    settings = dev_settings(given, options)
+    options = replace(options, data=options.data.absolute())
+    settings = located(dev_settings(given, options))
     require_keys(settings)
-    configure_logging(
-        level=settings.log_level,
-        is_json=settings.log_format == "json",
-        has_trace_ids=settings.traces,
-        redaction=Redaction(settings.redact),
-    )
+    set_up_logs(settings)
     library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)
+    run(_serve(settings, options, library, ending))
+
+
+async def _serve(
+    settings: Settings, options: DevOptions, library: JobLibrary, ending: Ending
+) -> None:
     listener = listen(settings.host, settings.port)
     if not settings.service_url:  # the port may be one that was free just now
         settings = settings.model_copy(update={"service_url": address(listener)})
@@ -97,16 +107,19 @@ async def run_dev(given: Settings, options: DevOptions) -> int:
             working = tasks.create_task(worker.run(stopping))
             await worker.is_ready.wait()
             attending = tasks.create_task(_attend(address(listener), options))
-            with stop_on_signals(attending.cancel):
-                await asyncio.wait([attending])
+            with stop_on_signals(attending.cancel, ending):
+                async with worker.supervisor.running(InterpreterWatch()):
+                    await asyncio.wait([attending])
             stopping.set()
             await working
+            leave_within(ending, LEAVE_WITHIN_S)
             app.state.services.waiting.close()
             api.should_exit = True
     finally:
         await database.close()
     interrupted = ExitCode.INTERRUPTED if options.exits else ExitCode.DONE
-    return interrupted if attending.cancelled() else attending.result()
+    ending.decide("the demo is over")
+    ending.code = interrupted if attending.cancelled() else attending.result()
 
 
 async def _attend(url: str, options: DevOptions) -> int:

@@ -2,24 +2,31 @@
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from program_executor.ending import Ending, log_uncaught, log_uncaught_of
 from program_executor.errors import UsageError
 from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.urls import located_url
+from program_service.logs import STANDARD_ERROR
+from program_service.redaction import Redaction
 from program_service.settings import PREFIX, Settings
-from program_service.telemetry import Metrics
+from program_service.telemetry import Metrics, configure_logging
 from program_service.tracing.switch import end_traces
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
-from program_workers.library import JobLibrary
 
 R = TypeVar("R")
 
@@ -55,15 +62,22 @@ def require_keys(settings: Settings) -> None:
         raise UsageError(msg)
 
 
-def load_library(settings: Settings) -> JobLibrary:
-    """Import the jobs that the settings name, also from the folder that the command was called in.
+def set_up_logs(settings: Settings) -> None:
+    """Log as the settings say, to what standard error is now, also what nobody waits for."""
+    STANDARD_ERROR.keep()
+    configure_logging(
+        level=settings.log_level,
+        is_json=settings.log_format == "json",
+        has_trace_ids=settings.traces,
+        redaction=Redaction(settings.redact),
+    )
+    log_uncaught()
 
-    Raises:
-        LibraryError: the jobs cannot be used.
-    """
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    return JobLibrary.of_modules(settings.jobs)
+
+def located(settings: Settings) -> Settings:
+    """Return settings that mean the same files in whatever folder the process is later."""
+    url = located_url(settings.database_url.get_secret_value())
+    return settings.model_copy(update={"database_url": SecretStr(url)})
 
 
 def connect_broker(settings: Settings, metrics: Metrics) -> RabbitBroker:
@@ -155,25 +169,63 @@ def collect_seldom() -> None:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], object]) -> Generator[None]:
-    """Call `stop` on SIGINT and SIGTERM."""
+def stop_on_signals(stop: Callable[[], object], ending: Ending | None = None) -> Generator[None]:
+    """Call `stop` on SIGINT and SIGTERM, which are why the process ends."""
     loop = asyncio.get_running_loop()
+
+    def hear(number: signal.Signals) -> None:
+        if ending is not None:
+            ending.decide(number.name)
+        stop()
+
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, hear, number)
+    _keep_signals_from_forks()
     try:
         yield
     finally:
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+@cache
+def _keep_signals_from_forks() -> None:
+    """Let processes that jobs fork end by their signals, and not have us told of them.
+
+    They inherit the pipe by which our event loop learns of signals: a `Process.terminate()` of
+    multiprocessing, in a job, would stop the worker. A signal that comes at once waits until then.
+    """
+    masks = threading.local()
+
+    def hold() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def forget() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        let_through()
+
+    os.register_at_fork(before=hold, after_in_parent=let_through, after_in_child=forget)
 
 
 def run(main: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine in an event loop, uvloop's where there is one."""
+
+    async def main_of_loop() -> R:
+        log_uncaught_of(asyncio.get_running_loop())
+        return await main
+
     try:
         if sys.platform == "win32":
-            return asyncio.run(main)
+            return asyncio.run(main_of_loop())
         import uvloop  # noqa: PLC0415 - not on Windows
 
-        return uvloop.run(main)
+        return uvloop.run(main_of_loop())
     finally:
         end_traces()

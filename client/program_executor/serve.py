@@ -1,33 +1,34 @@
 """Serve: the API as a process of its own, over RabbitMQ."""
 
+from program_executor.ending import Ending
 from program_executor.processes import (
     collect_seldom,
     connect_broker,
     connect_database,
     listen,
     require_keys,
+    run,
     server,
+    set_up_logs,
     stop_on_signals,
 )
 from program_service.app import create_app
-from program_service.redaction import Redaction
 from program_service.settings import Settings
-from program_service.telemetry import Metrics, configure_logging
+from program_service.telemetry import Metrics
 
 
-async def run_serve(settings: Settings) -> int:
-    """Serve the API until SIGTERM or Ctrl-C; return the exit code.
+def run_serve(settings: Settings, ending: Ending) -> None:
+    """Serve the API until SIGTERM or Ctrl-C; `ending` gets the exit code.
 
     Raises:
         UsageError: a setting is missing, the port is taken, or the address needs keys.
     """
     require_keys(settings)
-    configure_logging(
-        level=settings.log_level,
-        is_json=settings.log_format == "json",
-        has_trace_ids=settings.traces,
-        redaction=Redaction(settings.redact),
-    )
+    set_up_logs(settings)
+    run(_serve(settings, ending))
+
+
+async def _serve(settings: Settings, ending: Ending) -> None:
     metrics = Metrics()
     broker = connect_broker(settings, metrics)
     listener = listen(settings.host, settings.port)
@@ -40,10 +41,12 @@ async def run_serve(settings: Settings) -> int:
         app.state.services.waiting.close()
         api.should_exit = True
 
-    try:
-        with stop_on_signals(stop):
+    with stop_on_signals(stop, ending):
+        try:
             await api.serve([listener])
-    finally:
-        await broker.close()
-        await database.close()
-    return 0 if api.started else 1
+        finally:
+            await broker.close()
+            await database.close()
+    if not api.started:
+        ending.code = 1
+        ending.log_failure("the API could not start")

@@ -5,20 +5,24 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import NoReturn
 
+from program_executor.ending import Ending, leave, leave_within
+from program_executor.importing import load_library
+from program_executor.interpreter import InterpreterWatch
 from program_executor.processes import (
     collect_seldom,
     connect_broker,
     connect_database,
     listen,
-    load_library,
+    located,
+    run,
     server,
+    set_up_logs,
     stop_on_signals,
 )
-from program_service.redaction import Redaction
 from program_service.settings import Settings
-from program_service.telemetry import Metrics, configure_logging
+from program_service.telemetry import Metrics
+from program_workers.library import JobLibrary
 from program_workers.pages import pages
 from program_workers.worker import Stopped, Worker
 
@@ -26,8 +30,8 @@ LEAVE_WITHIN_S = 8.0
 """For taking leave of servers that may not answer any more, once all programs are dealt with."""
 
 
-async def run_work(settings: Settings, *, is_child: bool = False) -> int:
-    """Work until SIGTERM or Ctrl-C; return the exit code, a `Stopped`.
+def run_work(settings: Settings, ending: Ending, *, is_child: bool = False) -> None:
+    """Work until SIGTERM or Ctrl-C; `ending` gets the exit code, a `Stopped`.
 
     A first signal drains: running jobs may end for the grace time. A second one releases at once.
     The end of its parent drains a child of a fleet, too.
@@ -38,13 +42,19 @@ async def run_work(settings: Settings, *, is_child: bool = False) -> int:
         UsageError: a setting is missing, or the port is taken.
         LibraryError: the jobs cannot be used.
     """
-    configure_logging(
-        level=settings.log_level,
-        is_json=settings.log_format == "json",
-        has_trace_ids=settings.traces,
-        redaction=Redaction(settings.redact),
-    )
+    set_up_logs(settings)
+    # before the import: a module may change the folder, or close standard input
+    settings = located(settings)
+    parent = os.dup(sys.stdin.fileno()) if is_child else None
     library = load_library(settings)
+    stopped = run(_work(settings, library, ending, parent=parent))
+    if stopped is Stopped.ABANDONED:
+        leave(ending)  # threads that do not end would keep the process alive
+
+
+async def _work(
+    settings: Settings, library: JobLibrary, ending: Ending, *, parent: int | None
+) -> Stopped:
     metrics = Metrics()
     broker, database = connect_broker(settings, metrics), connect_database(settings)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
@@ -60,33 +70,36 @@ async def run_work(settings: Settings, *, is_child: bool = False) -> int:
 
     def leave_soon(drained: asyncio.Future[Stopped]) -> None:
         if not drained.cancelled():
-            asyncio.get_running_loop().call_later(LEAVE_WITHIN_S, leave, drained.result())
+            ending.code = drained.result()
+            leave_within(ending, LEAVE_WITHIN_S)
 
     worker.drained.add_done_callback(leave_soon)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(probes.serve([listener]))
-            with stop_on_signals(stop), stop_with_parent(stop, is_child=is_child):
+    with stop_on_signals(stop, ending), stop_with_parent(stop, parent, ending):
+        try:
+            watching = worker.supervisor.running(InterpreterWatch())
+            async with watching, asyncio.TaskGroup() as tasks:
+                tasks.create_task(probes.serve([listener]))
                 stopped = await worker.run(stopping)
-            probes.should_exit = True
-    finally:
-        await broker.close()
-        await database.close()
-    if stopped is Stopped.ABANDONED:
-        leave(stopped)  # threads that do not end would keep the process alive
+                probes.should_exit = True
+        finally:
+            await broker.close()
+            await database.close()
     return stopped
 
 
 @contextmanager
-def stop_with_parent(stop: Callable[[], object], *, is_child: bool) -> Generator[None]:
+def stop_with_parent(
+    stop: Callable[[], object], pipe: int | None, ending: Ending
+) -> Generator[None]:
     """Call `stop` when the parent of a child has ended: nobody else holds the pipe's other end."""
-    if not is_child:
+    if pipe is None:
         yield
         return
-    loop, pipe = asyncio.get_running_loop(), sys.stdin.fileno()
+    loop = asyncio.get_running_loop()
 
     def has_ended() -> None:
         loop.remove_reader(pipe)
+        ending.decide("its parent process ended")
         stop()
 
     loop.add_reader(pipe, has_ended)
@@ -94,9 +107,3 @@ def stop_with_parent(stop: Callable[[], object], *, is_child: bool) -> Generator
         yield
     finally:
         loop.remove_reader(pipe)
-
-
-def leave(stopped: Stopped) -> NoReturn:
-    """End this process without waiting for anything or anybody."""
-    sys.stderr.flush()
-    os._exit(stopped)

@@ -8,10 +8,12 @@ from typing import Self
 
 FIELDS = {
     "action": "the event again: alerts on the Node library look for it",
-    "at": "file, line and function that the event loop stands in; null where nobody could tell",
+    "at": "file, line and function that the thread is in; null where that is not known",
     "attempt": "the number of this try of the step, from 1",
     "by": "the name of the API key, or `anybody` where there are none",
+    "changes": "what was changed, in words",
     "client": "the address that the request came from, as uvicorn knows it",
+    "command": "`serve`, `work`, `dev` or `fleet` (`work --processes`)",
     "content": "`run_id`, `job` and `step` as one object, as the Node library had it",
     "during": "what was being done: it is tried again",
     "error_code": "the code that the error carries, or null",
@@ -40,7 +42,7 @@ FIELDS = {
     "process": "the process, as `GET /workers` names it: the worker's name and a random part",
     "programs": "how many programs",
     "queue": "the queue, by its name in the settings; `control` is what cancels go through",
-    "reason": "why the lease is gone",
+    "reason": "why the lease is gone, or the process ends",
     "restart_in_s": "in how many seconds it is started again",
     "retry_in_s": "in how many seconds the step is tried again",
     "row": "the row, by its name",
@@ -55,6 +57,7 @@ FIELDS = {
     "version": "the version that runs",
     "wakeups": "how many",
     "what": "in a word: what was done, or what was wrong",
+    "where": "where it was raised, in words",
     "worker": "its name",
 }
 """What each field means, in every event that has it."""
@@ -132,7 +135,43 @@ class Event(StrEnum):
         "worker.died",
         "error",
         "A child of `--processes` ended unasked; it is started again.",
-        "number exit_code",
+        "number exit_code restart_in_s",
+    )
+    WORKER_NOT_STARTED = (
+        "worker.not_started",
+        "error",
+        "A child of `--processes` could not be started; it is tried again.",
+        "number error_message",
+    )
+    PROCESS_ENDED = (
+        "process.ended",
+        "info",
+        "A process of ours ends, as it was told to or because its work is done.",
+        "command reason exit_code",
+    )
+    PROCESS_FAILED = (
+        "process.failed",
+        "error",
+        "A process of ours ends because it cannot go on; with a traceback if nobody expected that.",
+        "command reason exit_code exception",
+    )
+    PROCESS_RESTORED = (
+        "process.restored",
+        "warning",
+        "A job module changed what its worker depends on; that was undone.",
+        "changes",
+    )
+    IMPORT_SLOW = (
+        "jobs.import_slow",
+        "warning",
+        "The jobs are still being imported; the worker takes no work before they are.",
+        "seconds at line",
+    )
+    UNCAUGHT = (
+        "exception.uncaught",
+        "error",
+        "An exception that nobody waits for: of a thread, a callback, a destructor.",
+        "where error_message exception",
     )
     LOOP_FAILED = (
         "loop.failed",

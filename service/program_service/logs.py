@@ -54,9 +54,12 @@ class EventLog:
     def __init__(self) -> None:
         """Begin unconfigured."""
         self._configured: Any = None
+        self.is_for_machines = False
+        """Whether each line is an object of JSON."""
 
-    def configure(self, processors: Sequence[Any], level: str) -> None:
+    def configure(self, processors: Sequence[Any], level: str, *, is_for_machines: bool) -> None:
         """Render events of this level and above by these processors, and write them."""
+        self.is_for_machines = is_for_machines
         self._configured = structlog.wrap_logger(
             STANDARD_ERROR,
             processors=list(processors),

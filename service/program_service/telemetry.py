@@ -274,7 +274,7 @@ def configure_logging(
         structlog.processors.JSONRenderer(serializer=_as_json),
     ]
     rendering = for_machines if is_json else for_people()
-    logs.log.configure([*shared, *rendering], level)
+    logs.log.configure([*shared, *rendering], level, is_for_machines=is_json)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],

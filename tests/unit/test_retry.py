@@ -1,6 +1,7 @@
 """Retry: policies that can be meant, and delays within their bounds."""
 
 import math
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from program_service.bookkeeping.retry import Retry
+from program_service.bookkeeping.retry import Retry, draw
 
 DURATIONS = st.floats(0, 3e8)
 """Up to nine years: nothing that is cut."""
@@ -112,3 +113,11 @@ def test_what_the_job_asks_for_is_a_lower_bound_only(
     plain = policy.delay_s(1, after=None, draw=draw)
     asked_s = after.total_seconds() if after else 0.0
     assert policy.delay_s(1, after=after, draw=draw) == max(plain, asked_s)
+
+
+def test_jitter_is_no_module_s_to_seed() -> None:
+    """Workers of one job module would all wait alike."""
+    random.seed(1)
+    first = draw()
+    random.seed(1)
+    assert draw() != first

@@ -1,7 +1,6 @@
 """Execution: run the steps of a claimed program in order, each recorded before the next."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from program_service.bookkeeping.lifecycle import (
     settle,
     verdict,
 )
+from program_service.bookkeeping.retry import draw
 from program_service.bookkeeping.step_transaction import (
     StepConnections,
     StepTransaction,
@@ -164,7 +164,7 @@ class Execution:
             program,
             ran.outcome,
             self._terms(program, ran.outcome, held),
-            draw=random.random(),  # noqa: S311 - jitter
+            draw=draw(),
         )
         queue = await self._queue_of(change.job)
         record = StepRecord(

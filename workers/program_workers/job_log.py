@@ -48,20 +48,28 @@ class JobLog(logging.Handler):
         super().__init__(logging.getLevelNamesMapping()[settings.attempt_log_level])
         self.max_lines = settings.attempt_log_lines
         self.max_bytes = settings.attempt_log_bytes
+        self._root = logging.getLogger()
+        self._is_listening = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen meanwhile, unless the limits leave room for nothing."""
-        root = logging.getLogger()
-        if self.max_lines and self.max_bytes:
-            root.addHandler(self)
+        self._is_listening = bool(self.max_lines and self.max_bytes)
+        self._listen()
         try:
             yield
         finally:
-            root.removeHandler(self)
+            self._is_listening = False
+            self._root.removeHandler(self)
+
+    def _listen(self) -> None:
+        """Listen, again if a job has configured logging since."""
+        if self._is_listening and self not in self._root.handlers:
+            self._root.addHandler(self)
 
     def begin(self, program: Claimed) -> "Lines":
         """Keep from here on what this task logs, and what it starts."""
+        self._listen()
         lines = Lines(self, program)
         _lines.set(lines)
         return lines

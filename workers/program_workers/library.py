@@ -249,6 +249,9 @@ def _modules(name: str) -> Iterator[ModuleType]:
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except SystemExit as error:
+        msg = f"the module {name!r} ends the process when it is imported: sys.exit({error.code!r})"
+        raise LibraryError(msg) from error
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise  # the module is there, but something that it imports is not

@@ -93,7 +93,7 @@ class LoopWatch:
         if self._block is None and lag_s > BLOCKED_S:
             # public, and documented; named so because it is meant for debuggers
             frame = sys._current_frames().get(thread_id)  # noqa: SLF001
-            self._block = block = Block(self._who_runs(loop), *_where(frame))
+            self._block = block = Block(self._who_runs(loop), *place_of(frame))
             _tell(lag_s, block, is_over=False)
 
     def _who_runs(self, loop: asyncio.AbstractEventLoop) -> Claimed | None:
@@ -120,7 +120,7 @@ def _tell(seconds: float, block: Block, *, is_over: bool) -> None:
     )
 
 
-def _where(frame: FrameType | None) -> tuple[str | None, str | None]:
+def place_of(frame: FrameType | None) -> tuple[str | None, str | None]:
     """Say at which line a thread is, and what stands there."""
     if frame is None:
         return None, None

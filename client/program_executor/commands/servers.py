@@ -37,19 +37,23 @@ def dev(
 ) -> None:
     """Run everything in one process: the API and a worker on a SQLite file, without a broker."""
     from program_executor.dev import DevOptions, run_dev
-    from program_executor.processes import run
+    from program_executor.ending import logged_end
+    from program_service.settings import LogFormat
 
-    settings = _settings(jobs=jobs or None, host=host, port=port)
     options = DevOptions(data=data, is_demo=demo, exits=exit_)
-    raise typer.Exit(run(run_dev(settings, options)))
+    with logged_end("dev", usual_format=LogFormat.PRETTY) as ending:
+        run_dev(_settings(jobs=jobs or None, host=host, port=port), options, ending)
+    raise typer.Exit(ending.code)
 
 
 def serve(*, host: Host = None, port: Port = None) -> None:
     """Serve the API; needs PROGRAM_EXECUTOR_DATABASE_URL and PROGRAM_EXECUTOR_AMQP_URL."""
-    from program_executor.processes import run
+    from program_executor.ending import logged_end
     from program_executor.serve import run_serve
 
-    raise typer.Exit(run(run_serve(_settings(host=host, port=port))))
+    with logged_end("serve") as ending:
+        run_serve(_settings(host=host, port=port), ending)
+    raise typer.Exit(ending.code)
 
 
 def work(
@@ -64,20 +68,21 @@ def work(
     is_child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
     """Run the jobs of these modules, and call endpoints; needs the same two settings as serve."""
-    from program_executor.processes import run
-
-    settings = _settings(
-        jobs=jobs or None, queues=queues, concurrency=concurrency, worker_port=port
-    )
-    if processes == 1:
-        from program_executor.work import run_work
-
-        raise typer.Exit(run(run_work(settings, is_child=is_child)))
+    from program_executor.ending import logged_end
     from program_executor.fleet import run_fleet
+    from program_executor.work import run_work
 
+    named = {"jobs": jobs or None, "queues": queues, "concurrency": concurrency}
+    if processes == 1:
+        with logged_end("work") as ending:
+            run_work(_settings(**named, worker_port=port), ending, is_child=is_child)
+        raise typer.Exit(ending.code)
     options = {"--queues": queues, "--concurrency": concurrency}
     given = [part for name, value in options.items() if value for part in (name, str(value))]
-    raise typer.Exit(run(run_fleet(settings, [*(jobs or []), *given], processes=processes)))
+    with logged_end("fleet") as ending:
+        settings = _settings(**named, worker_port=port)
+        run_fleet(settings, [*(jobs or []), *given], ending, processes=processes)
+    raise typer.Exit(ending.code)
 
 
 def migrate() -> None:

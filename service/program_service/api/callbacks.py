@@ -1,6 +1,5 @@
 """Callbacks over HTTP: endpoints complete, fail and prolong steps by a token, without a key."""
 
-import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -33,6 +32,7 @@ from program_service.bookkeeping.lifecycle import (
     Fail,
     RetryLater,
 )
+from program_service.bookkeeping.retry import draw
 from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.veiling import veil_outcome
 from program_service.logs import log
@@ -136,10 +136,9 @@ async def _settle(
 ) -> Response:
     before = await services.database.read(find, ticket.run_id)
     queues = await services.directory.queues(before.jobs)
-    draw = random.random()  # noqa: S311 - jitter
     if services.redaction.is_on:
         outcome = veil_outcome(outcome, services.redaction.secrets_of(before))
-    report = Report(ticket, outcome, job.retry, draw)
+    report = Report(ticket, outcome, job.retry, draw())
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)
     wake_if_pending(services, program)

@@ -3,10 +3,22 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
+from random import Random
 from typing import Literal
 
 LONGEST_S = 10 * 366 * 86_400.0
 """Ten years: whoever asks for a longer delay would leave the calendar of the databases."""
+
+
+_random = Random()  # noqa: S311 - jitter
+
+
+def draw() -> float:
+    """Draw a number from 0 to 1, for jitter.
+
+    Not by the functions of `random`: a job module may seed them, and all workers would wait alike.
+    """
+    return _random.random()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Urls: addresses of databases, as people have them and as our drivers take them."""
 
 import inspect
+from pathlib import Path
 from urllib.parse import urlencode
 
 import asyncpg
@@ -41,6 +42,20 @@ def driver_url(url: str) -> sa.URL:
         raise ValueError(msg)
     named = parsed.set(drivername=DRIVERS[scheme])
     return _with_dsn(named) if named.get_backend_name() == "postgresql" else named
+
+
+def located_url(url: str) -> str:
+    """Return a URL with the whole path of its file, if it is of SQLite.
+
+    Connections are opened at any time, and would open another file in another folder.
+    """
+    if not url.startswith("sqlite"):
+        return url
+    parsed = sa.make_url(url)
+    if parsed.database in {None, "", ":memory:"}:
+        return url
+    path = str(Path(parsed.database or "").absolute())
+    return parsed.set(database=path).render_as_string(hide_password=False)
 
 
 def _with_dsn(url: sa.URL) -> sa.URL:
