@@ -22,7 +22,20 @@ PRODUCT = ("service", "workers", "client")
 TRANSACTIONS = {"transact": 0, "transact_within": 1, "transact_past_outages": 1}
 """{method of a database: which of its arguments is the function that it runs}."""
 
-VARIES = frozenset({"id", "lease", "of_id", "minute", "shard", "token_key", "secret", "run_id"})
+VARIES = frozenset(
+    (
+        "id",
+        "lease",
+        "minute",
+        "shard",
+        "token_key",
+        "secret",
+        "run_id",
+        "links",
+        "deadline",
+        "notes",
+    )
+)
 """What is another one each time."""
 
 

@@ -1,12 +1,14 @@
 """Responses: JSON written by orjson, ETags, and what the documents say of errors."""
 
 from typing import Any
+from zlib import crc32
 
 import orjson
 from fastapi import Request, Response
 
 from program_service.api.views import show
 from program_service.bookkeeping.ledger.reading import Program
+from program_service.bookkeeping.lifecycle import Status
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -53,8 +55,15 @@ def program_response(
 
 
 def etag(program: Program) -> str:
-    """Return the strong ETag: the version, and the status, which also changes as time passes."""
-    return f'"{program.version}-{program.status}"'
+    """Return the strong ETag: the version, and the status, which also changes as time passes.
+
+    While nobody runs a program, `due_at` and `queue` may move without a version, so they are in it,
+    too. While somebody does, `due_at` is the end of a lease, and its renewal is no change.
+    """
+    if program.status.is_final or program.status is Status.RUNNING:
+        return f'"{program.version}-{program.status}"'
+    place = crc32(f"{program.due_at} {program.queue}".encode())
+    return f'"{program.version}-{place:08x}-{program.status}"'
 
 
 def is_known(request: Request, tag: str) -> bool:
