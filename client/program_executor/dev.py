@@ -23,7 +23,7 @@ from program_executor.processes import (
     set_up_logs,
     stop_on_signals,
 )
-from program_service.app import create_app
+from program_service.app import create_app, end_streams
 from program_service.bookkeeping.migrations import migrate
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -113,7 +113,7 @@ async def _serve(
             stopping.set()
             await working
             leave_within(ending, LEAVE_WITHIN_S)
-            app.state.services.waiting.close()
+            end_streams(app)
             api.should_exit = True
     finally:
         await database.close()

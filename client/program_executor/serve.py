@@ -12,7 +12,7 @@ from program_executor.processes import (
     set_up_logs,
     stop_on_signals,
 )
-from program_service.app import create_app
+from program_service.app import create_app, end_streams
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 
@@ -38,7 +38,7 @@ async def _serve(settings: Settings, ending: Ending) -> None:
     collect_seldom()
 
     def stop() -> None:
-        app.state.services.waiting.close()
+        end_streams(app)
         api.should_exit = True
 
     with stop_on_signals(stop, ending):

@@ -156,6 +156,12 @@ def create_app(
     return app
 
 
+def end_streams(app: FastAPI) -> None:
+    """End what clients follow, or wait for, as the process ends: the server waits for them."""
+    app.state.services.waiting.close()
+    app.state.board.feed.close()
+
+
 def _install_routes(app: FastAPI) -> None:
     modules = (programs, job_data, events, explain, endpoints, registry, callbacks, health)
     app.include_router(programs.submitting)

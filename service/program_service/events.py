@@ -117,6 +117,12 @@ class Event(StrEnum):
         "Somebody holds a lock that a change of the tables needs; it is tried again.",
         "error_message",
     )
+    LOOK_FAILED = (
+        "wait.look_failed",
+        "warning",
+        "A program that a client waits for cannot be looked for; others are.",
+        "run_id error_message",
+    )
     WORKER_STARTED = "worker.started", "info", "A worker takes work.", "worker slots jobs"
     WORKER_QUIET = (
         "worker.quiet",

@@ -63,14 +63,19 @@ async def test_who_waits_is_answered_by_a_service_that_stops(deployment: Deploym
     requests = [
         asyncio.create_task(service.client.get(path, headers={"Prefer": "wait=50"})),
         asyncio.create_task(service.client.get(f"{path}/events")),
+        asyncio.create_task(service.client.get("/ui/feed")),
+        asyncio.create_task(service.client.get(f"/ui{path}/feed")),
     ]
     _, waiting = await asyncio.wait(requests, timeout=1)
     assert len(waiting) == len(requests)
     assert await service.stop() == 0
-    held, heard = await asyncio.gather(*requests)
+    held, heard, *feeds = await asyncio.gather(*requests)
     assert (held.status_code, held.json()["status"]) == (200, "pending")
     assert (heard.status_code, heard.text.count("event: program")) == (200, 1)
+    assert [feed.status_code for feed in feeds] == [200, 200]
     assert "Traceback" not in service.log
+    # the server waits that long for streams that do not end
+    assert "graceful shutdown exceeded" not in service.log
 
 
 async def test_first_signal_drains_and_the_second_releases(deployment: Deployment) -> None:

@@ -29,8 +29,10 @@ async def found(run_id: RunId, services: Serving) -> Program:
 async def states(services: Services, program: Program) -> AsyncIterator[Program]:
     """Yield a program as it was found and after each change, until it or this process ends."""
     yield program
-    while not program.status.is_final and not services.waiting.is_closed:
+    while not program.status.is_final:
         await services.waiting.wait(program.run_id, beyond=program.version, timeout_s=WAIT_S)
+        if services.waiting.is_closed:
+            return
         try:
             program = await services.database.read(find, program.run_id)
         except ProgramNotFound:

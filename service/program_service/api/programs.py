@@ -1,5 +1,6 @@
 """Programs: submit, follow, cancel and resume."""
 
+import asyncio
 import re
 from contextlib import suppress
 from math import ceil
@@ -32,7 +33,7 @@ from program_service.api.views import (
     ProgramModel,
     show,
 )
-from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.errors import DatabaseUnavailable, ProgramNotFound
 from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
 from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
 from program_service.bookkeeping.ledger.submitting import as_program
@@ -55,6 +56,9 @@ Reader = Annotated[Caller, Depends(Requires(Scope.READ))]
 Operator = Annotated[Actor, Depends(acting(Scope.OPERATE))]
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+LAST_READ_S = 1.0
+"""For the answer to those who wait when the process ends."""
 
 
 @submitting.post(
@@ -178,7 +182,13 @@ async def _until_final(services: Services, program: Program, wait_s: float) -> P
     if program.status.is_final:
         return program
     await services.waiting.wait(program.run_id, timeout_s=wait_s)
-    return await services.database.read(find, program.run_id)
+    if not services.waiting.is_closed:
+        return await services.database.read(find, program.run_id)
+    # the process ends, and does not wait for a database that may be away
+    with suppress(DatabaseUnavailable, TimeoutError):
+        async with asyncio.timeout(LAST_READ_S):
+            return await services.database.read(find, program.run_id)
+    return program
 
 
 @router.get(

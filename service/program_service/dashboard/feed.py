@@ -23,15 +23,22 @@ class Feed:
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._last: Pulse | None = None
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Have nobody watch any more, as the process ends."""
+        self._is_closed = True
+        self._changed.set()
 
     async def changes(self) -> AsyncIterator[None]:
-        """Yield after each change."""
+        """Yield after each change, until this process ends."""
         self._watching += 1
         self._arrived.set()
         try:
-            while True:
+            while not self._is_closed:
                 await self._changed.wait()
-                yield
+                if not self._is_closed:
+                    yield
         finally:
             self._watching -= 1
 

@@ -15,6 +15,7 @@ from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
 from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.tables import require_moment
 
 
 class BadCursor(BookkeepingError):
@@ -158,16 +159,27 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a program has come: its version, and whether it has ended."""
+    """How far a program has come: its version, and whether it has ended.
+
+    `due_in_s` is above 0 while nothing happens to it by itself: it starts, or is retried, then.
+    """
 
     version: int
     has_ended: bool
+    due_in_s: float = 0.0
 
 
 async def standings(books: Books, run_ids: Sequence[str]) -> dict[str, Standing]:
     """Return {run_id: how far it has come}, for those who wait for a change."""
     rows = await books.fetch(_select_standings, run_ids=list(run_ids))
-    return {row.run_id: Standing(row.version, bool(row.has_ended)) for row in rows}
+    return {row.run_id: _standing(row) for row in rows}
+
+
+def _standing(row: Any) -> Standing:
+    has_ended, due_in_s = bool(row.has_ended), 0.0
+    if row.is_idle and not has_ended and row.due_at is not None:
+        due_in_s = (require_moment(row.due_at) - require_moment(row.now)).total_seconds()
+    return Standing(row.version, has_ended, max(0.0, due_in_s))
 
 
 def write_cursor(last_id: int) -> str:
@@ -258,7 +270,8 @@ def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
 
 def _select_standings(sql: Sql) -> str:
     return f"""
-        SELECT run_id, version,
-               CASE WHEN {sql.is_open} THEN 0 ELSE 1 END AS has_ended
+        SELECT run_id, version, due_at, {sql.clock} AS now,
+               CASE WHEN {sql.is_open} THEN 0 ELSE 1 END AS has_ended,
+               CASE WHEN lease IS NULL AND awaiting IS NULL THEN 1 ELSE 0 END AS is_idle
           FROM {sql.programs} WHERE {sql.among("run_id", "run_ids")}
     """
