@@ -30,9 +30,9 @@ COUNTED = ("programs_submitted", "programs_finished", "step_attempts", "step_ret
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, and the function of the ledger that it is a transaction of."""
+    """A request, and the functions of the ledger that it may be a transaction of."""
 
-    work: str
+    works: str
     method: str
     path: str
     body: Any = None
@@ -61,7 +61,7 @@ def of(operation_id: str) -> Callable[[Ask], Ask]:
 
 @of("submit_program")
 async def submit(_service: Service) -> Asked:
-    return Asked("submit_at_once", "POST", "/programs", {"jobs": ["reserve"]})
+    return Asked("submit submit_at_once", "POST", "/programs", {"jobs": ["reserve"]})
 
 
 @of("submit_program")
@@ -72,7 +72,7 @@ async def submit_with_a_key(_service: Service) -> Asked:
 @of("submit_programs")
 async def submit_a_batch(_service: Service) -> Asked:
     body = {"programs": [{"jobs": ["reserve"]}, {"jobs": ["ship"]}]}
-    return Asked("submit_at_once", "POST", "/programs/batch", body)
+    return Asked("submit submit_at_once", "POST", "/programs/batch", body)
 
 
 @of("cancel_program")
@@ -210,7 +210,7 @@ async def test_no_operation_is_missing_here(forgetful: Forgetful) -> None:
 async def test_secret_that_is_shown_is_the_one_that_signs(forgetful: Forgetful, name: str) -> None:
     async with serving(forgetful, jobs=JOBS, callback_allow=ALLOW) as service:
         asked = await REQUESTS[name][1](service)
-        forgetful.of_works, forgetful.answers_to_lose = {asked.work}, 2
+        forgetful.of_works, forgetful.answers_to_lose = asked.works.split(), 2
         shown = json_of(await asked.send(service))["secret"]
         job = await forgetful.read(find_job, "charge")
     assert job.endpoint is not None
@@ -223,7 +223,7 @@ async def _answered(forgetful: Forgetful, name: str, *, answers_to_lose: int) ->
     await empty(forgetful)
     async with serving(forgetful, jobs=JOBS, callback_allow=ALLOW) as service:
         asked = await REQUESTS[name][1](service)
-        forgetful.of_works, forgetful.answers_to_lose = {asked.work}, answers_to_lose
+        forgetful.of_works, forgetful.answers_to_lose = asked.works.split(), answers_to_lose
         with capture_logs() as lines:
             answer = await asked.send(service)
         assert forgetful.answers_to_lose == 0

@@ -3,13 +3,20 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from builders import submitted
+from builders import a_program, submitted
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import JobInProcess, JobNeeded, JobNotFound
+from program_service.bookkeeping.errors import (
+    JobInProcess,
+    JobNeeded,
+    JobNotFound,
+    JobsNotRegistered,
+)
 from program_service.bookkeeping.ledger.endpoints import (
     MOST_SECRETS,
     Registered,
@@ -27,8 +34,10 @@ from program_service.bookkeeping.ledger.registry import (
     find_job,
     register_jobs,
 )
+from program_service.bookkeeping.ledger.steering import cancel
+from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
 from program_service.bookkeeping.ledger.workers import Worker, beat
-from servers import Connect
+from servers import Connect, on_servers
 
 BEAT_S = 5.0
 DAY = timedelta(days=1)
@@ -217,3 +226,52 @@ async def test_job_that_a_program_needs_is_kept(database: Database) -> None:
     with pytest.raises(JobNeeded, match="run-1"):
         await database.transact(delete_job, "charge", beat_s=BEAT_S)
     assert (await stored(database)).url == URL
+
+
+@on_servers  # SQLite has one writer
+async def test_job_is_not_deleted_beside_a_submit_that_needs_it(connect: Connect) -> None:
+    """Whichever is committed first, the other one is refused."""
+    deleting, submitting = connect(), connect()
+    await put(deleting, a_job())
+    await deleting.transact(register_jobs, [replace(FUNCTION, name="ship")])
+    program = a_program("run-1", jobs=["ship", "charge"], is_for_known_jobs=True)
+    is_written, is_to_be_committed = asyncio.Event(), asyncio.Event()
+
+    async def submit_slowly(books: Books) -> None:
+        await submit(books, [program])
+        is_written.set()
+        await is_to_be_committed.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(submitting.transact(submit_slowly))
+        await is_written.wait()
+        deletion = tasks.create_task(_refused(deleting))
+        done, _ = await asyncio.wait([deletion], timeout=0.3)
+        assert not done
+        is_to_be_committed.set()
+    assert isinstance(deletion.result(), JobNeeded)
+    await deleting.transact(cancel, "run-1")
+    assert await _refused(deleting) is None
+    later = a_program("run-2", jobs=["ship", "charge"], is_for_known_jobs=True)
+    for work in (submit, submit_at_once):
+        with pytest.raises(JobsNotRegistered, match="'charge'"):
+            await submitting.transact(work, [later])
+    await submitting.transact(submit, [a_program("run-3", jobs=["charge"])])
+
+
+async def _refused(database: Database) -> Exception | None:
+    try:
+        await database.transact(delete_job, "charge", beat_s=BEAT_S)
+    except JobNeeded as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("work", [submit, submit_at_once])
+async def test_program_of_registered_jobs_is_written_once(database: Database, work: Any) -> None:
+    """Rule R4: also with the check that its jobs are there."""
+    await put(database, a_job())
+    program = a_program("run-1", jobs=["charge"], is_for_known_jobs=True)
+    answers = [await database.transact(work, [program]) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0][0].run_id == "run-1"

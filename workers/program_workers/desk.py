@@ -3,6 +3,7 @@
 import uuid_utils
 
 from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.errors import JobsNotRegistered
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit
 from program_service.bookkeeping.ledger.keys import IdempotencyKey, Mismatched, Replayed
 from program_service.bookkeeping.ledger.submitting import NewProgram
@@ -77,8 +78,13 @@ class Desk:
             traceparent=self._traces.onward(parent.traceparent),
             # not hashed: a step that is tried again means the same child, whatever it passes now
             idempotency=IdempotencyKey(parent.run_id, name, "child", formerly=formerly),
+            is_for_known_jobs=True,
         )
-        match await self._submissions.submit(new):
+        try:
+            result = await self._submissions.submit(new)
+        except JobsNotRegistered as unknown_jobs:
+            raise JobError(str(unknown_jobs)) from unknown_jobs
+        match result:
             case Replayed(run_id):
                 return run_id
             case Mismatched(error):

@@ -43,7 +43,8 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
         Problem: a job is registered nowhere, or the key is of no form.
     """
     queues = await services.directory.queues(job for each in requests for job in each.jobs)
-    if services.settings.unknown_jobs is UnknownJobs.REFUSE:
+    is_for_known_jobs = services.settings.unknown_jobs is UnknownJobs.REFUSE
+    if is_for_known_jobs:
         _refuse_unknown_jobs(services, requests, queues, place)
     _require_tellable(services, requests, place)
     if services.redaction.is_on:
@@ -63,6 +64,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             traceparent=services.traces.onward(traceparent),
             notify=each.notify,
             idempotency=None if key is None else _idempotency(key, each, caller),
+            is_for_known_jobs=is_for_known_jobs,
         )
         for each in requests
     ]

@@ -30,6 +30,7 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.NotResumable: (409, "not_resumable"),
     errors.StaleStep: (409, "stale_step"),
     errors.JobNotFound: (404, "job_not_found"),
+    errors.JobsNotRegistered: (422, "unknown_jobs"),
     errors.JobNeeded: (409, "job_needed"),
     errors.JobInProcess: (409, "job_in_process"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),

@@ -57,6 +57,7 @@ class PostgreSQL(_Standard):
     minute = f"date_trunc('minute', {clock})"
     connection = "pg_backend_pid()"
     lock = "FOR UPDATE OF program"
+    keep = "FOR KEY SHARE"
     try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
     advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
 
@@ -87,6 +88,7 @@ class SQLite(_Standard):
     minute = "substr(:now, 1, 17) || '00.000000'"
     connection = "1"
     lock = ""  # a transaction that writes holds the whole file
+    keep = ""
     try_advisory_lock: str | None = None
     advisory_unlock = ""
 
@@ -116,6 +118,7 @@ class MySQL:
     minute = "CAST(DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i') AS DATETIME(6))"
     connection = "CONNECTION_ID()"
     lock = "FOR UPDATE"
+    keep = "LOCK IN SHARE MODE"
     # a lock is the whole server's, and other databases may have tables of the same names
     try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"
     advisory_unlock = "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), :key)))"

@@ -6,6 +6,7 @@ BookkeepingError
 ├── NotResumable
 ├── StaleStep
 ├── JobNotFound
+├── JobsNotRegistered
 ├── JobNeeded
 ├── JobInProcess
 ├── IdempotencyMismatch
@@ -44,6 +45,10 @@ class StaleStep(BookkeepingError):
 
 class JobNotFound(BookkeepingError):
     """Nobody ever registered this job."""
+
+
+class JobsNotRegistered(BookkeepingError):
+    """A program has jobs that are registered nowhere."""
 
 
 class JobNeeded(BookkeepingError):

@@ -55,6 +55,10 @@ class Dialect(Protocol):
     lock: str
     """The end of a SELECT that locks the rows of `program`, in the order of its ORDER BY."""
 
+    keep: str
+    """The end of a SELECT that keeps the rows it finds from being deleted, and from nothing else
+    where a database can tell; on SQLite a transaction holds the whole file."""
+
     try_advisory_lock: str | None
     """Take the lock `:key` for this session, if nobody holds it, and say whether it is held; None
     where one process is all there is."""

@@ -41,6 +41,7 @@ class Submissions:
 
         Raises:
             BatchRefused: the database refused it.
+            JobsNotRegistered: it has a job that was deleted meanwhile.
             DatabaseUnavailable: the database did not answer in time.
         """
         return await self._group.add(program)
@@ -50,6 +51,7 @@ class Submissions:
 
         Raises:
             BatchRefused: the database refused them.
+            JobsNotRegistered: as for `submit`.
             DatabaseUnavailable: the database did not answer in time.
         """
         return await self._flush(programs)
@@ -57,7 +59,8 @@ class Submissions:
     async def _flush(self, programs: Sequence[NewProgram]) -> Sequence[SubmitResult]:
         began = time.perf_counter()
         has_keys = any(program.idempotency for program in programs)
-        results = await self._database.transact(submit if has_keys else submit_at_once, programs)
+        is_at_once = self._database.commits_statements and not has_keys
+        results = await self._database.transact(submit_at_once if is_at_once else submit, programs)
         self._metrics.database_s.labels(op="submit").observe(time.perf_counter() - began)
         self._metrics.batch_rows.labels(op="submit").observe(len(programs))
         for program, result in zip(programs, results, strict=True):

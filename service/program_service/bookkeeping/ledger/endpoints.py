@@ -34,6 +34,9 @@ OVERLAP = timedelta(days=1)
 MOST_SECRETS = 5
 """Calls are signed with each: rotations that follow each other quickly drop the oldest secrets."""
 
+UNCOMMITTED = 10_000
+"""Ids of programs that may be written and not committed yet while an id beyond them is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -132,6 +135,9 @@ async def delete_job(books: Books, name: str, *, beat_s: float) -> Job:
     """
     note = ("delete", name)
     try:
+        await _require_no_function(books, await find_job(books, name), beat_s=beat_s)
+        # on a long table this takes seconds, in which submits of the job do not wait yet
+        newest = await _require_no_program(books, name)
         job = await _locked(books, name, is_going=True)
     except JobNotFound:
         if note not in books.notes:
@@ -139,7 +145,7 @@ async def delete_job(books: Books, name: str, *, beat_s: float) -> Job:
         deleted: Job = books.notes[note]
         return deleted  # by an earlier try, the answer to whose COMMIT was lost
     await _require_no_function(books, job, beat_s=beat_s)
-    await _require_no_program(books, name)
+    await _require_no_program(books, name, after=newest - UNCOMMITTED)
     await books.run(_delete, name=name)
     books.notes[note] = job
     return job
@@ -190,13 +196,19 @@ async def _require_no_function(books: Books, job: Job, *, beat_s: float) -> None
         raise JobInProcess(msg)
 
 
-async def _require_no_program(books: Books, name: str) -> None:
+async def _require_no_program(books: Books, name: str, *, after: int = 0) -> int:
+    """Require that no program with an id beyond `after` needs a job; return the newest id.
+
+    Raises:
+        JobNeeded: programs that have not ended have yet to run it.
+    """
     programs = books.tables.programs
+    newest = (await books.select(sa.select(sa.func.max(programs.c.id).label("id"))))[0].id or 0
     mentions = sa.cast(programs.c.jobs, sa.Text).contains(
         orjson.dumps(name).decode(), autoescape=True
     )
     open_ones = sa.select(programs.c.run_id, programs.c.jobs, programs.c.step).where(
-        is_open(programs), mentions
+        is_open(programs), programs.c.id > after, mentions
     )
     needing = [row.run_id for row in await books.select(open_ones) if name in row.jobs[row.step :]]
     if needing:
@@ -205,6 +217,7 @@ async def _require_no_program(books: Books, name: str) -> None:
             " or wait for their end."
         )
         raise JobNeeded(msg)
+    return int(newest)
 
 
 async def _with(

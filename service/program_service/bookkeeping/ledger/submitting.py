@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
+from program_service.bookkeeping.errors import JobsNotRegistered
 from program_service.bookkeeping.ledger.keys import (
     IdempotencyKey,
     Mismatched,
@@ -34,6 +35,8 @@ class NewProgram:
     traceparent: str | None = None
     notify: str | None = None
     idempotency: IdempotencyKey | None = None
+    is_for_known_jobs: bool = False
+    """Whether it is refused if one of its jobs is registered nowhere when it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,13 @@ SubmitResult = Submitted | Replayed | Mismatched
 
 
 async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitResult]:
-    """Write the programs down and return what became of each, in their order."""
+    """Write the programs down and return what became of each, in their order.
+
+    Raises:
+        JobsNotRegistered: a program that needs it has a job that is registered nowhere.
+    """
+    if needed := _needed_jobs(programs):
+        await _require_registered(books, needed)
     keys = {each.run_id: each.idempotency for each in programs if each.idempotency}
     answers = await claim_keys(books, keys)
     fresh = [program for program in programs if program.run_id not in answers]
@@ -65,9 +74,30 @@ async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitRes
 async def submit_at_once(
     books: Books, programs: Sequence[NewProgram]
 ) -> list[Submitted | Replayed | Mismatched]:
-    """Write programs down that have no idempotency key."""
-    written = await _insert(books, programs)
+    """Write programs down that have no idempotency key.
+
+    Raises:
+        JobsNotRegistered: as for `submit`.
+    """
+    needed = _needed_jobs(programs)
+    written = await _insert(books, programs, needed)
+    if len(written) < len({program.run_id for program in programs}):
+        await _require_registered(books, needed)
     return [written[program.run_id] for program in programs]
+
+
+def _needed_jobs(programs: Sequence[NewProgram]) -> list[str]:
+    return sorted({job for each in programs if each.is_for_known_jobs for job in each.jobs})
+
+
+async def _require_registered(books: Books, jobs: Sequence[str]) -> None:
+    """Keep these jobs from being deleted until the end of the transaction; `delete_job` waits."""
+    rows = await books.fetch(_keep_jobs, needed=list(jobs))
+    unknown = sorted(set(jobs) - {row.name for row in rows})
+    if unknown:
+        names = ", ".join(map(repr, unknown[:10]))
+        msg = f"Unknown jobs: {names}. Start a worker that knows them first."
+        raise JobsNotRegistered(msg)
 
 
 def as_program(new: NewProgram, submitted: Submitted) -> Program:
@@ -104,11 +134,21 @@ def as_program(new: NewProgram, submitted: Submitted) -> Program:
     )
 
 
-async def _insert(books: Books, programs: Sequence[NewProgram]) -> dict[str, Submitted]:
+async def _insert(
+    books: Books, programs: Sequence[NewProgram], needed: Sequence[str] = ()
+) -> dict[str, Submitted]:
+    """Write programs down; nothing is written if one of the needed jobs is registered nowhere."""
     if not programs:
         return {}
     batch = [_as_row(program) for program in programs]
-    rows = list(await books.fetch(_insert_programs, batch=batch))
+    if needed:
+        count = len(needed)
+        written = await books.fetch(
+            _insert_if_registered, batch=batch, needed=list(needed), count=count
+        )
+    else:
+        written = await books.fetch(_insert_programs, batch=batch)
+    rows = list(written)
     if len(rows) < len(programs):
         # a try before this one was committed though its answer was lost: the rows are ours
         rows = list(await books.fetch(_select_programs, batch=batch))
@@ -150,7 +190,22 @@ def _submitted(row: Any, start_at: datetime | None) -> Submitted:
 ANSWERED = "id, run_id, queue, created_at, updated_at, due_at"
 
 
+def _keep_jobs(sql: Sql) -> str:
+    return f"""
+        SELECT name FROM {sql.jobs} WHERE {sql.among("name", "needed")}
+         ORDER BY name {sql.dialect.keep}
+    """
+
+
+def _insert_if_registered(sql: Sql) -> str | Script:
+    return _insert_where(sql, f"(SELECT count(*) FROM ({_keep_jobs(sql)}) AS kept) = :count")
+
+
 def _insert_programs(sql: Sql) -> str | Script:
+    return _insert_where(sql, "TRUE")
+
+
+def _insert_where(sql: Sql, condition: str) -> str | Script:
     batch = sql.batch(
         new_run_id="varchar",
         new_jobs="json",
@@ -176,7 +231,7 @@ def _insert_programs(sql: Sql) -> str | Script:
                COALESCE({sql.moment("start_at")}, {sql.clock}),
                new_submitted_by, new_parent, new_traceparent, new_notify
           FROM {batch}
-         WHERE TRUE
+         WHERE {condition}
         {sql.dialect.or_ignore(sql.programs, ["run_id"])}
     """
     return sql.dialect.insert(insert, returning=ANSWERED, read=_select_programs(sql))
