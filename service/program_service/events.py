@@ -53,6 +53,7 @@ FIELDS = {
     "step": "the index of the job in the program, from 0",
     "target": "the host that was called, with its port",
     "text": "what it means, in words",
+    "threads": "the plain jobs that ran meanwhile, by processor time, if no async job is the cause",
     "tries": "how often it was tried",
     "version": "the version that runs",
     "wakeups": "how many",
@@ -194,8 +195,8 @@ class Event(StrEnum):
     LOOP_BLOCKED = (
         "loop.blocked",
         "warning",
-        "An async job does not await and holds up its worker: once while it lasts, once after.",
-        "seconds is_over run_id job step at line",
+        "A job that does not await, or keeps the interpreter's lock, holds up its worker: twice.",
+        "seconds is_over run_id job step at line threads",
     )
     WAKEUP_NOT_CONFIRMED = (
         "wakeup.not_confirmed",

@@ -1,9 +1,12 @@
 """Blocked loops: a job that does not await holds up its worker, which says so and does no harm."""
 
 import asyncio
+import ctypes
 import json
 import time
 from pathlib import Path
+
+import pytest
 
 from asking import all_finished, attempts, submit
 from deployments import console as console
@@ -200,3 +203,84 @@ async def test_plain_job_blocks_nobody(stage: Stage, logs: Lines) -> None:
     await stage.hire(patient)
     await stage.finished(await stage.submit("patient"))
     assert "patient" not in {line["job"] for line in of_event(logs, "loop.blocked")}
+
+
+LIBC = ctypes.PyDLL(None)
+"""Calls that keep the interpreter's lock, as some extensions' do."""
+
+
+def computed_s(numbers: int) -> float:
+    """Add up numbers in C, which keeps the lock, and return how long that took."""
+    began = time.thread_time()
+    sum(range(numbers))
+    return time.thread_time() - began
+
+
+@job
+def hoarding(_ctx: ThreadJobContext) -> None:
+    """Compute in C for longer than is tolerated."""
+    sample = 2_000_000
+    sum(range(int(sample * TOO_LONG_S / computed_s(sample))))
+
+
+@job
+def sleepy(_ctx: ThreadJobContext) -> None:
+    """Wait in C for longer than is tolerated."""
+    LIBC.usleep(int(TOO_LONG_S * 1e6))
+
+
+@on_sqlite
+async def test_plain_job_that_keeps_the_lock_and_computes_is_named(
+    stage: Stage, logs: Lines
+) -> None:
+    """Neither the loop nor the thread that watches it could see it."""
+    await stage.hire(hoarding, patient)
+    await stage.submit("patient")  # runs beside it, and is not the one
+    run_id = await stage.submit("hoarding")
+    await stage.finished(run_id)
+
+    async def is_named() -> bool:
+        return any(line["run_id"] == run_id for line in of_event(logs, "loop.blocked"))
+
+    await eventually(is_named)
+    line = of_event(logs, "loop.blocked")[-1]
+    assert (line["job"], line["step"]) == ("hoarding", 0)
+    assert line["seconds"] > BLOCKED_S
+    assert line["threads"][0].startswith(f"hoarding of {run_id}: ")
+
+
+@on_sqlite
+async def test_plain_job_that_keeps_the_lock_and_waits_is_among_those_that_are_named(
+    stage: Stage, logs: Lines
+) -> None:
+    await stage.hire(sleepy)
+    run_id = await stage.submit("sleepy")
+    await stage.finished(run_id)
+
+    async def is_named() -> bool:
+        blocks = of_event(logs, "loop.blocked")
+        return any(run_id in thread for line in blocks for thread in line["threads"])
+
+    await eventually(is_named)
+
+
+@pytest.mark.long
+@on_postgresql
+async def test_plain_job_that_always_outlasts_its_lease_errors_in_the_end(
+    stage: Stage, logs: Lines
+) -> None:
+    """Invariant 8: its own lease is counted as lost, though its worker could release it."""
+
+    @job
+    def hopeless(ctx: ThreadJobContext) -> None:
+        sample = 2_000_000
+        sum(range(int(sample * 2 * SHORTEST_LEASE_S / computed_s(sample))))
+        while not ctx.cancelled:
+            time.sleep(0.01)
+
+    await stage.hire(hopeless, lease_s=SHORTEST_LEASE_S)
+    program = await stage.ended(await stage.submit("hopeless"), within_s=90)
+    assert program.error_message is not None
+    assert program.error_message.startswith(WORKER_LOST)
+    assert (await stage.outcomes(program.run_id)) == ["lost", "lost", "lost", "failed"]
+    assert {line["job"] for line in of_event(logs, "loop.blocked")} <= {"hopeless", None}

@@ -27,6 +27,7 @@ from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
 from program_workers.inprocess import InProcessJobs
 from program_workers.job_log import JobLog
+from program_workers.job_threads import JobThreads
 from program_workers.lease import LeaseKeeper, StopReason
 from program_workers.library import JobLibrary
 from program_workers.observer import Observer
@@ -54,6 +55,7 @@ class Engine:
         self.quieted = asyncio.Event()
         """Whether somebody wants this worker to take no more programs."""
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
+        self.job_threads = JobThreads()
         self.catalogue = Catalogue(library)
         claimant = Claimant(name, self.catalogue, settings.lease_s)
         self.room = Room(self.catalogue, threads=settings.threads)
@@ -86,7 +88,7 @@ class Engine:
                 worker=name,
                 queues=frozenset(settings.queues),
                 catalogue=self.catalogue,
-                functions=InProcessJobs(self._threads),
+                functions=InProcessJobs(self._threads, self.job_threads),
                 job_log=self._job_log,
                 endpoints=self.endpoints,
                 room=self.room,

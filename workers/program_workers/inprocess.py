@@ -34,6 +34,7 @@ from program_service.telemetry import Event
 from program_workers.classes import InThread
 from program_workers.context import JobContext, Step
 from program_workers.errors import CheckpointReached, LeaseLost
+from program_workers.job_threads import JobThreads
 from program_workers.judgement import is_for_the_worker, judge
 from program_workers.lease import Held, StopReason
 from program_workers.library import Job
@@ -43,9 +44,10 @@ from program_workers.thread_context import ThreadJobContext
 class InProcessJobs:
     """Run functions of the job library."""
 
-    def __init__(self, threads: Executor) -> None:
-        """Take the threads that plain jobs run in."""
+    def __init__(self, threads: Executor, job_threads: JobThreads | None = None) -> None:
+        """Take the threads that plain jobs run in, and who notes which job each runs."""
         self._threads = threads
+        self._job_threads = job_threads or JobThreads()
 
     async def run(self, job: Job, step: Step) -> Outcome:
         """Run a job and say what became of it."""
@@ -84,7 +86,8 @@ class InProcessJobs:
         def run() -> tuple[Any, BaseException | None]:
             step.begin()
             loop.call_soon_threadsafe(clock.start)
-            return _captured(job, view)
+            with self._job_threads.running(step.held):
+                return _captured(job, view)
 
         clock.stop()
         thread = self._threads.submit(context.run, run)

@@ -3,6 +3,8 @@
 An async job that does not await (`time.sleep`, a long computation, a client that is not async)
 holds up everything that its worker does: other jobs, wake-ups, the renewal of all leases. The loop
 cannot tell, so a thread does: it hears that the loop's heart does not beat, and looks where it is.
+A plain job that keeps the interpreter's lock holds up that thread, too: whose it was is seen
+afterwards, by the processor time of the jobs' threads.
 
 The thread only tells. It renews no lease, neither that of the job that blocks nor those of its
 neighbours: who can neither stop a job nor record what it did must not keep a program from those who
@@ -22,6 +24,7 @@ from types import FrameType
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
+from program_workers.job_threads import JobThreads, ThreadUse
 from program_workers.lease import Held
 
 BEAT_S = 0.1
@@ -31,6 +34,11 @@ BLOCKED_S = 1.0
 """A loop that is silent for longer is blocked; shorter is what garbage collection and disks do."""
 
 
+LEAST_CPU_S = 0.25
+MOST_THREADS = 5
+"""Plain jobs that are named, where it is not clear whose thread held up the loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Whose step blocks the loop, and at which line, as far as that can be told."""
@@ -38,6 +46,8 @@ class Block:
     program: Claimed | None = None
     at: str | None = None
     line: str | None = None
+    threads: Sequence[str] = ()
+    """The plain jobs that ran meanwhile, if no async job is the one."""
 
 
 class LoopWatch:
@@ -45,9 +55,12 @@ class LoopWatch:
 
     name = "loop_watch"
 
-    def __init__(self, held: Callable[[], Sequence[Held]], metrics: Metrics) -> None:
+    def __init__(
+        self, held: Callable[[], Sequence[Held]], job_threads: JobThreads, metrics: Metrics
+    ) -> None:
         """Take what is being executed, to find the job that blocks, and where to count."""
         self._held = held
+        self._job_threads = job_threads
         self._metrics = metrics
         self._beat_at = 0.0
         self._block: Block | None = None
@@ -85,16 +98,30 @@ class LoopWatch:
         block, self._block = self._block, None
         if lag_s > BLOCKED_S:
             # the thread saw nothing if the interpreter was held up, too
-            _tell(lag_s, block or Block(), is_over=True)
+            _log_block(lag_s, block or self._block_by_a_thread(), is_over=True)
+        self._job_threads.look()
 
     def _look(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
         """Tell of a block, once while it lasts."""
         lag_s = time.monotonic() - self._beat_at - BEAT_S
         if self._block is None and lag_s > BLOCKED_S:
-            # public, and documented; named so because it is meant for debuggers
-            frame = sys._current_frames().get(thread_id)  # noqa: SLF001
-            self._block = block = Block(self._who_runs(loop), *place_of(frame))
-            _tell(lag_s, block, is_over=False)
+            program, place = self._who_runs(loop), place_of(_frame_of(thread_id))
+            block = Block(program, *place) if program else self._block_by_a_thread(*place)
+            self._block = block
+            _log_block(lag_s, block, is_over=False)
+
+    def _block_by_a_thread(self, at: str | None = None, line: str | None = None) -> Block:
+        """Find the plain job whose thread used the processor while the loop, at `at`, stood still.
+
+        Where none used most of it, several did, or a call into C waits and keeps the lock.
+        """
+        uses, process_s = self._job_threads.uses(), self._job_threads.process_s()
+        if uses and uses[0].cpu_s >= max(LEAST_CPU_S, process_s / 2):
+            first = uses[0]
+            first.held.has_blocked = True
+            at, line = place_of(_frame_of(first.thread_id))
+            return Block(first.program, at, line, _named(uses))
+        return Block(None, at, line, _named(uses))
 
     def _who_runs(self, loop: asyncio.AbstractEventLoop) -> Claimed | None:
         """Find the program whose task runs now; a task that a job made itself is nobody's."""
@@ -106,7 +133,14 @@ class LoopWatch:
         return None
 
 
-def _tell(seconds: float, block: Block, *, is_over: bool) -> None:
+def _named(uses: Sequence[ThreadUse]) -> list[str]:
+    return [
+        f"{use.program.job} of {use.program.run_id}: {use.cpu_s:.2f} s of the processor"
+        for use in uses[:MOST_THREADS]
+    ]
+
+
+def _log_block(seconds: float, block: Block, *, is_over: bool) -> None:
     program = block.program
     log.warning(
         Event.LOOP_BLOCKED,
@@ -117,7 +151,13 @@ def _tell(seconds: float, block: Block, *, is_over: bool) -> None:
         step=program.step if program else None,
         at=block.at,
         line=block.line,
+        threads=list(block.threads),
     )
+
+
+def _frame_of(thread_id: int | None) -> FrameType | None:
+    # public, and documented; named so because it is meant for debuggers
+    return None if thread_id is None else sys._current_frames().get(thread_id)  # noqa: SLF001
 
 
 def place_of(frame: FrameType | None) -> tuple[str | None, str | None]:

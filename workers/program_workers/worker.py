@@ -91,7 +91,7 @@ class Worker:
             intake=self._intake,
             metrics=metrics,
         )
-        self._watch = LoopWatch(lambda: engine.keeper.held, metrics)
+        self._watch = LoopWatch(lambda: engine.keeper.held, engine.job_threads, metrics)
         self.is_ready = asyncio.Event()
         self.drained: asyncio.Future[Stopped] = asyncio.Future()
         """How it stopped; from then on it only takes leave of its servers."""
