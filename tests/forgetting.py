@@ -22,6 +22,13 @@ PRODUCT = ("service", "workers", "client")
 TRANSACTIONS = {"transact": 0, "transact_within": 1, "transact_past_outages": 1}
 """{method of a database: which of its arguments is the function that it runs}."""
 
+COMMITS = {
+    (name, verb)
+    for name in ("connection", "_connection", "engine", "session", "_session")
+    for verb in ("begin", "commit")
+}
+"""(what, verb) of what begins or commits a transaction."""
+
 VARIES = frozenset(
     (
         "id",
@@ -99,13 +106,30 @@ def plain(value: Any) -> Any:
 
 def works() -> Iterator[tuple[str, str]]:
     """Yield (name, where) of every function that the product makes a transaction of."""
+    for where, tree in _sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and (work := _work_of(node)) is not None:
+                yield from ((name, f"{where}:{node.lineno}") for name in _names(work))
+
+
+def committing() -> set[str]:
+    """Return the files of the product that begin or commit transactions besides a database."""
+    return {
+        where
+        for where, tree in _sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (_last_name(node.func.value), node.func.attr) in COMMITS
+    }
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
     for package in PRODUCT:
         for file in sorted((ROOT / package).rglob("*.py")):
             if file.name != "database.py":
-                where = str(file.relative_to(ROOT))
-                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                    if isinstance(node, ast.Call) and (work := _work_of(node)) is not None:
-                        yield from ((name, f"{where}:{node.lineno}") for name in _names(work))
+                tree = ast.parse(file.read_text(encoding="utf-8"))
+                yield str(file.relative_to(ROOT)), tree
 
 
 def _work_of(node: ast.Call) -> ast.expr | None:

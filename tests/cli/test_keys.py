@@ -1,5 +1,7 @@
 """Keys on the command line: revoked by name, in the environment or in the settings' file."""
 
+import asyncio
+import fcntl
 import os
 import stat
 import tomllib
@@ -89,6 +91,21 @@ async def test_file_is_edited_when_asked_and_all_else_in_it_stays(shell: Shell, 
     assert [each.name for each in file.parent.iterdir() if each.name.startswith("settings")] == [
         "settings.toml"
     ]
+
+
+async def test_revocations_at_once_do_not_undo_each_other(shell: Shell, file: Path) -> None:
+    """The second one reads the file when the first one has written it."""
+    known = shell.exporting(config="settings.toml")
+    folder = os.open(file.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    second = asyncio.create_task(known.run("keys", "revoke", "mailer", "--write"))
+    done, _ = await asyncio.wait([second], timeout=3.0)
+    assert not done
+    others = FILE.replace(ADMIN, f"{NEW.replace('mailer', 'other')} {ADMIN}")
+    file.write_text(others)
+    os.close(folder)
+    assert (await second).code == 0
+    assert file.read_text() == others.replace(OLD, "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to others")

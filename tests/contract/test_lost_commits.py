@@ -25,7 +25,7 @@ from builders import (
     submitted,
     submitted_all,
 )
-from forgetting import Forgetful, empty, plain, tables_of, works
+from forgetting import Forgetful, committing, empty, plain, tables_of, works
 from lost_commits import CASES, Case
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
@@ -80,6 +80,15 @@ def test_no_operation_is_missing_here() -> None:
     missing = [f"{name} of {where}" for name, where in works() if name not in listed | READING]
     assert missing == [], "list them in lost_commits.py"
     assert listed <= {name for name, _ in works()}
+
+
+def test_nothing_else_commits() -> None:
+    """What does not go through `Database.transact` is not tried again, or has its own tests."""
+    assert committing() == {
+        "service/program_service/bookkeeping/migrations/__init__.py",  # test_migrations.py
+        "service/program_service/bookkeeping/migrations/adoption.py",  # test_adoption.py
+        "service/program_service/bookkeeping/step_transaction.py",  # test_database_steps.py
+    }
 
 
 async def _count(database: Database) -> int:

@@ -4,6 +4,8 @@ import os
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,16 +84,17 @@ def revoke_key(
     as_json: AsJson = False,
 ) -> None:
     """Take a key out of API_KEYS: print what is to be set, or edit the file that holds it."""
-    entries = _entries()
-    revoked = [
-        each
-        for each in entries
-        if each.caller.name == name and each.digest.startswith((hash_ or "").lower())
-    ]
-    if not revoked:
-        raise UsageError(_no_such_key(name, hash_, entries))
-    kept = " ".join(each.text for each in entries if each not in revoked)
-    file = _edit_file([each.text for each in revoked], kept) if write else None
+    with _editing_alone() if write else nullcontext():
+        entries = _entries()
+        revoked = [
+            each
+            for each in entries
+            if each.caller.name == name and each.digest.startswith((hash_ or "").lower())
+        ]
+        if not revoked:
+            raise UsageError(_no_such_key(name, hash_, entries))
+        kept = " ".join(each.text for each in entries if each not in revoked)
+        file = _edit_file([each.text for each in revoked], kept) if write else None
     if as_json:
         hashes = [each.digest[:SHOWN_OF_A_HASH] for each in revoked]
         print_json({"revoked": hashes, "api_keys": kept, "file": str(file) if file else None})
@@ -106,6 +109,24 @@ def revoke_key(
         typer.echo(
             "No key is left: on loopback a service lets everybody in, elsewhere it will not start."
         )
+
+
+@contextmanager
+def _editing_alone() -> Iterator[None]:
+    """Lock the folder of the settings' file, so that two revocations do not undo each other."""
+    from program_service.settings import CONFIG_VARIABLE
+
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(Path(os.environ.get(CONFIG_VARIABLE, "")).resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _no_such_key(name: str, hash_: str | None, entries: "list[Entry]") -> str:

@@ -68,7 +68,11 @@ class Waker:
 
     async def _in_queues_of_now(self, rows: Sequence[Due]) -> list[Due]:
         queues = await self.queues_of(row.job for row in rows if row.job is not None)
-        return [replace(row, queue=queues.get(row.job or "", row.queue)) for row in rows]
+        of_now = [queues.get(row.job or "", row.queue) for row in rows]
+        return [
+            row if row.queue == queue else replace(row, queue=queue)
+            for row, queue in zip(rows, of_now, strict=True)
+        ]
 
 
 class Relay:
