@@ -1,16 +1,17 @@
-"""Moving: an endpoint is put into another queue, and the programs that wait for it follow."""
+"""Moving: an endpoint gets another queue or another address while programs wait for it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from calling import put
+from calling import hire, put
 from endpoint_server import Call, Reply, endpoint
 from patience import eventually
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.welcoming import announce
 from servers import Connect
-from serving import Service
+from serving import Service, json_of
 from stage import Shift
 
 
@@ -53,3 +54,33 @@ async def test_welcome_that_failed_is_made_up_for(service: Service, connect: Con
         program = await service.ended(run_id)
     assert failing.failures == 0
     assert (program["status"], program["queue"]) == ("finished", "new")
+
+
+async def test_late_410_of_a_former_address_does_not_disable_the_new_one(service: Service) -> None:
+    is_called, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def gone(_call: Call) -> Reply:
+        is_called.set()
+        await may_answer.wait()
+        return Reply(410)
+
+    async def fine(_call: Call) -> Reply:
+        return Reply(204)
+
+    await hire(service)
+    async with endpoint(gone) as former, endpoint(fine) as new:
+        await put(service, "charge", former.url)
+        failed = (await service.submit("charge"))["run_id"]
+        await is_called.wait()
+        await put(service, "charge", new.url)
+        may_answer.set()
+        assert (await service.ended(failed))["status"] == "errored"
+        assert json_of(await service.client.get("/jobs/charge"))["disabled_at"] is None
+
+        async def is_finished() -> bool:  # once the worker has heard of the new address
+            run_id = (await service.submit("charge"))["run_id"]
+            return bool((await service.ended(run_id))["status"] == "finished")
+
+        await eventually(is_finished)
+    assert new.calls
+    assert json_of(await service.client.get("/jobs/charge"))["disabled_at"] is None
