@@ -86,10 +86,10 @@ def logged_end(command: str, *, usual_format: LogFormat = LogFormat.JSON) -> Gen
         ending.log_failure(*([str(failure)] if failure else (_text(_leaf(error)), error)))
         sys.exit(ending.code)
     except KeyboardInterrupt:
-        ending.code = ExitCode.INTERRUPTED
+        ending.code = int(ExitCode.INTERRUPTED)
         ending.decide("SIGINT")
         ending.log_end()
-        raise
+        sys.exit(ending.code)
     except SystemExit as error:
         ending.code = error.code if isinstance(error.code, int) else 1
         ending.log_failure(f"sys.exit({error.code!r})", error)

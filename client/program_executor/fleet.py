@@ -25,6 +25,8 @@ from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Event
 
 BACKOFF = Retry(initial_s=1.0, max_s=30.0, jitter="none")
+END_WITHIN_S = 15.0
+"""After the grace time; a worker needs less, also when its servers do not answer."""
 WELL_AFTER_S = 60.0
 """A child that has lived for so long did start; its end is counted as the first."""
 MOST_DEATHS = 10
@@ -73,9 +75,20 @@ class Fleet:
 
     def stop(self) -> None:
         """Pass a signal on; the children do the rest, also with a second one."""
-        self._stopping.set()
+        if not self._stopping.is_set():
+            self._stopping.set()
+            end_within_s = self._settings.grace_s + END_WITHIN_S
+            asyncio.get_running_loop().call_later(end_within_s, self._kill)
         for child in self._children.values():
             _tell_to_stop(child)
+
+    def _kill(self) -> None:
+        """End the children that hear no signal, as one that is stuck in its import."""
+        for number, child in self._children.items():
+            if child.returncode is None:
+                log.error(Event.WORKER_KILLED, number=number)
+                with suppress(ProcessLookupError):
+                    child.kill()
 
     async def keep(self, number: int) -> int:
         """Keep one child alive until the fleet stops; return its exit code."""

@@ -150,6 +150,12 @@ class Event(StrEnum):
         "A child of `--processes` could not be started; it is tried again.",
         "number error_message",
     )
+    WORKER_KILLED = (
+        "worker.killed",
+        "error",
+        "A child of `--processes` did not end in its grace time and 15 seconds more.",
+        "number",
+    )
     PROCESS_ENDED = (
         "process.ended",
         "info",

@@ -97,3 +97,17 @@ async def test_child_that_the_system_cannot_start_is_tried_again() -> None:
         assert await fleet.keep(0) == 2
     (line,) = of_event(cast("Lines", lines), "worker.not_started")
     assert "Resource temporarily unavailable" in line["error_message"]
+
+
+async def test_child_that_hears_no_signal_is_killed_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleets, "END_WITHIN_S", -Settings().grace_s)
+    fleet = Scripts(f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}")
+    keeping = asyncio.create_task(fleet.keep(0))
+    while not fleet.started:
+        await asyncio.sleep(0.02)
+    with capture_logs() as lines:
+        fleet.stop()
+        await keeping
+    assert len(of_event(cast("Lines", lines), "worker.killed")) == 1

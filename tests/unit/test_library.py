@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,3 +223,9 @@ def test_library_is_a_mapping_of_jobs() -> None:
     assert (len(library), list(library), library["mail"]) == (1, ["mail"], made)
     assert "mail" in library
     assert "other" not in library
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan])
+def test_time_that_no_clock_could_measure_is_refused(timeout_s: float) -> None:
+    with pytest.raises(LibraryError, match="timeout_s of job 'plain'"):
+        job("plain", timeout_s=timeout_s)(plain)

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from lines import Lines, of_event
-from program_service.api import waiting
+from program_service.api import events, waiting
 from program_service.api.waiting import LONGEST_PAUSE_S, MOST_FAILURES, WaitingRoom, Watch
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.reading import Standing
+from program_service.bookkeeping.lifecycle import Status
 
 if TYPE_CHECKING:
     from program_service.bookkeeping.database import Database
@@ -141,3 +143,25 @@ async def test_who_waited_during_an_outage_is_answered_after_it(
 
     reads.answer = answer
     assert await room.wait("run-1", timeout_s=30)
+
+
+async def test_stream_outlasts_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "AWAY_PAUSE_S", 0.01)
+    begun, ended = (
+        SimpleNamespace(run_id="run-1", version=version, status=status)
+        for version, status in ((1, Status.RUNNING), (2, Status.FINISHED))
+    )
+    answers: list[Any] = [DatabaseUnavailable(), DatabaseUnavailable(), ended]
+
+    async def read(_verb: Any, _run_id: str) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def wait(_run_id: str, **_terms: Any) -> bool:
+        return True
+
+    waiting_room = SimpleNamespace(wait=wait, is_closed=False)
+    services: Any = SimpleNamespace(database=SimpleNamespace(read=read), waiting=waiting_room)
+    assert [state async for state in events.states(services, cast("Any", begun))] == [begun, ended]

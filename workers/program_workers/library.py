@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from types import ModuleType
 from typing import Any, Self, TypeAlias, overload
 
@@ -48,7 +49,7 @@ class Job:
             if not name or len(name) > MAX_NAME or not name.isprintable():
                 msg = f"the {what} name {name!r} must be 1 to {MAX_NAME} printable characters"
                 raise LibraryError(msg)
-        if self.timeout_s is not None and self.timeout_s <= 0:
+        if self.timeout_s is not None and not 0 < self.timeout_s < inf:
             msg = f"timeout_s of job {self.name!r} is {self.timeout_s}; it must be above 0, or None"
             raise LibraryError(msg)
 

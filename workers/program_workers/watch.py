@@ -50,6 +50,10 @@ class Block:
     """The plain jobs that ran meanwhile, if no async job is the one."""
 
 
+class ListenerEnded(RuntimeError):
+    """The thread that listens to the event loop has ended."""
+
+
 class LoopWatch:
     """Watch the event loop that it is run in."""
 
@@ -81,6 +85,8 @@ class LoopWatch:
             while True:
                 await asyncio.sleep(BEAT_S)
                 self._beat()
+                if not listener.is_alive():
+                    raise ListenerEnded
         finally:
             ended.set()
 

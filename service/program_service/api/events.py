@@ -1,5 +1,6 @@
 """Events: one program's changes, live, as Server-Sent Events."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -12,10 +13,12 @@ from program_service.api.programs import RunId
 from program_service.api.responses import etag, problems
 from program_service.api.services import Services, Serving
 from program_service.api.views import show
-from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.errors import DatabaseUnavailable, ProgramNotFound
 from program_service.bookkeeping.ledger.reading import Program, find
 
 router = APIRouter(prefix="/programs", tags=["programs"])
+
+AWAY_PAUSE_S = 1.0
 
 WAIT_S = 3600.0
 """How long a stream waits for one change; then it asks again."""
@@ -37,7 +40,10 @@ async def states(services: Services, program: Program) -> AsyncIterator[Program]
             program = await services.database.read(find, program.run_id)
         except ProgramNotFound:
             return
-        yield program
+        except DatabaseUnavailable:  # the stream outlasts that
+            await asyncio.sleep(AWAY_PAUSE_S)
+        else:
+            yield program
 
 
 @router.get(
