@@ -51,6 +51,7 @@ class Ending:
                 reason=self._reason,
                 exit_code=self.code,
             )
+            STANDARD_ERROR.flush()
 
     def log_failure(self, reason: str, error: BaseException | None = None) -> None:
         """Log that the process fails, with the traceback of what nobody expected."""
@@ -63,6 +64,7 @@ class Ending:
                 exit_code=self.code,
                 exc_info=error,
             )
+            STANDARD_ERROR.flush()
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _log_uncaught(where: str, error: BaseException | None) -> None:
 def leave(ending: Ending) -> None:
     """End this process now, without waiting for anything or anybody."""
     ending.log_end()
-    for stream in (sys.stdout, sys.stderr, STANDARD_ERROR.stream):
+    for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(ending.code)

@@ -29,6 +29,7 @@ FIELDS = {
     "is_over": "whether the loop runs again",
     "job": "the name of the job",
     "jobs": "how many jobs it knows",
+    "lines": "how many lines",
     "line": "the line of code there",
     "loop": "the background loop, by its name",
     "name": "`program-executor`, as the Node library called itself",
@@ -155,6 +156,12 @@ class Event(StrEnum):
         "error",
         "A child of `--processes` did not end in its grace time and 15 seconds more.",
         "number",
+    )
+    LINES_LOST = (
+        "log.lines_lost",
+        "warning",
+        "Nobody read standard error for so long that lines had to be thrown away; these go on.",
+        "lines",
     )
     PROCESS_ENDED = (
         "process.ended",

@@ -241,17 +241,12 @@ LIBRARIES = (
 """Whose lines below WARNING are never written: some hold parameters, which are the users' data."""
 
 
-class StderrHandler(logging.StreamHandler[Any]):
+class StderrHandler(logging.Handler):
     """Write the lines of jobs and libraries to where our events go."""
 
-    @property
-    def stream(self) -> Any:
-        """Return standard error."""
-        return logs.STANDARD_ERROR.stream
-
-    @stream.setter
-    def stream(self, _stream: object) -> None:
-        """Keep standard error."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        logs.STANDARD_ERROR.write(self.format(record))
 
 
 def configure_logging(

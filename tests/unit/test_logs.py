@@ -5,15 +5,21 @@ import io
 import json
 import logging
 import logging.config
+import os
+import select
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from lines import logging_as_workers_do
+from lines import Lines, logging_as_workers_do, of_event
+from program_service import logs
 from program_service.events import Event
-from program_service.logs import StandardError, log
+from program_service.logs import Outlet, StandardError, log
 
 SILENT = {"version": 1, "root": {"level": "CRITICAL", "handlers": []}}
 
@@ -74,7 +80,6 @@ def test_event_is_written_where_standard_error_was_when_it_was_kept(
         kept.write("one")
         monkeypatch.setattr(sys, "stderr", None)
         kept.write("two")
-    kept.stream.close()
     assert (capfd.readouterr().err, elsewhere.getvalue()) == ("one\ntwo\n", "")
 
 
@@ -85,3 +90,68 @@ def test_event_that_nobody_can_read_does_no_harm(monkeypatch: pytest.MonkeyPatch
     for stream in (closed, None):
         monkeypatch.setattr(sys, "stderr", stream)
         log.info(Event.SERVICE_STARTED, version="1")
+
+
+def read_all(pipe: int) -> bytes:
+    """Read what there is in a pipe, until nothing more comes for a moment."""
+    text = b""
+    while select.select([pipe], [], [], 0.5)[0]:
+        text += os.read(pipe, 65_536)
+    return text
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Return the two ends of a pipe."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+@pytest.mark.parametrize("can_be_opened_again", [True, False])
+def test_writer_does_not_wait_for_a_reader_that_stands_still(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, can_be_opened_again: bool
+) -> None:
+    if not can_be_opened_again:  # the pipe is another user's
+        monkeypatch.setattr(logs, "_opened_again", os.dup)
+    outlet = Outlet(pipe[1])
+    lines = [f"{number:06} {'x' * 5_000}\n".encode() for number in range(200)]
+    for line in lines:
+        outlet.write(line)
+    assert not outlet.is_idle.is_set()
+    assert read_all(pipe[0]) == b"".join(lines)
+    assert outlet.is_idle.wait(30)
+    outlet.write(b"directly\n")
+    assert read_all(pipe[0]) == b"directly\n"
+
+
+def test_lines_for_which_there_is_no_room_are_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 10_000)
+    outlet = Outlet(pipe[1])
+    with capture_logs() as said:
+        for _ in range(100):
+            outlet.write(b"x" * 4_095 + b"\n")
+        read_all(pipe[0])
+        assert outlet.is_idle.wait(30)
+    (line,) = of_event(cast("Lines", said), "log.lines_lost")
+    assert 70 < line["lines"] < 100
+
+
+def test_reader_that_is_gone_is_nobody_s_trouble(pipe: tuple[int, int]) -> None:
+    outlet = Outlet(pipe[1])
+    os.close(pipe[0])
+    for _ in range(100):
+        outlet.write(b"x" * 4_096)
+    assert outlet.is_idle.is_set()
+
+
+def test_file_is_written_at_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("before\n")
+    with file.open("a") as opened:
+        Outlet(opened.fileno()).write(b"after\n")
+    assert file.read_text() == "before\nafter\n"
