@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from builders import by_hand
+from builders import by_hand, claimed
 from patience import eventually
 from program_executor import JobContext, Retry, RetryableError, ThreadJobContext, job
+from program_service.wakeups.broker import Announcement, Cancelled
 from serving import Service, json_of, problem_of
 
 
@@ -80,6 +81,19 @@ async def test_running_async_job_is_cancelled(service: Service) -> None:
     assert (await service.get(run_id))["step"] == 0
 
 
+async def test_nobody_is_told_of_the_cancel_of_a_program_that_nobody_holds(
+    service: Service,
+) -> None:
+    told: list[Announcement] = []
+    async with service.broker.on_announced(told.append):
+        waiting = (await service.submit("reserve"))["run_id"]
+        await service.cancel(waiting)
+        assert told == []
+        held = await claimed(service.database, jobs=["reserve"])
+        await service.cancel(held.run_id)
+        assert told == [Cancelled(held.run_id, held.lease)]
+
+
 async def test_running_thread_sees_that_it_is_cancelled(service: Service) -> None:
     asked: list[bool] = []
 
@@ -118,7 +132,7 @@ async def test_job_that_ends_well_after_a_cancel_changes_nothing(service: Servic
 
 
 async def test_cancelled_program_that_waited_for_a_thread_never_runs(service: Service) -> None:
-    """Rule R7: what is stopped is not started any more."""
+    """It waits unclaimed, and its worker finds it gone."""
     let_go, ran = threading.Event(), []
 
     @job
@@ -129,9 +143,14 @@ async def test_cancelled_program_that_waited_for_a_thread_never_runs(service: Se
     def reserve(ctx: ThreadJobContext) -> None:
         ran.append(ctx.run_id)
 
-    shift = await service.crew.hire(charge, reserve, threads=1)
+    shift = await service.crew.hire(charge, reserve, threads=1, worker_beat_s=0.1)
     await service.running("charge")
-    run_id = await service.running("reserve")
+    run_id = (await service.submit("reserve"))["run_id"]
+
+    async def waits() -> bool:
+        return bool((await service.explain(run_id))["reason"] == "threads_busy")
+
+    await eventually(waits)
     await service.cancel(run_id)
     let_go.set()
     await shift.stop()

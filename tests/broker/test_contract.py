@@ -125,7 +125,7 @@ async def test_wakeup_that_is_handed_back_keeps_its_time_and_its_hops(broker: Br
         assert await taken(subscription, 1) == [Wakeup("default", ("p-3",), NOON, hops=1)]
 
 
-@pytest.mark.parametrize("said", [Cancelled("p-ö"), Quieted("wörker-1")])
+@pytest.mark.parametrize("said", [Cancelled("p-ö"), Cancelled("p", "lease-1"), Quieted("wörker-1")])
 async def test_announcement_reaches_every_listener(broker: Broker, said: Announcement) -> None:
     heard: list[list[Announcement]] = [[], []]
     async with broker.on_announced(heard[0].append), broker.on_announced(heard[1].append):

@@ -44,7 +44,7 @@ def test_wakeup_that_does_without_hops_is_read() -> None:
 
 
 def test_announcements_are_read() -> None:
-    for announcement in (Cancelled("run-1"), Quieted("worker-1")):
+    for announcement in (Cancelled("run-1", "lease-1"), Quieted("worker-1")):
         body = with_more(topology.write_announcement(announcement), by="mary")
         assert topology.read_announcement(body) == announcement
 

@@ -22,13 +22,14 @@ from program_service.webhooks.caller import Caller
 from program_service.webhooks.guard import Guard
 from program_workers.callbacks.calls import CallbackJobs
 from program_workers.callbacks.endpoints import CallbackJob
+from program_workers.cancels import Cancels
 from program_workers.catalogue import Catalogue
 from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
 from program_workers.inprocess import InProcessJobs
 from program_workers.job_log import JobLog
 from program_workers.job_threads import JobThreads
-from program_workers.lease import LeaseKeeper, StopReason
+from program_workers.lease import LeaseKeeper
 from program_workers.library import JobLibrary
 from program_workers.observer import Observer
 from program_workers.recorder import Recorder
@@ -61,6 +62,7 @@ class Engine:
         self.room = Room(self.catalogue, threads=settings.threads)
         self.recorder = Recorder(database, metrics, claimant, room=self.room)
         self.keeper = LeaseKeeper(database, metrics, lease_s=settings.lease_s)
+        self._cancels = Cancels(database, self.keeper)
         self.relay = Relay(Waker(database, broker, metrics))
         self.submissions = Submissions(database, self.relay, metrics)
         directory = JobDirectory(database)
@@ -114,6 +116,7 @@ class Engine:
             Named("job_data", self.recorder.job_data.run),
             self.submissions,
             self.keeper,
+            self._cancels,
             self.relay,
             self._caller.connections,
         )
@@ -128,8 +131,8 @@ class Engine:
 
     def _hear(self, announcement: Announcement) -> None:
         match announcement:
-            case Cancelled(run_id):
-                self.keeper.stop(run_id, StopReason.CANCELLED)
+            case Cancelled() as cancelled:
+                self._cancels.hear(cancelled)
             case Quieted(self._process):
                 self.quieted.set()
             case Quieted():

@@ -116,12 +116,6 @@ class LeaseKeeper:
         finally:
             del self._held[held.hold]
 
-    def stop(self, run_id: str, reason: StopReason) -> None:
-        """Stop a program if it runs here."""
-        for held in self._held.values():
-            if held.run_id == run_id:
-                held.stop(reason)
-
     def stop_all(self, reason: StopReason) -> None:
         """Stop everything."""
         for held in self._held.values():

@@ -24,7 +24,8 @@ async def cancel_now(services: Services, run_id: str, actor: Actor) -> Program:
         log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
         log.info(Event.AUDIT_CANCELLED, run_id=run_id, by=actor.by, client=actor.client)
         services.notifier.tell_cancelled(program)
-    await services.broker.announce(Cancelled(run_id))
+    if program.lease is not None:  # else there is no worker to be told
+        await services.broker.announce(Cancelled(run_id, program.lease))
     return program
 
 

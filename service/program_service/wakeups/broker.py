@@ -29,9 +29,13 @@ class Wakeup:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """A message to all workers: whoever runs this program stops now."""
+    """A message to all workers: who executes this program under this lease should look at its row.
+
+    Releases before leases were named leave it out.
+    """
 
     run_id: str
+    lease: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

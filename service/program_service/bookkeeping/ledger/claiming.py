@@ -245,6 +245,13 @@ async def renew(books: Books, holds: Sequence[Hold], *, lease_s: float) -> set[H
     return {Hold(row.id, row.lease) for row in rows}
 
 
+async def still_open(books: Books, holds: Sequence[Hold]) -> set[Hold]:
+    """Return those of these holds whose programs have not ended and are still held so."""
+    batch = [{"of_id": hold.id, "of_lease": hold.lease} for hold in holds]
+    rows = await books.fetch(_select_open, batch=batch)
+    return {Hold(row.id, row.lease) for row in rows}
+
+
 COLUMNS = (
     "id, run_id, lease, jobs, step, step_retry_count, lease_losses, program_data, job_data,"
     " created_at, updated_at, version, resumes, traceparent"
@@ -334,3 +341,12 @@ def _renew(sql: Sql) -> str | Script:
         where=f"program.lease = batch.of_lease AND {sql.is_open}",
         returning="id, lease",
     )
+
+
+def _select_open(sql: Sql) -> str:
+    return f"""
+        SELECT program.id, program.lease
+          FROM {sql.programs} AS program
+          JOIN {sql.batch(of_id="bigint", of_lease="varchar")} ON program.id = batch.of_id
+         WHERE program.lease = batch.of_lease AND {sql.is_open}
+    """

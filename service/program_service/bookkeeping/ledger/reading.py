@@ -41,6 +41,7 @@ class Program:
     due_at: datetime | None
     woken_at: datetime | None
     claimed_by: str | None
+    lease: str | None
     lease_losses: int
     resumes: int
     awaiting: int | None

@@ -119,6 +119,7 @@ def as_program(new: NewProgram, submitted: Submitted) -> Program:
         due_at=submitted.due_at,
         woken_at=None,
         claimed_by=None,
+        lease=None,
         lease_losses=0,
         resumes=0,
         awaiting=None,

@@ -98,8 +98,8 @@ def read(body: bytes, queue: str) -> Wakeup:
 def write_announcement(announcement: Announcement) -> bytes:
     """Write what all workers are told."""
     match announcement:
-        case Cancelled(run_id):
-            return orjson.dumps({"cancelled": run_id})
+        case Cancelled(run_id, lease):
+            return orjson.dumps({"cancelled": run_id, "lease": lease})
         case Quieted(process):
             return orjson.dumps({"quieted": process})
 
@@ -112,8 +112,9 @@ def read_announcement(body: bytes) -> Announcement:
     """
     try:
         match orjson.loads(body):
-            case {"cancelled": str(run_id)}:
-                return Cancelled(run_id)
+            case {"cancelled": str(run_id), **rest}:
+                lease = rest.get("lease")
+                return Cancelled(run_id, lease if isinstance(lease, str) else None)
             case {"quieted": str(process)}:
                 return Quieted(process)
             case other:

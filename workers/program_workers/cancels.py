@@ -1,0 +1,55 @@
+"""Cancels: look at the rows of programs that a message calls cancelled, and stop those that are.
+
+The message is a hint, and may be late: its program may have been resumed, and run under another
+lease. So the row decides (protocol rule R14). When the message or the look is lost, the renewal of
+leases finds out.
+"""
+
+import asyncio
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.claiming import Hold, still_open
+from program_service.loops.turns import turn
+from program_service.wakeups.broker import Cancelled
+from program_workers.lease import LeaseKeeper, StopReason
+
+
+class Cancels:
+    """Stop the steps of programs that were cancelled."""
+
+    name = "cancels"
+
+    def __init__(self, database: Database, keeper: LeaseKeeper) -> None:
+        """Take where rows are, and what is being executed."""
+        self._database = database
+        self._keeper = keeper
+        self._doubted: set[Hold] = set()
+        self._has_heard = asyncio.Event()
+
+    def hear(self, cancelled: Cancelled) -> None:
+        """Doubt what is executed under the lease that was cancelled.
+
+        An older service does not say the lease; then all of the program's are doubted.
+        """
+        for held in self._keeper.held:
+            is_named = cancelled.lease in {None, held.hold.lease}
+            if held.run_id == cancelled.run_id and is_named:
+                self._doubted.add(held.hold)
+                self._has_heard.set()
+
+    async def run(self) -> None:
+        """Look at rows as they are doubted, many at a time."""
+        while True:
+            await self._has_heard.wait()
+            self._has_heard.clear()
+            async with turn():
+                await self._look()
+
+    async def _look(self) -> None:
+        doubted, self._doubted = self._doubted, set()
+        if not doubted:
+            return
+        still = await self._database.read(still_open, sorted(doubted, key=lambda hold: hold.id))
+        for held in self._keeper.held:
+            if held.hold in doubted - still:
+                held.stop(StopReason.CANCELLED)
