@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from program_workers.errors import IgnorableError as IgnorableError
     from program_workers.errors import JobError as JobError
     from program_workers.errors import RetryableError as RetryableError
+    from program_workers.hooks import ProgramEvent as ProgramEvent
     from program_workers.library import Job as Job
     from program_workers.library import JobLibrary as JobLibrary
     from program_workers.library import job as job
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from program_workers.library import on_error as on_error
     from program_workers.library import on_finish as on_finish
     from program_workers.library import on_retry as on_retry
-    from program_workers.observer import ProgramEvent as ProgramEvent
     from program_workers.thread_context import ThreadJobContext as ThreadJobContext
     from program_workers.thread_context import ThreadJobData as ThreadJobData
 
@@ -59,7 +59,7 @@ _HOMES = {
     "on_error": "program_workers.library",
     "on_finish": "program_workers.library",
     "on_retry": "program_workers.library",
-    "ProgramEvent": "program_workers.observer",
+    "ProgramEvent": "program_workers.hooks",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the keys are the names

@@ -1,6 +1,7 @@
 """Hooks: a worker tells who wants to know, and a hook that fails harms nothing."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -13,12 +14,16 @@ from program_executor import (
     ProgramEvent,
     Retry,
     RetryableError,
+    ThreadJobContext,
     job,
     on_error,
     on_finish,
     on_retry,
 )
 from program_service.bookkeeping.lifecycle import Status
+from program_workers import hooks
+from program_workers.hooks import NoThread
+from program_workers.worker import Stopped
 from servers import on_sqlite
 from stage import Stage
 
@@ -152,3 +157,35 @@ async def test_hook_that_fails_harms_nothing(stage: Stage, logs: Lines) -> None:
     assert sorted(told) == sorted([first.run_id, second.run_id])
     messages = {line["error_message"] for line in of_event(logs, "hook.failed")}
     assert messages == {"no such channel", "no such channel either"}
+
+
+async def test_hooks_that_never_return_hold_up_neither_others_nor_the_end(
+    stage: Stage, logs: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their threads are their own, and few; jobs and look-ups of names have others."""
+    monkeypatch.setattr(hooks, "MAX_THREADS", 2)
+    monkeypatch.setattr(hooks, "HOOK_TIMEOUT_S", 0.2)
+    let_end, told = threading.Event(), list[str]()
+
+    @on_finish
+    def hang(_event: ProgramEvent) -> None:
+        let_end.wait(60)
+
+    @on_finish
+    async def good(event: ProgramEvent) -> None:
+        told.append(event.run_id)
+
+    @job
+    def plain(_ctx: ThreadJobContext) -> None:
+        pass
+
+    shift = await stage.hire(plain, hooks=[hang, good])
+    try:
+        run_ids = [await stage.submit("plain") for _ in range(3)]
+        await stage.all_finished(run_ids)
+        assert await shift.stop() is Stopped.DRAINED
+    finally:
+        let_end.set()
+    assert sorted(told) == sorted(run_ids)
+    messages = [line["error_message"] for line in of_event(logs, "hook.failed")]
+    assert sorted(messages) == [NoThread.__doc__, "TimeoutError", "TimeoutError"]

@@ -1,23 +1,21 @@
 """Room: which jobs a worker has room for, who holds it, and who waits in which order."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pytest
 
 from program_executor import Job as LibraryJob
 from program_executor import JobContext, ThreadJobContext, job
 from program_service.bookkeeping.ledger.registry import CALLBACK, Endpoint, Job
-from program_service.bookkeeping.lifecycle import Claimed
 from program_service.wakeups.broker import MAX_HOPS, Wakeup
 from program_service.webhooks.breaker import FAILURES_TO_OPEN
 from program_workers.catalogue import Catalogue
 from program_workers.library import JobLibrary
 from program_workers.line import LONGEST, Line
 from program_workers.room import Room
+from rooms import MOMENT, a_program
 
 THREADS = 2
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @job
@@ -54,24 +52,6 @@ def a_room(*jobs: LibraryJob, endpoints: Sequence[Job] = ENDPOINTS) -> Room:
     catalogue = Catalogue(JobLibrary([plain, light, *jobs]))
     catalogue.update(endpoints)
     return Room(catalogue, threads=THREADS)
-
-
-def a_program(name: str, *jobs: str, step: int = 0) -> Claimed:
-    """Return a claimed program; its lease has its name."""
-    return Claimed(
-        id=1,
-        run_id=name,
-        lease=name,
-        jobs=jobs,
-        step=step,
-        step_retry_count=0,
-        lease_losses=0,
-        program_data={},
-        job_data={},
-        created_at=MOMENT,
-        claimed_at=MOMENT,
-        version=1,
-    )
 
 
 def admitted(room: Room, *jobs: str) -> list[bool]:

@@ -1,41 +1,20 @@
 """Observer: count what became of steps, log it, and call the hooks."""
 
-import asyncio
-import inspect
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
+from program_service.bookkeeping.lifecycle import Change, Claimed, Ending
 from program_service.logs import log
 from program_service.telemetry import Event, Fact, Metrics
 from program_service.tracing.spans import Facts, Traces
 from program_workers.catalogue import Catalogue
-from program_workers.judgement import is_for_the_worker, text_of
+from program_workers.hooks import Hooks, ProgramEvent
 from program_workers.library import Hook
-
-HOOK_TIMEOUT_S = 30.0
-"""How long a hook may take: its program's slot is held meanwhile."""
 
 ENDED = {Ending.FINISHED: "finished", Ending.ERRORED: "errored"}
 MOMENTS = {Ending.FINISHED: "finish", Ending.ERRORED: "error"}
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramEvent:
-    """What a hook is told: the step that a program was at, and what became of it."""
-
-    moment: str
-    run_id: str
-    job: str
-    step: int
-    attempt: int
-    program_data: Json
-    error_message: str | None = None
-    error_code: str | None = None
-    retry_in_s: float | None = None
 
 
 class Observer:
@@ -53,7 +32,7 @@ class Observer:
         self._finished = cache(metrics.finished.labels)
         self._program_s = cache(metrics.program_s.labels)
         self._catalogue = catalogue
-        self._hooks = hooks
+        self._hooks = Hooks(hooks)
         self._is_verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def observe(self, program: Claimed, change: Change, *, ran_s: float) -> None:
@@ -63,7 +42,7 @@ class Observer:
         self._log(program, change)
         moment = _moment(change)
         if moment is not None and self._hooks:
-            await self._call(_event(moment, program, change))
+            await self._hooks.call(_event(moment, program, change))
 
     def observe_stale(self, program: Claimed) -> None:
         """Log that the fence refused what a step came to."""
@@ -124,19 +103,6 @@ class Observer:
         else:
             log.error(Event.PROGRAM_ERROR, action=str(Event.PROGRAM_ERROR), **said, **names)
 
-    async def _call(self, event: ProgramEvent) -> None:
-        for hook in self._hooks:
-            if hook.moment != event.moment:
-                continue
-            try:
-                async with asyncio.timeout(HOOK_TIMEOUT_S):
-                    await _hear(hook, event)
-            except BaseException as error:
-                if is_for_the_worker(error):
-                    raise
-                message = text_of(error)
-                log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)
-
 
 def facts_of(program: Claimed, worker: str) -> Facts:
     """Say of which try a span tells."""
@@ -147,24 +113,6 @@ def facts_of(program: Claimed, worker: str) -> Facts:
         Fact.ATTEMPT: program.attempt,
         Fact.WORKER: worker,
     }
-
-
-async def _hear(hook: Hook, event: ProgramEvent) -> None:
-    if inspect.iscoroutinefunction(hook.function):
-        await hook.function(event)
-        return
-    error = await asyncio.to_thread(_captured, hook, event)
-    if error is not None:
-        raise error
-
-
-def _captured(hook: Hook, event: ProgramEvent) -> BaseException | None:
-    """Call a plain hook; a future cannot hold every exception."""
-    try:
-        hook.function(event)
-    except BaseException as error:  # noqa: BLE001 - around a user's function
-        return error
-    return None
 
 
 def _moment(change: Change) -> str | None:
