@@ -98,9 +98,11 @@ def _secret(text: str) -> str:
 
 
 def _data(text: str) -> dict[str, Any]:
+    import orjson
+
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
         message = f"--program-data is not JSON: {error}"
         raise UsageError(message) from error
     if not isinstance(data, dict):

@@ -141,6 +141,9 @@ class Caller:
             return NoAnswer(text, is_unreachable=True)
         except httpx.TransportError as error:
             return NoAnswer(f"the connection broke, or brought no HTTP ({_words(error)})")
+        except Exception as error:  # noqa: BLE001 - everything done for one call
+            text = f"{type(error).__name__}: {_words(error)}"
+            return NoAnswer(f"what came cannot be read ({text})")
 
     async def _exchange(self, headers: Mapping[str, str], body: bytes) -> Answer:
         clock = asyncio.get_running_loop().time

@@ -1,13 +1,14 @@
 """Reading: what an answer means to the worker, and whether its form is right."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from program_executor.endpoint_check.calling import Answer
 from program_executor.endpoint_check.findings import Verdict, excerpt
-from program_service.webhooks.answers import RETRYABLE
+from program_service.webhooks.answers import RETRYABLE, as_text
 from program_service.webhooks.caller import LIMIT_BYTES
 
 ACCEPTED = 202
@@ -33,8 +34,8 @@ def is_taken(answer: Answer) -> bool:
 def content_of(answer: Answer) -> Any:
     """Return the JSON of an answer; `NO_JSON` when it has none."""
     try:
-        return json.loads(answer.body)
-    except ValueError:
+        return orjson.loads(answer.body)  # what the worker reads it with
+    except orjson.JSONDecodeError:
         return NO_JSON
 
 
@@ -48,7 +49,7 @@ def error_in_words(error: Any) -> str:
     """Say how a job failed."""
     fields = error if isinstance(error, dict) else {"message": error}
     again = "to be tried again" if fields.get("retryable") is True else "for good"
-    return f"the job fails {again}: {excerpt(str(fields.get('message')))!r}"
+    return f"the job fails {again}: {excerpt(as_text(fields.get('message')))!r}"
 
 
 def said_by(answer: Answer) -> str:
@@ -56,7 +57,7 @@ def said_by(answer: Answer) -> str:
     content = content_of(answer)
     fields = content if isinstance(content, dict) else {}
     said = fields.get("detail") or fields.get("title")
-    text = excerpt(str(said) if said else answer.body.decode("utf-8", "replace"))
+    text = excerpt(as_text(said) if said else answer.body.decode("utf-8", "replace"))
     return f" ({text!r})" if text else ""
 
 

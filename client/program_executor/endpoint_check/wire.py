@@ -10,7 +10,13 @@ from typing import Any, TypeAlias
 from program_executor.errors import UsageError
 from program_service.webhooks.caller import LIMIT_BYTES
 
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 409: "Conflict"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    409: "Conflict",
+    500: "Internal Server Error",
+}
 CLOSE_WITHIN_S = 5.0
 MOST_BYTES = 32 * LIMIT_BYTES
 """Longer bodies are not even read; those over the service's limit are, to be refused in words."""
@@ -91,7 +97,7 @@ async def _converse(
     try:
         while True:
             request = await _read(reader, writer)
-            writer.write(answer(request).as_bytes())
+            writer.write(_answered(answer, request).as_bytes())
             await writer.drain()
             if request.headers.get("connection", "").lower() == "close":
                 return
@@ -99,6 +105,14 @@ async def _converse(
         writer.write(Response(400, {"code": "malformed", "detail": str(error)}).as_bytes())
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
         pass  # the client is gone, or speaks something else
+
+
+def _answered(answer: Answer, request: Request) -> Response:
+    try:
+        return answer(request)
+    except Exception as error:  # noqa: BLE001 - everything done for one request
+        detail = f"The request cannot be read: {type(error).__name__}."
+        return Response(500, {"code": "internal", "detail": detail})
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:

@@ -84,7 +84,7 @@ def done(body: Json) -> Done | Fail:
     try:
         job_data = storable_object(body.get("job_data") or {}, what="the endpoint's job_data")
     except NotStorable as error:
-        return Fail(Failure(_text(str(error)), type="EndpointError", code=BAD_ANSWER))
+        return Fail(Failure(as_text(str(error)), type="EndpointError", code=BAD_ANSWER))
     return Done(job_data)
 
 
@@ -94,9 +94,9 @@ def outcome_of_error(error: Any, *, status: int | None = None) -> RetryLater | F
     message = fields.get("message")
     code = fields.get("code")
     failure = Failure(
-        message=_text(message or "the endpoint said that it failed, and not why"),
+        message=as_text(message or "the endpoint said that it failed, and not why"),
         type="EndpointError",
-        code=_text(code)[:MAX_CODE] if code else f"http_{status}" if status else None,
+        code=as_text(code)[:MAX_CODE] if code else f"http_{status}" if status else None,
     )
     if fields.get("retryable") is True:
         return RetryLater(failure)
@@ -123,11 +123,11 @@ def _failure(answer: Answer, body: Json | None) -> Failure:
     if HTTPStatus(300) <= answer.status < HTTPStatus(400):
         to = answer.headers.get("location", "nowhere")[:MAX_SHOWN]
         said = f"redirects are not followed (to {to!r})"
-    message = f"the endpoint answered {answer.status}" + (f": {_text(said)}" if said else "")
+    message = f"the endpoint answered {answer.status}" + (f": {as_text(said)}" if said else "")
     return Failure(storable_text(message), type="EndpointError", code=f"http_{answer.status}")
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Write any JSON value as a text that can be stored, cut after `MAX_MESSAGE` characters."""
     if not isinstance(value, str):
         try:
