@@ -246,7 +246,10 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        logs.STANDARD_ERROR.write(self.format(record))
+        try:
+            logs.STANDARD_ERROR.write(self.format(record))
+        except Exception:  # noqa: BLE001 - around what a job logs
+            self.handleError(record)
 
 
 def configure_logging(

@@ -17,6 +17,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from lines import Lines, logging_as_workers_do, of_event
+from program_executor.interpreter import Interpreter
 from program_service import logs
 from program_service.events import Event
 from program_service.logs import Outlet, StandardError, log
@@ -26,8 +27,10 @@ SILENT = {"version": 1, "root": {"level": "CRITICAL", "handlers": []}}
 
 @pytest.fixture
 def _as_workers_log() -> Iterator[None]:
+    interpreter = Interpreter()
     with logging_as_workers_do(level="INFO"):
         yield
+    interpreter.restore()
 
 
 def configure_structlog() -> None:
