@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from program_service.logs import log
+from program_service.logs import STANDARD_ERROR, log
 from program_service.redaction import Redaction
 from program_service.telemetry import configure_logging
 
@@ -24,8 +24,9 @@ def logging_as_workers_do(
     *, level: str, redact: Sequence[str] = (), is_json: bool = True
 ) -> Iterator[None]:
     """Log to standard error meanwhile, as the service and the workers do."""
-    root = logging.getLogger()
+    root, kept = logging.getLogger(), STANDARD_ERROR._kept
     before, handlers = root.level, root.handlers[:]
+    STANDARD_ERROR._kept = None  # another test may have kept what standard error was then
     configure_logging(level=level, is_json=is_json, redaction=Redaction(redact))
     structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
     try:
@@ -35,6 +36,7 @@ def logging_as_workers_do(
         root.setLevel(before)
         structlog.reset_defaults()
         log.reset()
+        STANDARD_ERROR._kept = kept
 
 
 async def logged(lines: Lines, event: str) -> Lines:

@@ -17,9 +17,9 @@ from typing import Any
 
 from program_executor.errors import CommandError, ExitCode
 from program_service.logs import STANDARD_ERROR, log
+from program_service.plain import text_of
 from program_service.settings import PREFIX, LogFormat, LogLevel
 from program_service.telemetry import Event, configure_logging
-from program_workers.judgement import text_of
 
 BY_SIGNAL = 128
 """Shells add it to the number of the signal that ended a process."""

@@ -19,5 +19,5 @@ def for_people() -> list[Any]:
 def _show_stack_below(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
     """Put a job's traceback beneath the line, in lines of its own."""
     if stack := line.pop("error_stack", None):
-        line["stack"] = stack.rstrip()
+        line["stack"] = str(stack).rstrip()
     return line

@@ -7,7 +7,10 @@ they are searched, grouped and logged from there on.
 
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
+
+from program_service.plain import tried
 
 VEIL = "***"
 
@@ -81,8 +84,11 @@ class Redaction:
         found = self._hidden(value, "")
         return next((path for path, hidden in found if VEIL in _leaves(hidden)), None)
 
-    def _hidden(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    def _hidden(self, value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
         """Yield the path and the value of each hidden field."""
+        if depth > DEEPEST:
+            yield path, value
+            return
         named = value.items() if isinstance(value, dict) else ()
         listed = enumerate(value) if isinstance(value, list) else ()
         for name, each in named:
@@ -90,9 +96,9 @@ class Redaction:
             if self._hides(name):
                 yield place, each
             else:
-                yield from self._hidden(each, place)
+                yield from self._hidden(each, place, depth + 1)
         for index, each in listed:
-            yield from self._hidden(each, f"{path}[{index}]")
+            yield from self._hidden(each, f"{path}[{index}]", depth + 1)
 
     def secrets_of(self, program: HasData, *more: Any) -> Sequence[str]:
         """Return the hidden values of a program, and of more data, as texts may hold them.
@@ -125,7 +131,8 @@ class Redaction:
         """Hide fields of a log line, as a processor of structlog."""
         for name, value in line.items():
             if name not in OF_EVERY_LINE:
-                line[name] = VEIL if self._hides(name) else self.data(value)
+                # of what cannot be looked through nobody knows what it holds
+                line[name] = VEIL if self._hides(name) else tried(partial(self.data, value), VEIL)
         return line
 
 
@@ -151,8 +158,10 @@ def _veil_texts(value: Any, secrets: Sequence[str]) -> Any:
 
 def _leaves(value: Any) -> Iterator[Any]:
     """Yield what a value is made of; what is true, false or null says nothing in a text."""
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(each)
-    elif value is not None and not isinstance(value, bool):
-        yield value
+    left = [value]  # not by recursion, whose limit a row may be beyond
+    while left:
+        each = left.pop()
+        if isinstance(each, dict | list):
+            left.extend(each.values() if isinstance(each, dict) else each)
+        elif each is not None and not isinstance(each, bool):
+            yield each

@@ -6,7 +6,6 @@ from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Any
 
-import orjson
 import structlog
 from prometheus_client import (
     CollectorRegistry,
@@ -19,8 +18,8 @@ from prometheus_client.exposition import choose_encoder
 
 from program_service import logs
 from program_service.events import Event as Event  # noqa: PLC0414 - telemetry is where it is sought
-from program_service.pretty import for_people
 from program_service.redaction import Redaction
+from program_service.rendering import LineFormatter, bounded, guarded, renderers
 from program_service.tracing.switch import add_trace_id
 
 disable_created_metrics()  # a line more for each series, which nobody asks for
@@ -126,6 +125,11 @@ class Metrics:
         )
         self.taken_over = self._counter(
             "leases_taken_over", "Lapsed leases of others that this worker found when it claimed"
+        )
+        self.failed_internally = self._counter(
+            "internal_failures",
+            "Unforeseen exceptions around single programs, by what was done for them",
+            "during",
         )
         self.stale_writes = self._counter(
             "stale_writes_rejected", "Writes that a fence refused", "op"
@@ -246,10 +250,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        try:
-            logs.STANDARD_ERROR.write(self.format(record))
-        except Exception:  # noqa: BLE001 - around what a job logs
-            self.handleError(record)
+        logs.STANDARD_ERROR.write(self.format(record))
 
 
 def configure_logging(
@@ -262,23 +263,16 @@ def configure_logging(
     """Send our events and the lines of jobs and libraries to standard error, one line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        bounded,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *([add_trace_id] if has_trace_ids else []),
+        *([guarded(add_trace_id)] if has_trace_ids else []),
         *([redaction.log_line] if redaction is not None and redaction.is_on else []),
     ]
-    for_machines: list[Any] = [
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(serializer=_as_json),
-    ]
-    rendering = for_machines if is_json else for_people()
+    rendering = renderers(is_json=is_json)
     logs.log.configure([*shared, *rendering], level, is_for_machines=is_json)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
-    )
     handler = StderrHandler()
-    handler.setFormatter(formatter)
+    handler.setFormatter(LineFormatter(shared, rendering))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     least = max(logging.WARNING, logging.getLevelNamesMapping()[level])
     for library in LIBRARIES:
@@ -289,7 +283,3 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-
-
-def _as_json(value: object, **_options: object) -> str:
-    return orjson.dumps(value, default=str).decode()

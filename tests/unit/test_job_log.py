@@ -247,12 +247,19 @@ def test_what_cannot_be_stored_is_kept_as_a_text_that_can(
     [
         lambda: shop.info("%d", "not a number"),
         lambda: shop.info("value %s", Untold()),
-        lambda: structlog.get_logger().info("value", value=Untold()),
+        lambda: shop.info(Untold()),
+        lambda: shop.handle(logging.makeLogRecord({"created": 1e300, "levelno": 50})),
     ],
 )
 def test_line_that_cannot_be_told_harms_no_job(tell: Callable[[], Any]) -> None:
     (line,) = kept_of(quietly(tell)) or []
     assert line["text"].startswith("a line that cannot be told: ")
+
+
+def test_value_that_cannot_be_told_stands_in_its_line() -> None:
+    (line,) = kept_of(lambda: structlog.get_logger().info("value", value=Untold())) or []
+    assert line["text"] == "value"
+    assert line["fields"]["value"] == "<Untold without a text>"
 
 
 def quietly(tell: Callable[[], Any]) -> Callable[[], Any]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from program_service.bookkeeping.lifecycle import Json
 from program_service.logs import log
+from program_service.plain import name_of, text_of
 from program_service.telemetry import Event
-from program_workers.judgement import is_for_the_worker, text_of
+from program_workers.judgement import is_for_the_worker
 from program_workers.library import Hook
 
 HOOK_TIMEOUT_S = 30.0
@@ -67,7 +68,7 @@ class Hooks:
             except BaseException as error:
                 if is_for_the_worker(error):
                     raise
-                message = text_of(error) or type(error).__name__
+                message = text_of(error) or name_of(error)
                 log.error(Event.HOOK_FAILED, hook=event.moment, error_message=message)
 
     async def _hear(self, hook: Hook, event: ProgramEvent) -> None:
