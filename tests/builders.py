@@ -195,6 +195,15 @@ async def by_hand(database: Database, run_id: str, **columns: Any) -> None:
         assert (await connection.execute(edit)).rowcount == 1
 
 
+async def scribble(database: Database, run_id: str, column: str, text: str) -> None:
+    """Write a text into a JSON column, as somebody with psql would."""
+    name = database.tables.programs.name
+    cast = "CAST(:text AS json)" if database.engine.dialect.name == "postgresql" else ":text"
+    async with database.engine.begin() as connection:
+        statement = sa.text(f"UPDATE {name} SET {column} = {cast} WHERE run_id = :run_id")
+        await connection.execute(statement, {"text": text, "run_id": run_id})
+
+
 async def clock_of(books: Books) -> datetime:
     """Read the database's clock."""
     (row,) = await books.fetch(_select_clock)

@@ -12,6 +12,7 @@ from program_service.api.responses import problems
 from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.errors import JobNotFound
+from program_service.bookkeeping.flaws import UNREADABLE, unreadable
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import Job, find_job
 from program_service.bookkeeping.ledger.workers import Worker
@@ -92,6 +93,12 @@ def explain(program: Program, around: Surroundings, *, now: datetime) -> tuple[s
         return final
     if program.status is Status.RUNNING:
         return _explain_running(program, around, now)
+    if program.flaw is not None:
+        text = (
+            f"{unreadable(program.flaw)} The worker that claims it next ends it with this error;"
+            " repair the row, or cancel the program."
+        )
+        return UNREADABLE, text
     if program.status is Status.WAITING:
         return "awaiting_completion", f"The endpoint of {program.job!r} has yet to complete it."
     return _explain_not_due(program) or _explain_pending(program, around)
@@ -121,7 +128,7 @@ def _explain_final(program: Program) -> tuple[str, str] | None:
         case Status.ERRORED:
             text = (
                 f"It errored at step {program.step} ({program.job!r}): {program.error_message};"
-                " it can be resumed."
+                " it can be resumed" + (", once its row is repaired." if program.flaw else ".")
             )
             return "errored", text
         case _:

@@ -34,6 +34,7 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.JobNeeded: (409, "job_needed"),
     errors.JobInProcess: (409, "job_in_process"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
+    errors.RowUnreadable: (409, "unreadable_row"),
     errors.BatchRefused: (422, "refused_by_database"),
     errors.DatabaseUnavailable: (503, "database_unavailable"),
     BadCursor: (422, "bad_cursor"),

@@ -14,6 +14,13 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from program_service.bookkeeping.errors import BatchRefused
+from program_service.bookkeeping.stored import (
+    EARLIEST,
+    moment_of_postgresql,
+    postgresql_of_moment,
+    read_json,
+    read_moment,
+)
 from program_service.bookkeeping.tables import written
 from program_service.bookkeeping.urls import driver_url
 
@@ -69,13 +76,15 @@ def make_engine(url: str, limits: Limits) -> AsyncEngine:
         _distrust_silence(engine)
     if engine.dialect.name == "mysql":
         _prepare_mysql(engine)
+    if engine.dialect.name == "postgresql":
+        _prepare_postgresql(engine)
     return engine
 
 
 COMMON_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,  # they are the users' data, and errors are logged
     "json_serializer": lambda value: orjson.dumps(value).decode(),
-    "json_deserializer": orjson.loads,
+    "json_deserializer": read_json,
 }
 
 
@@ -169,6 +178,23 @@ def _distrust_silence(engine: AsyncEngine) -> None:
             context.invalidate_pool_on_disconnect = True
 
 
+def _prepare_postgresql(engine: AsyncEngine) -> None:
+    """Read every moment: the driver raises for the year 20000, and one such row fails all rows."""
+
+    async def read_all(connection: asyncpg.Connection) -> None:
+        await connection.set_type_codec(
+            "timestamptz",
+            schema="pg_catalog",
+            encoder=postgresql_of_moment,
+            decoder=moment_of_postgresql,
+            format="tuple",
+        )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.run_async(read_all)
+
+
 def _prepare_mysql(engine: AsyncEngine) -> None:
     """Refuse what is too long for a packet, so that a batch is split; the server would hang up."""
 
@@ -195,6 +221,10 @@ def _sent(text: str) -> int:
     return len(text.encode()) + sum(map(text.count, "\"'\\\n\r\0\x1a"))
 
 
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
 def _prepare_sqlite(engine: AsyncEngine) -> None:
     """Give every connection our functions, the write-ahead log, and BEGIN IMMEDIATE for writers."""
 
@@ -205,13 +235,13 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         if text is None:
             return None
         # what people write by hand has no zone, and is UTC like all the rest
-        parsed = datetime.fromisoformat(text)
-        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        return written(aware.astimezone(UTC))
+        return written(read_moment(text) or EARLIEST)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
+        # bytes that are no UTF-8 would fail all rows that are read with them
+        connection.driver_connection.text_factory = _decoded
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
             cursor.execute(f"PRAGMA {pragma}")

@@ -14,6 +14,7 @@ BookkeepingError
 ├── NotCommitted
 ├── NoTransactions
 ├── NotBorrowable
+├── RowUnreadable
 ├── DatabaseUnavailable
 └── BatchRefused
 """
@@ -77,6 +78,10 @@ class NoTransactions(BookkeepingError):
 
 class NotBorrowable(BookkeepingError):
     """Programs can be submitted in transactions of PostgreSQL and MariaDB, not of SQLite."""
+
+
+class RowUnreadable(BookkeepingError):
+    """The row of the program cannot be read."""
 
 
 class DatabaseUnavailable(BookkeepingError):

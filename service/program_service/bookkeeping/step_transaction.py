@@ -126,6 +126,15 @@ class StepTransaction:
                 )
             return self._session
 
+    async def flush(self) -> None:
+        """Write what the session holds and end its savepoint; the job's event handlers run in here.
+
+        Raises:
+            Exception: whatever such a handler raises, as the job itself may.
+        """
+        if self._session is not None:
+            await self._session.commit()
+
     async def commit_with(self, step: StepRecord) -> Recorded | None:
         """Commit what the job did together with its step; None when its lease was lost.
 
@@ -150,8 +159,6 @@ class StepTransaction:
 
     async def _commit_with(self, step: StepRecord) -> Recorded | None:
         assert self._connection is not None
-        assert self._session is not None
-        await self._session.commit()  # writes what it holds, and ends its savepoint
         (recorded,) = await record(Books(self._connection, self._connections.books), [step])
         if recorded is not None:
             await self._connection.commit()
@@ -168,7 +175,7 @@ def passing_outcome(error: BaseException) -> Outcome | None:
     kinds: tuple[type[BaseException], ...] = (exc.DBAPIError,)
     if isinstance(error, NotCommitted) and error.__cause__ is not None:
         error, kinds = error.__cause__, FAILURES
-    if not isinstance(error, kinds) or not is_transient(error):
+    if not issubclass(type(error), kinds) or not is_transient(error):
         return None
     if is_away(error):
         return Released(AWAY_PAUSE_S)

@@ -13,6 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlmodel import Field, SQLModel
 
+from program_service.bookkeeping.stored import read_json as read_json  # noqa: PLC0414 - it is sought here
+from program_service.bookkeeping.stored import read_moment as read_moment  # noqa: PLC0414
+from program_service.bookkeeping.stored import require_moment as require_moment  # noqa: PLC0414
+
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """A moment in UTC with microseconds: timestamptz, datetime(6) on MariaDB, text on SQLite."""
@@ -52,27 +56,6 @@ def written(moment: datetime) -> str:
     times do.
     """
     return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-
-
-def read_moment(value: datetime | str | None) -> datetime | None:
-    """Return what a database answered for a moment as an aware datetime in UTC."""
-    if value is None:
-        return None
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    # what has no zone was written in UTC
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def require_moment(value: datetime | str) -> datetime:
-    """Return what a database answered for a moment that is never NULL."""
-    moment = read_moment(value)
-    assert moment is not None
-    return moment
-
-
-def read_json(value: Any) -> Any:
-    """Return what a database answered for a JSON column: parsed already, or a text on SQLite."""
-    return orjson.loads(value) if isinstance(value, str) else value
 
 
 class TextJson(sa.types.TypeDecorator[Any]):

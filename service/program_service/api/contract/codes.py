@@ -133,6 +133,12 @@ CODES: dict[str, Code] = {
         "The step that this callback is for has moved on, or its program has ended.",
         only=CALLBACKS,
     ),
+    "unreadable_row": Code(
+        409,
+        "Somebody wrote something into the program's row that cannot be read.",
+        "This row cannot be read: job_data is a list, not an object.",
+        only=DATA | CALLBACKS,
+    ),
     "job_needed": Code(
         409,
         "Programs have yet to run this job.",

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import StaleStep
-from program_service.bookkeeping.ledger.claiming import COLUMNS, claimed_from
+from program_service.bookkeeping.errors import RowUnreadable, StaleStep
+from program_service.bookkeeping.flaws import unreadable
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.recording import StepRecord, record
+from program_service.bookkeeping.ledger.rows import COLUMNS, Unreadable, claimed_from
 from program_service.bookkeeping.lifecycle import (
     Change,
     Claimed,
@@ -126,11 +127,18 @@ async def _recorded_before(books: Books, report: Report) -> Change | None:
 
 
 async def _current(books: Books, ticket: Ticket, *, needs_current_try: bool) -> Claimed:
-    """Lock the program's row and read it, if the ticket is still good for it."""
+    """Lock the program's row and read it, if the ticket is still good for it.
+
+    Raises:
+        StaleStep: it is not.
+        RowUnreadable: the row has a flaw; the worker that claims it next sets it aside.
+    """
     rows = await books.fetch(_lock, run_id=ticket.run_id, step=ticket.step, resumes=ticket.resumes)
     if not rows:
         raise StaleStep
     program = claimed_from(rows[0])
+    if isinstance(program, Unreadable):
+        raise RowUnreadable(unreadable(program.flaw))
     if needs_current_try and program.attempt != ticket.attempt:
         msg = (
             f"This callback is for try {ticket.attempt}; try {program.attempt} is the current one."

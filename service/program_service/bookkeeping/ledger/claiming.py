@@ -1,15 +1,15 @@
 """Claim: take a due program under a lease, for one worker, and keep or drop that lease."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.ledger.counting import LOST, NOBODY, Tally, count
+from program_service.bookkeeping.ledger.rows import COLUMNS, ClaimedRow, Unreadable, claimed_from
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.sql import Script, Sql
-from program_service.bookkeeping.tables import read_json, require_moment
 
 
 @dataclass(slots=True)  # not frozen: see docs/performance.md
@@ -64,7 +64,7 @@ class NoRoom:
     job: str
 
 
-Answer: TypeAlias = Claimed | Missed | NoRoom
+Answer: TypeAlias = ClaimedRow | Missed | NoRoom
 """What a claim came to."""
 
 
@@ -110,7 +110,7 @@ async def claim_at_once(
 
 async def _take_unclaimed(
     books: Books, claims: Sequence[Claim], claimant: Claimant
-) -> dict[str, Claimed]:
+) -> dict[str, ClaimedRow]:
     """Claim what is due, known, and was never lost; return {run_id: program}."""
     batch, known = [_as_row(claim) for claim in claims], list(claimant.jobs)
     rows = await books.fetch(_claim_unclaimed, batch=batch, known=known, **_terms(claimant))
@@ -127,7 +127,7 @@ def _terms(claimant: Claimant) -> dict[str, Any]:
 
 def _answer(wish: Claim, answer: Answer | None) -> Answer:
     """Give a claimed program to the one wish whose lease it got: a batch may name it twice."""
-    if isinstance(answer, Claimed) and answer.lease != wish.lease:
+    if isinstance(answer, Claimed | Unreadable) and answer.lease != wish.lease:
         return Missed.GONE
     return answer or Missed.GONE
 
@@ -171,7 +171,7 @@ def _without_room(locked: Sequence[Any], claimant: Claimant) -> dict[str, NoRoom
 
 async def _claim_again(
     books: Books, locked: Sequence[Any], terms: dict[str, Any]
-) -> dict[str, Claimed]:
+) -> dict[str, ClaimedRow]:
     """Claim locked rows whose lease lapsed or whose callback timed out; note the lost tries.
 
     Rows that already carry the new lease are ours: a COMMIT whose answer was lost (rule R4).
@@ -196,34 +196,11 @@ async def _claim_again(
     taken_over: set[str] = books.notes.setdefault("taken over", set())
     taken_over.update(row.new_lease for row in lost)
     held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
-    return {
-        row.run_id: replace(claimed_from(row), is_taken_over=row.lease in taken_over)
-        for row in held
-    }
+    return {row.run_id: claimed_from(row, is_taken_over=row.lease in taken_over) for row in held}
 
 
 def _wishes(rows: Sequence[Any]) -> list[dict[str, str]]:
     return [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in rows]
-
-
-def claimed_from(row: Any) -> Claimed:
-    """Read a row of `COLUMNS`."""
-    return Claimed(
-        id=row.id,
-        run_id=row.run_id,
-        lease=row.lease,
-        jobs=read_json(row.jobs),
-        step=row.step,
-        step_retry_count=row.step_retry_count,
-        lease_losses=row.lease_losses,
-        program_data=read_json(row.program_data),
-        job_data=read_json(row.job_data),
-        created_at=require_moment(row.created_at),
-        claimed_at=require_moment(row.updated_at),
-        version=row.version,
-        resumes=row.resumes,
-        traceparent=row.traceparent,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +227,6 @@ async def still_open(books: Books, holds: Sequence[Hold]) -> set[Hold]:
     batch = [{"of_id": hold.id, "of_lease": hold.lease} for hold in holds]
     rows = await books.fetch(_select_open, batch=batch)
     return {Hold(row.id, row.lease) for row in rows}
-
-
-COLUMNS = (
-    "id, run_id, lease, jobs, step, step_retry_count, lease_losses, program_data, job_data,"
-    " created_at, updated_at, version, resumes, traceparent"
-)
 
 
 def _claim_unclaimed(sql: Sql) -> str | Script:

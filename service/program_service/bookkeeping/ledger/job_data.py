@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 import orjson
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
+from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound, RowUnreadable
+from program_service.bookkeeping.flaws import flaw_of_data, unreadable
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_json
@@ -49,7 +50,13 @@ async def read_job_data(books: Books, ids: Sequence[int]) -> dict[int, dict[str,
 def edited(
     job_data: dict[str, Json], kind: EditKind, job: str, value: Json | None
 ) -> dict[str, Json]:
-    """Return the job data of a program after an edit of one job's; the later property wins."""
+    """Return the job data of a program after an edit of one job's; the later property wins.
+
+    Raises:
+        RowUnreadable: somebody else wrote something into the row that is no job data.
+    """
+    if flaw := flaw_of_data([job], job_data):
+        raise RowUnreadable(unreadable(flaw))
     old = job_data.get(job, {}) if kind == "merge" else {}
     return job_data | {job: old | (value or {})}
 

@@ -11,6 +11,7 @@ from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.ledger.status import is_open, status_expression
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.stored import read_text
 from program_service.bookkeeping.tables import require_moment
 
 
@@ -47,7 +48,8 @@ async def measure_backlog(books: Books) -> Backlog:
     for name, queue, count, oldest, now in map(tuple, rows):
         counts[Status(name)] += count
         if oldest is not None:
-            ages_s[queue] = max(ages_s[queue], (now - oldest).total_seconds())
+            named = read_text(queue)
+            ages_s[named] = max(ages_s[named], (now - oldest).total_seconds())
     return Backlog(dict(counts), dict(ages_s))
 
 

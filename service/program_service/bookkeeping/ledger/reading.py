@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
+from program_service.bookkeeping.ledger.showing import shown_attempt, shown_program
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
 from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.sql import Sql
@@ -55,6 +56,23 @@ class Program:
     notify: str | None
     version: int
     id: int
+
+    @property
+    def flaw(self) -> str | None:
+        """Why its row cannot be read, if it cannot."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FlawedProgram(Program):
+    """A program whose row cannot be read; what is shown of it comes from `showing`."""
+
+    why: str
+
+    @property
+    def flaw(self) -> str:
+        """Why its row cannot be read."""
+        return self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +173,7 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
         .where(attempts.c.run_id == run_id)
         .order_by(attempts.c.finished_at, attempts.c.step, attempts.c.attempt)
     )
-    return [Attempt(**(row._asdict() | {"log": row.log or []})) for row in rows]
+    return [Attempt(**shown_attempt(row._asdict())) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,18 +225,14 @@ def read_cursor(cursor: str) -> int:
 
 def _programs(books: Books) -> sa.Select[*tuple[Any, ...]]:
     programs = books.tables.programs
-    columns = [
-        status_expression(programs, books.clock).label("status")
-        if name == "status"
-        else programs.c[name]
-        for name in Program.__slots__
-    ]
-    return sa.select(*columns)
+    status = status_expression(programs, books.clock).label("status")
+    return sa.select(status, *(programs.c[name] for name in Program.__slots__ if name != "status"))
 
 
 def _program(row: Any) -> Program:
-    values = row._asdict()
-    return Program(**(values | {"status": Status(values["status"])}))
+    values, flaw = shown_program(row._asdict())
+    values["status"] = Status(values["status"])
+    return Program(**values) if flaw is None else FlawedProgram(**values, why=flaw)
 
 
 def _oldest_first(books: Books, wanted: Filter) -> sa.ColumnElement[int]:
@@ -259,13 +273,17 @@ def _has_text(books: Books, column: sa.Column[Any], text: str) -> sa.ColumnEleme
 
 def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
     labels = books.tables.programs.c.labels
+    # one row whose labels are no JSON would fail the search among all
+    is_json = sa.func.json_valid(labels) == 1
     if books.connection.dialect.name == "mysql":
-        return sa.func.json_contains(labels, sa.func.json_object(key, value)) == 1
+        contains = sa.func.json_contains(labels, sa.func.json_object(key, value))
+        return sa.case((is_json, contains), else_=0) == 1
     if books.connection.dialect.name == "postgresql":
         # the second condition is the predicate of the partial index
         has_any = sa.text("labels <> '{}'::jsonb")
         return sa.and_(labels.op("@>")(sa.literal({key: value}, labels.type)), has_any)
-    entry = sa.func.json_each(labels).table_valued("key", "value")
+    readable = sa.case((is_json, labels), else_="{}")
+    entry = sa.func.json_each(readable).table_valued("key", "value")
     return sa.exists().where(entry.c.key == key, entry.c.value == value)
 
 

@@ -5,6 +5,7 @@ A try whose COMMIT answer was lost is recognised by what it noted: see `Books.no
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
+from program_service.bookkeeping.flaws import unreadable
 from program_service.bookkeeping.ledger.counting import CANCELLED, Tally, count
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.sql import Script, Sql
@@ -41,7 +42,7 @@ async def resume(
 
     Raises:
         ProgramNotFound: no program has this run_id.
-        NotResumable: it has not errored, or has no such step.
+        NotResumable: it has not errored, has no such step, or its row cannot be read.
     """
     await books.fetch(_lock, run_id=run_id)  # what is decided below must still hold when written
     program, note = await find(books, run_id), ("resume", run_id)
@@ -53,6 +54,9 @@ async def resume(
     step = program.step if from_step is None else from_step
     if not 0 <= step < len(program.jobs):
         msg = f"from_step is {step}; this program has steps 0 to {len(program.jobs) - 1}."
+        raise NotResumable(msg)
+    if program.flaw is not None and from_step is None:
+        msg = f"{unreadable(program.flaw)} Repair it, then resume the program."
         raise NotResumable(msg)
     job = program.jobs[step]
     queue = queues.get(job, program.queue)
