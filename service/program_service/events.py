@@ -271,6 +271,18 @@ class Event(StrEnum):
         "What a step came to was dropped, for its lease had been lost.",
         "run_id step",
     )
+    PROGRAM_FAILED_INTERNALLY = (
+        "program.failed_internally",
+        "error",
+        "An unforeseen exception around one program; if its step is not recorded yet, it errors.",
+        "during run_id exception",
+    )
+    PROGRAM_SET_ASIDE = (
+        "program.set_aside",
+        "error",
+        "A program's row cannot be read, or no attempt of it recorded: the program errors.",
+        "run_id error_message",
+    )
     HOOK_FAILED = "hook.failed", "error", "A hook raised.", "hook error_message"
     JOB_DONE = (
         "job.done",

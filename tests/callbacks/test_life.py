@@ -13,6 +13,8 @@ from endpoint_server import Answer, Call, Reply, endpoint
 from patience import eventually
 from program_executor import JobContext, job
 from program_executor.commands.documents import openapi_document
+from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.ledger import registry
 from serving import Json, Service, json_of, problem_of
 
 
@@ -251,6 +253,21 @@ async def test_endpoint_that_is_gone_is_called_no_more_until_it_is_put_again(
         assert explained["reason"] == "endpoint_disabled", explained
         await put(service, "charge", server.url)
         assert (await service.ended(waiting))["status"] == "finished"
+
+
+async def test_endpoint_that_is_gone_while_the_database_is_away_ends_its_program_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def be_away(*_args: object) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(registry, "disable_job", be_away)
+    async with endpoint(always(Reply(410, b"moved out"))) as server:
+        await put(service, "charge", server.url)
+        await hire(service)
+        for _ in range(2):
+            program = await service.ended((await service.submit("charge"))["run_id"])
+            assert program["error_message"] == "the endpoint answered 410: moved out"
 
 
 async def test_limit_of_calls_at_a_time_is_kept(service: Service) -> None:

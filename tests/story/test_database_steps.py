@@ -104,6 +104,30 @@ async def test_work_of_a_step_that_fails_is_undone(stage: Stage, counter: Counte
     assert await counter.number() == 1
 
 
+@pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("error", [ConnectionRefusedError, RetryableError, SystemExit])
+async def test_event_handler_of_a_job_that_raises_fails_its_step_alone(
+    stage: Stage, counter: Counter, moment: str, error: type[BaseException]
+) -> None:
+    """Handlers of the job's run while we commit; what they raise is raised by the job."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    @job(retry=Retry(max_attempts=2, initial_s=0.01, jitter="none"))
+    async def add(ctx: JobContext) -> None:
+        session = await ctx.transaction()
+        await session.execute(ADD)
+        sa.event.listen(session.sync_session, moment, refuse)
+
+    await stage.hire(add, adding().named("good"))
+    program = await stage.ended(await stage.submit("add"))
+    outcomes = ["retry", "failed"] if error is RetryableError else ["failed"]
+    assert (program.status, await stage.outcomes(program.run_id)) == (Status.ERRORED, outcomes)
+    assert await counter.number() == 0
+    await stage.finished(await stage.submit("good"))
+
+
 async def test_work_of_a_step_whose_time_is_over_is_undone(stage: Stage, counter: Counter) -> None:
     async def hang_once(ctx: JobContext) -> None:
         await asyncio.sleep(60 if ctx.attempt == 1 else 0)

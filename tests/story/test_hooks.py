@@ -110,7 +110,10 @@ class PanicError(BaseException):
     """What libraries written in Rust raise: no Exception, and no signal either."""
 
 
-@pytest.mark.parametrize("error", [UnspeakableError, PanicError, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "error",
+    [UnspeakableError, PanicError, asyncio.CancelledError, SystemExit, KeyboardInterrupt],
+)
 async def test_worker_outlives_whatever_a_hook_raises(
     stage: Stage, error: type[BaseException]
 ) -> None:

@@ -1,7 +1,11 @@
 """Poison: whatever a job does ends its own program at worst, never the worker."""
 
 import asyncio
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import Enum
+from typing import Any
 
 import pytest
 
@@ -24,6 +28,95 @@ class UnspeakableError(Exception):
 
 class PanicError(BaseException):
     """What libraries written in Rust raise: no Exception, and no signal either."""
+
+
+class Meta(type):
+    """A metaclass that denies the name of its classes."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("nameless")
+
+
+class LiarError(Exception, metaclass=Meta):
+    """An error that cannot be asked for anything, not even what it is."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+class SingleUseError(Exception):
+    """An error that cannot be copied: it is made of two things, and keeps neither."""
+
+    def __init__(self, _one: int, _other: int) -> None:
+        super().__init__()
+
+
+class OddText(str):
+    """A text that refuses what is done with texts."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        raise RuntimeError("no encoding")
+
+    replace = encode  # type: ignore[assignment]
+
+
+class OddTextError(Exception):
+    """An error with such a text."""
+
+    def __str__(self) -> str:
+        return OddText("odd")
+
+
+class Moody(Enum):
+    """A member whose value depends on the mood."""
+
+    GOOD = 1
+
+    @property
+    def value(self) -> int:
+        raise RuntimeError("not today")
+
+
+class OddZone(tzinfo):
+    """A zone that does not know where it is."""
+
+    def utcoffset(self, _moment: Any) -> timedelta:
+        raise RuntimeError("lost")
+
+    dst = utcoffset
+    tzname = utcoffset  # type: ignore[assignment]
+
+
+class OddList(list[int]):
+    """A list that lies about its length."""
+
+    def __len__(self) -> int:
+        return 100
+
+
+class Liar(dict[str, int]):
+    """A dict that cannot be asked what it is."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def within_itself() -> dict[str, Any]:
+    """Return an object that holds itself, twice."""
+    held: dict[str, Any] = {}
+    held |= {"one": held, "other": [held]}
+    return held
+
+
+def laughs() -> dict[str, Any]:
+    """Return an object whose text would have 2 ** 60 parts."""
+    held: list[Any] = [1]
+    for _ in range(60):
+        held = [held, held]
+    return {"held": held}
 
 
 @job
@@ -56,6 +149,16 @@ def raising(error: Callable[[], BaseException]) -> list[LibraryJob]:
         pytest.param(lambda: PanicError("the lock is poisoned"), "the lock", id="panic"),
         pytest.param(UnspeakableError, "UnspeakableError", id="unspeakable"),
         pytest.param(StopIteration, "StopIteration", id="stop-iteration"),
+        pytest.param(KeyboardInterrupt, "KeyboardInterrupt", id="ctrl-c"),
+        pytest.param(lambda: GeneratorExit("closed"), "closed", id="generator-exit"),
+        pytest.param(lambda: LiarError("no"), "no", id="liar"),
+        pytest.param(lambda: SingleUseError(1, 2), "SingleUseError", id="single-use"),
+        pytest.param(OddTextError, "odd", id="odd-text"),
+        pytest.param(
+            lambda: BaseExceptionGroup("all", [KeyboardInterrupt(), asyncio.CancelledError()]),
+            "all",
+            id="group-of-signals",
+        ),
         pytest.param(
             lambda: BaseExceptionGroup("both", [SystemExit(1), ValueError("no")]),
             "both",
@@ -72,6 +175,90 @@ async def test_worker_outlives_what_a_job_raises(
     assert program.status is Status.ERRORED
     assert program.error_message is not None
     assert message in program.error_message
+    await stage.finished(await stage.submit("bystander"))
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "thread"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param(lambda: 7, id="number"),
+        pytest.param(lambda: {"mood": Moody.GOOD}, id="enum"),
+        pytest.param(lambda: {"at": datetime.now(UTC).replace(tzinfo=OddZone())}, id="zone"),
+        pytest.param(lambda: {"all": OddList()}, id="list"),
+        pytest.param(Liar, id="liar"),
+        pytest.param(within_itself, id="within-itself"),
+        pytest.param(laughs, id="laughs"),
+        pytest.param(lambda: {"error": LiarError()}, id="error"),
+        pytest.param(lambda: {"job": bystander}, id="job"),
+    ],
+)
+async def test_worker_outlives_what_a_job_returns(
+    stage: Stage, kind: int, result: Callable[[], Any]
+) -> None:
+    @job("poison")
+    async def in_the_loop(_ctx: JobContext) -> Any:
+        return result()
+
+    @job("poison")
+    def in_a_thread(_ctx: ThreadJobContext) -> Any:
+        return result()
+
+    await stage.hire([in_the_loop, in_a_thread][kind], bystander)
+    await stage.ended(await stage.submit("poison"))
+    await stage.finished(await stage.submit("bystander"))
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+async def test_worker_outlives_what_a_task_of_a_job_raises(
+    stage: Stage, error: type[BaseException]
+) -> None:
+    """asyncio raises these out of its loop, too."""
+
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    @job
+    async def fan_out(_ctx: JobContext) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(leave())
+
+    @job
+    async def forget(_ctx: JobContext) -> None:
+        forgotten.append(asyncio.create_task(leave()))
+
+    forgotten: list[asyncio.Task[None]] = []
+    await stage.hire(fan_out, forget, bystander)
+    program = await stage.ended(await stage.submit("fan_out"))
+    assert program.status is Status.ERRORED
+    await stage.finished(await stage.submit("forget"))
+    await asyncio.wait(forgotten)
+    assert error.__name__ in str(forgotten[0].exception())
+    await stage.finished(await stage.submit("bystander"))
+
+
+async def test_traceback_of_a_million_calls_holds_up_nobody(stage: Stage) -> None:
+    def call(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("at the bottom")
+        call(depth - 1)
+
+    @job
+    def deep(_ctx: ThreadJobContext) -> None:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(20_000)
+        try:
+            call(5_000)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    await stage.hire(deep, bystander)
+    program = await stage.ended(await stage.submit("deep"))
+    assert program.error_message == "at the bottom"
+    (attempt,) = await stage.attempts(program.run_id)
+    assert attempt.traceback is not None
+    assert "at the bottom" in attempt.traceback
     await stage.finished(await stage.submit("bystander"))
 
 

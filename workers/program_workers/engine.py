@@ -28,12 +28,14 @@ from program_workers.desk import Desk
 from program_workers.execution import Execution, Tools
 from program_workers.inprocess import InProcessJobs
 from program_workers.job_log import JobLog
+from program_workers.job_tasks import sparing_the_loop
 from program_workers.job_threads import JobThreads
 from program_workers.lease import LeaseKeeper
 from program_workers.library import JobLibrary
 from program_workers.observer import Observer
 from program_workers.recorder import Recorder
 from program_workers.room import Room
+from program_workers.safety_net import SafetyNet
 
 
 class Engine:
@@ -104,6 +106,7 @@ class Engine:
                 metrics=metrics,
                 traces=traces,
                 redaction=Redaction(settings.redact),
+                net=SafetyNet(metrics),
             )
         )
 
@@ -121,7 +124,7 @@ class Engine:
             self._caller.connections,
         )
         async with self.supervisor.running(*loops), self._broker.on_announced(self._hear):
-            with self._job_log.listening():
+            with self._job_log.listening(), sparing_the_loop():
                 yield
             await self.relay.drain()
         await self._caller.aclose()

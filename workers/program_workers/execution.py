@@ -9,8 +9,15 @@ from typing import TypeAlias
 import structlog
 
 from program_service.bookkeeping.directory import JobDirectory
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, NotCommitted
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    DatabaseUnavailable,
+    NotCommitted,
+    RowUnreadable,
+)
+from program_service.bookkeeping.flaws import UNREADABLE, unreadable
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord
+from program_service.bookkeeping.ledger.rows import ClaimedRow, Unreadable
 from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import (
     DEFAULT_QUEUE,
@@ -28,7 +35,7 @@ from program_service.bookkeeping.lifecycle import (
     settle,
     verdict,
 )
-from program_service.bookkeeping.retry import draw
+from program_service.bookkeeping.retry import Retry, draw
 from program_service.bookkeeping.step_transaction import (
     StepConnections,
     StepTransaction,
@@ -46,12 +53,14 @@ from program_workers.catalogue import Catalogue
 from program_workers.context import Step, StepDesk
 from program_workers.inprocess import InProcessJobs
 from program_workers.job_log import JobLog, bind_step
+from program_workers.job_tasks import is_of_a_program
 from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer, facts_of
 from program_workers.recorder import Recorder, is_suspect
 from program_workers.room import Room
+from program_workers.safety_net import SafetyNet, outcome_of
 
 RunStep: TypeAlias = Callable[[Claimed, Held], Awaitable[Claimed | None]]
 
@@ -90,6 +99,7 @@ class Tools:
     metrics: Metrics
     traces: Traces
     redaction: Redaction
+    net: SafetyNet
 
 
 class Execution:
@@ -100,18 +110,52 @@ class Execution:
         self._tools = tools
         self._run_step: RunStep = self._step_in_a_span if tools.traces.is_on else self._step
 
-    async def run(self, program: Claimed, deadline: float) -> None:
-        """Run a program until it ends, waits, or is not ours any more."""
+    async def run(self, program: ClaimedRow, deadline: float) -> None:
+        """Run a program until it ends, waits, or is not ours any more; whatever goes wrong is its.
+
+        Where not even a failure can be written, its lease is left to lapse.
+        """
+        is_of_a_program.set(True)  # the task is this program's alone
         structlog.contextvars.bind_contextvars(run_id=program.run_id)
-        with self._tools.keeper.holding(program, deadline) as held:
-            try:
-                current: Claimed | None = program
-                while current is not None:
-                    current = await self._run_step(current, held)
-            finally:
-                self._tools.room.leave(program)
-                self._tools.recorder.suspects -= is_suspect(program)
-                structlog.contextvars.clear_contextvars()
+        try:
+            with self._tools.net.around("fail", program.run_id):
+                if isinstance(program, Unreadable):
+                    failure = Failure(unreadable(program.flaw), type=UNREADABLE, code=UNREADABLE)
+                    await self._set_aside(program, failure)
+                else:
+                    await self._run_steps(program, deadline)
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    async def _run_steps(self, program: Claimed, deadline: float) -> None:
+        tools = self._tools
+        try:
+            with tools.keeper.holding(program, deadline) as held:
+                with tools.net.around("run", program.run_id) as caught:
+                    current: Claimed | None = program
+                    while current is not None:
+                        current = await self._run_step(current, held)
+                if caught.error is not None:
+                    await self._fail(held, caught.error)
+        finally:
+            tools.room.leave(program)
+            tools.recorder.suspects -= is_suspect(program)
+
+    async def _fail(self, held: Held, error: BaseException) -> None:
+        """Record what nobody foresaw as the failure of the step that it happened in."""
+        now, logged = time.monotonic(), held.lines.end() if held.lines else None
+        outcome = outcome_of(error)
+        with self._tools.net.around("record", held.run_id) as caught:
+            await self._record(held.program, Ran(outcome, now, now, log=logged), held)
+        if caught.error is not None and isinstance(outcome, Fail):
+            await self._set_aside(held.program, outcome.failure)
+
+    async def _set_aside(self, program: ClaimedRow, failure: Failure) -> None:
+        """End a program by its lease alone."""
+        if await self._tools.recorder.set_aside(program, failure):
+            run_id, message = program.run_id, failure.message
+            log.error(Event.PROGRAM_SET_ASIDE, run_id=run_id, error_message=message)
+            self._tools.metrics.finished.labels("errored").inc()
 
     async def _step_in_a_span(self, program: Claimed, held: Held) -> Claimed | None:
         name, facts = f"step {program.job}", facts_of(program, self._tools.worker)
@@ -132,11 +176,13 @@ class Execution:
         """Run the current step, if it may still be run here."""
         tools, logged, began = self._tools, None, None
         bind_step(program)
-        job = tools.catalogue.of(program.job)
-        outcome: Outcome | None = verdict(program, job.retry)
+        job = tools.catalogue.find(program.job)
+        outcome: Outcome | None = verdict(program, job.retry if job else Retry())
         if outcome is None and not held.is_valid:
             outcome = Released()
-        if outcome is None:
+        if job is None:  # somebody wrote other jobs into the row: another worker knows this one
+            outcome = outcome or Released()
+        elif outcome is None:
             step = Step(program, held, tools.desk, transaction)
             if isinstance(job, Job):
                 held.lines = tools.job_log.begin(program)
@@ -184,8 +230,11 @@ class Execution:
         else:
             self._tools.room.leave(program)  # hooks may take long
             reach(CrashPoint.STEP_RELEASED)
-            self._wake_next(program, change, queue, recorded)
-        await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
+        # what is recorded is recorded, whatever its observers do
+        with self._tools.net.around("observe", program.run_id):
+            if not change.is_lease_kept:
+                self._wake_next(program, change, queue, recorded)
+            await self._tools.observer.observe(program, change, ran_s=ran.ended - ran.began)
         if not change.is_lease_kept:
             return None
         reach(CrashPoint.STEP_RECORDED)
@@ -206,13 +255,15 @@ class Execution:
             is_known = job in tools.catalogue and tools.catalogue.of(job).queue in tools.queues
             # without room it would wait under its lease: released, it can go to another worker
             is_next_mine = is_known and tools.room.book_next(program, job)
-        return Terms(tools.catalogue.of(program.job).retry, is_next_mine=is_next_mine)
+        current = tools.catalogue.find(program.job)
+        return Terms(current.retry if current else Retry(), is_next_mine=is_next_mine)
 
     async def abandon(self, held: Held, *, due_in_s: float) -> None:
         """Give back a program whose thread does not end, due when the thread is sure to be gone."""
         now = time.monotonic()
         logged = held.lines.end() if held.lines else None
-        await self._record(held.program, Ran(Released(due_in_s), now, now, log=logged), held)
+        with self._tools.net.around("abandon", held.run_id):
+            await self._record(held.program, Ran(Released(due_in_s), now, now, log=logged), held)
 
     async def _queue_of(self, job: str) -> str:
         """Return a job's queue; a program in the wrong one would stay there, so ask until known."""
@@ -221,7 +272,8 @@ class Execution:
         while True:
             try:
                 queues = await self._tools.directory.queues([job])
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
+                log.warning(Event.DATABASE_UNAVAILABLE, during="record", error_message=str(error))
                 await asyncio.sleep(0.5)
             else:
                 return queues.get(job, DEFAULT_QUEUE)
@@ -236,16 +288,19 @@ class Execution:
         """
         if transaction is not None:
             return await transaction.commit_with(record), record.change
+        program, outcomes = record.program, self._tools.recorder.outcomes
         try:
-            return await self._tools.recorder.outcomes.add(record), record.change
-        except BatchRefused as error:
-            run_id = record.program.run_id
-            log.error(Event.OUTCOME_REFUSED, run_id=run_id, error_message=str(error))
-        message = "the database refused to store what this step came to; its log has the details"
-        failed = settle(record.program, Fail(Failure(message, type="BatchRefused")), Terms())
+            return await outcomes.add(record), record.change
+        except (BatchRefused, RowUnreadable) as error:
+            log.error(Event.OUTCOME_REFUSED, run_id=program.run_id, error_message=str(error))
+            failure = _refusal(error)
+        failed = settle(program, Fail(failure), Terms())
         queue = await self._queue_of(failed.job)
-        instead = replace(record, change=failed, queue=queue, log=None)
-        return await self._tools.recorder.outcomes.add(instead), failed
+        with self._tools.net.around("record", program.run_id):
+            return await outcomes.add(replace(record, change=failed, queue=queue, log=None)), failed
+        is_ours = await self._tools.recorder.set_aside(program, failure)
+        written = Recorded(program.job_data, due_at=None, version=program.version)
+        return written if is_ours else None, failed
 
     async def _let_go(self, program: Claimed, change: Change, ran: Ran) -> None:
         """Find out why a write was refused: the program has ended, or the lease is another's."""
@@ -256,7 +311,8 @@ class Execution:
             program, let_go, DEFAULT_QUEUE, tools.worker, ran.began, ran.ended, ran.log
         )
         if change.ending is not Ending.LET_GO and (await self._write(record))[0] is not None:
-            await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
+            with tools.net.around("observe", program.run_id):
+                await tools.observer.observe(program, let_go, ran_s=ran.ended - ran.began)
             return
         tools.observer.observe_stale(program)
 
@@ -269,6 +325,13 @@ class Execution:
             program.id, program.run_id, queue, recorded.due_at, is_suspect=is_suspect, job=job
         )
         self._tools.relay.wake_soon([row], committed_at=recorded.due_at)
+
+
+def _refusal(error: BatchRefused | RowUnreadable) -> Failure:
+    if isinstance(error, RowUnreadable):
+        return Failure(str(error), type=UNREADABLE, code=UNREADABLE)
+    message = "the database refused to store the outcome of this step; the log has the details"
+    return Failure(message, type="BatchRefused")
 
 
 def _veiled(ran: Ran, program: Claimed, redaction: Redaction, job_data: dict[str, Json]) -> Ran:

@@ -55,7 +55,9 @@ class InProcessJobs:
         try:
             with step.held.stopping(scope), _Clock.of(scope, step.held) as clock:
                 async with scope:
-                    result = await self._call(job, step, clock)
+                    outcome = _completed(job, await self._call(job, step, clock))
+                    if isinstance(outcome, Done):
+                        await step.transaction.flush()
         except BaseException as error:
             if is_for_the_worker(error):
                 raise
@@ -65,7 +67,7 @@ class InProcessJobs:
                 return _stopped(job, step)
             passing = passing_outcome(error) if step.transaction.was_asked_for else None
             return passing or judge(error)
-        return _stopped(job, step) if scope.expired() else _completed(job, result)
+        return _stopped(job, step) if scope.expired() else outcome
 
     async def _call(self, job: Job, step: Step, clock: "_Clock") -> Any:
         if job.is_async:
@@ -155,14 +157,15 @@ def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | No
 
 def _stopping_outcome(error: BaseException) -> Outcome | None:
     """Find what we raised into the job, which ends the step, also in the group of its own tasks."""
-    if isinstance(error, BaseExceptionGroup):
-        found = (_stopping_outcome(inner) for inner in error.exceptions)
+    kind = type(error)  # not `isinstance`: it asks for a `__class__`, which may raise
+    if issubclass(kind, BaseExceptionGroup):
+        found = (_stopping_outcome(inner) for inner in error.exceptions)  # type: ignore[attr-defined]
         return next((outcome for outcome in found if outcome is not None), None)
-    if isinstance(error, CheckpointReached):
+    if issubclass(kind, CheckpointReached):
         return Yielded()
-    if isinstance(error, DatabaseUnavailable):  # our own database's, and no failure of the job
+    if issubclass(kind, DatabaseUnavailable):  # our own database's, and no failure of the job
         return Released(AWAY_PAUSE_S)
-    return LetGo() if isinstance(error, LeaseLost) else None
+    return LetGo() if issubclass(kind, LeaseLost) else None
 
 
 def _completed(job: Job, result: Any) -> Outcome:

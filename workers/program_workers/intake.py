@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import Answer, Claim, Missed, NoRoom
+from program_service.bookkeeping.ledger.rows import ClaimedRow, Unreadable
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
@@ -29,6 +30,7 @@ from program_service.wakeups.broker import (
 from program_workers.lease import LeaseKeeper
 from program_workers.line import Line
 from program_workers.recorder import Recorder
+from program_workers.safety_net import SafetyNet
 
 LOOK_EVERY_S = 0.02
 """How often a worker that stops looks whether its slots are free."""
@@ -77,10 +79,10 @@ class Slots:
         self._freed.set()
 
 
-Execute: TypeAlias = Callable[[Claimed, float], Awaitable[None]]
+Execute: TypeAlias = Callable[[ClaimedRow, float], Awaitable[None]]
 """Run a claimed program; the number is the deadline of its lease, in monotonic time."""
 
-Start: TypeAlias = Callable[[Claimed, float], None]
+Start: TypeAlias = Callable[[ClaimedRow, float], None]
 """The same, in a task of its own."""
 
 
@@ -112,6 +114,7 @@ class Intake:
         self._recorder = recorder
         self._keeper = keeper
         self._metrics = metrics
+        self._net = SafetyNet(metrics)
         self.slots = slots
         self.line = line
         self.newest_wakeups: dict[str, datetime] = {}
@@ -119,13 +122,13 @@ class Intake:
     def starter(self, tasks: asyncio.TaskGroup, execute: Execute) -> Start:
         """Return what starts a claimed program in a task of its own, in a slot that is reserved."""
 
-        async def occupy(program: Claimed, deadline: float) -> None:
+        async def occupy(program: ClaimedRow, deadline: float) -> None:
             try:
                 await execute(program, deadline)
             finally:
                 self.slots.release()
 
-        def start(program: Claimed, deadline: float) -> None:
+        def start(program: ClaimedRow, deadline: float) -> None:
             tasks.create_task(occupy(program, deadline))
 
         return start
@@ -153,7 +156,11 @@ class Intake:
             reach(CrashPoint.INTAKE_HANDED_BACK)
             await delivery.acknowledge()
         await self.slots.reserve()
-        await subscription.resume()
+        try:
+            await subscription.resume()
+        except BaseException:
+            self.slots.release()
+            raise
 
     async def _deal(self, delivery: Delivery, tasks: asyncio.TaskGroup, start: Start) -> None:
         """Claim a wake-up's programs, as many at a time as slots are free; one is reserved.
@@ -174,18 +181,24 @@ class Intake:
     async def _conclude(
         self, delivery: Delivery, claims: Sequence[asyncio.Task[Taken]], waiting: tuple[str, ...]
     ) -> None:
-        """Hand back what could not be taken, and acknowledge, once the claims are committed."""
-        taken = await asyncio.gather(*claims)
+        """Hand back what could not be taken, and acknowledge, once the claims are committed.
+
+        What cannot be handed back is acknowledged, too: it would hold a place of the prefetch for
+        ever, and the sweeper wakes for its programs.
+        """
+        wakeup, taken = delivery.wakeup, await asyncio.gather(*claims)
         rest = (*waiting, *(run_id for each in taken for run_id in each.rest))
         has_claimed = any(each.claimed for each in taken)
         if rest:
-            await self.hand_back(delivery.wakeup, rest, is_fresh=has_claimed)
-        reach(CrashPoint.INTAKE_BEFORE_ACK)
-        await delivery.acknowledge()
-        reach(CrashPoint.INTAKE_AFTER_ACK)
-        is_waiting = any(each.is_waiting for each in taken)
-        result = "claimed" if has_claimed else "no_room" if is_waiting else "nothing_to_do"
-        self._note(delivery.wakeup, result)
+            with self._net.around("hand_back", rest[0]):
+                await self.hand_back(wakeup, rest, is_fresh=has_claimed)
+        with self._net.around("acknowledge", wakeup.run_ids[0]):
+            reach(CrashPoint.INTAKE_BEFORE_ACK)
+            await delivery.acknowledge()
+            reach(CrashPoint.INTAKE_AFTER_ACK)
+            is_waiting = any(each.is_waiting for each in taken)
+            result = "claimed" if has_claimed else "no_room" if is_waiting else "nothing_to_do"
+            self._note(wakeup, result)
 
     async def _reserve_until(self, moment: float) -> int:
         try:
@@ -198,24 +211,39 @@ class Intake:
     async def claim(self, wakeup: Wakeup, run_ids: Sequence[str], start: Start) -> Taken:
         """Claim and start programs, each in a reserved slot; those without room wait in line."""
         answers = await asyncio.gather(*map(self._claim_one, run_ids))
-        claimed = [(each, sent_at) for each, sent_at in answers if isinstance(each, Claimed)]
-        self.slots.release(len(run_ids) - len(claimed))
-        for program, sent_at in claimed:
-            waited = program.claimed_at - wakeup.published_at
-            self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
-            self._metrics.taken_over.inc(program.is_taken_over)
-            start(program, self._keeper.deadline_from(sent_at))
-        rest, is_waiting = [], False
-        for run_id, (answer, _) in zip(run_ids, answers, strict=True):
+        claimed, rest, is_waiting = 0, [], False
+        for run_id, (answer, sent_at) in zip(run_ids, answers, strict=True):
+            if isinstance(answer, Claimed | Unreadable):
+                claimed += 1
+                start(answer, self._keeper.deadline_from(sent_at))
+                with self._net.around("measure", run_id):
+                    self._measure(answer, wakeup)
+            else:
+                self.slots.release()
             if isinstance(answer, NoRoom) and self.line.add(run_id, answer.job, wakeup):
                 is_waiting = True
                 continue
             self.line.remove(run_id)
             if isinstance(answer, NoRoom) or answer is Missed.UNKNOWN_JOB:
                 rest.append(run_id)
-        return Taken(len(claimed), rest, is_waiting)
+        return Taken(claimed, rest, is_waiting)
+
+    def _measure(self, program: ClaimedRow, wakeup: Wakeup) -> None:
+        self._metrics.taken_over.inc(program.is_taken_over)
+        if isinstance(program, Claimed):
+            waited = program.claimed_at - wakeup.published_at
+            self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
 
     async def _claim_one(self, run_id: str) -> tuple[Answer, float]:
+        """Claim a program; what nobody foresaw makes it one that is not to be had.
+
+        If a lease was taken, it lapses, and that is seen as a lost worker.
+        """
+        with self._net.around("claim", run_id):
+            return await self._claim_when_possible(run_id)
+        return Missed.GONE, 0.0
+
+    async def _claim_when_possible(self, run_id: str) -> tuple[Answer, float]:
         """Claim a program, with others that are claimed at that time; say when it was sent.
 
         While the database is away this waits for it: the wake-up is not acknowledged yet.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.claiming import (
     Answer,
@@ -27,7 +28,9 @@ from program_service.bookkeeping.ledger.recording import (
     record,
     record_at_once,
 )
-from program_service.bookkeeping.lifecycle import Claimed, Json
+from program_service.bookkeeping.ledger.rows import ClaimedRow
+from program_service.bookkeeping.ledger.setting_aside import SetAside, set_aside, set_aside_alone
+from program_service.bookkeeping.lifecycle import Claimed, Failure, Json
 from program_service.telemetry import Metrics
 from program_workers.room import Room
 
@@ -101,6 +104,19 @@ class Recorder:
             return await self._database.transact_within(
                 self._claimant.lease_s, change_job_data, edits
             )
+
+    async def set_aside(self, program: ClaimedRow, failure: Failure) -> bool:
+        """End a program of which nothing can be recorded as usual; say if its lease still held.
+
+        Raises:
+            BatchRefused: the database refuses even that.
+        """
+        named = (program.id, program.run_id, program.lease)
+        aside = SetAside(*named, worker=self._claimant.worker, failure=failure)
+        try:
+            return await self._database.transact_within(FOR_EVER_S, set_aside, aside)
+        except BatchRefused:
+            return await self._database.transact_within(FOR_EVER_S, set_aside_alone, aside)
 
     async def _in_two_tries(
         self,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
+from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.callbacks import Ticket
 from program_service.bookkeeping.lifecycle import (
     TIMED_OUT,
@@ -109,9 +110,16 @@ class CallbackJobs:
         else:
             self._room.jobs.succeeded(job.name)
         reading = read_answer(answer, within_s=job.timeout_s)
-        if reading.is_gone and await self._disable(job):
-            log.warning(Event.JOB_DISABLED, job=job.name)
+        if reading.is_gone:
+            await self._disable_if_possible(job)
         return reading.outcome
+
+    async def _disable_if_possible(self, job: CallbackJob) -> None:
+        try:
+            if await self._disable(job):
+                log.warning(Event.JOB_DISABLED, job=job.name)
+        except BookkeepingError as error:  # its next call is answered 410 again
+            log.warning(Event.DATABASE_UNAVAILABLE, during="disable", error_message=str(error))
 
     def _broken(self, job: CallbackJob, error: CallError, lease: str) -> Outcome:
         """Say what a call without a response means, and whose breaker counts it."""

@@ -1,0 +1,86 @@
+"""Safety net: what goes wrong around one program is that program's failure, and nobody else's.
+
+Everything that a worker does for one program happens inside `SafetyNet.around`: its claim, its
+steps, their records, hooks. No task group that holds many programs sees an exception of one.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, Released, RetryLater
+from program_service.bookkeeping.step_transaction import AWAY_PAUSE_S
+from program_service.bookkeeping.storable import storable_text
+from program_service.logs import log
+from program_service.plain import name_of, text_of, traceback_of
+from program_service.telemetry import Event, Metrics
+from program_workers.judgement import is_cancellation, is_for_the_worker
+
+INTERNAL = "internal"
+"""Type and code of a failure that is no job's: a bug of ours, or one of a library."""
+
+
+class SafetyNet:
+    """Catches what nobody foresaw."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Take where it is counted."""
+        self._metrics = metrics
+
+    def around(self, during: str, run_id: str) -> "Caught":
+        """Let no exception out of a block but what ends its task; log and count it."""
+        return Caught(self, during, run_id)
+
+    def catch(self, during: str, run_id: str, error: BaseException) -> None:
+        """Log and count an exception."""
+        self._metrics.failed_internally.labels(during).inc()
+        trace = traceback_of(error)
+        log.error(Event.PROGRAM_FAILED_INTERNALLY, during=during, run_id=run_id, exception=trace)
+
+
+class Caught:
+    """A block whose exception is kept here, if it raises one."""
+
+    __slots__ = ("_during", "_net", "_run_id", "error")
+
+    def __init__(self, net: SafetyNet, during: str, run_id: str) -> None:
+        """Begin without one."""
+        self._net = net
+        self._during = during
+        self._run_id = run_id
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """Enter the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Keep the exception, unless it ends the task."""
+        if error is None or is_for_the_worker(error):
+            return False
+        self.error = error
+        self._net.catch(self._during, self._run_id, error)
+        return True
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Say what becomes of a step whose worker met an unforeseen exception.
+
+    An outage is nobody's failure, and a cancellation that nobody asked for may pass; it counts as a
+    retry, so that it does not come again without end.
+    """
+    if isinstance(error, DatabaseUnavailable):
+        return Released(AWAY_PAUSE_S)
+    said = f"{name_of(error)}: {text_of(error)}".removesuffix(": ")
+    failure = Failure(
+        message=storable_text(f"{INTERNAL}: the worker failed around this step: {said}"),
+        type=INTERNAL,
+        code=INTERNAL,
+        traceback=storable_text(traceback_of(error)),
+    )
+    return RetryLater(failure) if is_cancellation(error) else Fail(failure)
