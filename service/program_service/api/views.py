@@ -59,7 +59,7 @@ class ProgramModel(BaseModel):
     links: dict[str, str] = Field(description="The paths of what can be asked of it.")
 
 
-HIDDEN = {"id", "woken_at", "version"}
+HIDDEN = {"id", "lease", "woken_at", "version"}
 
 
 def show(program: Program) -> dict[str, Any]:
