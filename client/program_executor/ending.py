@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -169,7 +169,22 @@ def leave_within(ending: Ending, seconds: float) -> None:
     The event loop may have ended by then: Python waits without end for a thread that a job module
     started, if it is no daemon.
     """
-    timer = threading.Timer(seconds, leave, [ending])
+    _start_timer(seconds, lambda: leave(ending))
+
+
+def fail_within(ending: Ending, seconds: float) -> None:
+    """End this process as failed if it has not ended in so many seconds."""
+
+    def fail() -> None:
+        ending.code = 1
+        ending.log_failure(f"it did not end within {seconds:.0f} s")
+        leave(ending)
+
+    _start_timer(seconds, fail)
+
+
+def _start_timer(seconds: float, function: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, function)
     timer.daemon = True
     timer.start()
 

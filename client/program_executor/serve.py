@@ -1,6 +1,6 @@
 """Serve: the API as a process of its own, over RabbitMQ."""
 
-from program_executor.ending import Ending
+from program_executor.ending import Ending, fail_within
 from program_executor.processes import (
     collect_seldom,
     connect_broker,
@@ -15,6 +15,9 @@ from program_executor.processes import (
 from program_service.app import create_app, end_streams
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
+
+END_WITHIN_S = 30.0
+"""Requests have 5 s, loops 10, and connections some more; nothing else is worth waiting for."""
 
 
 def run_serve(settings: Settings, ending: Ending) -> None:
@@ -38,8 +41,12 @@ async def _serve(settings: Settings, ending: Ending) -> None:
     collect_seldom()
 
     def stop() -> None:
+        if api.should_exit:  # told a second time: do not wait for requests
+            api.force_exit = True
+            return
         end_streams(app)
         api.should_exit = True
+        fail_within(ending, END_WITHIN_S)
 
     with stop_on_signals(stop, ending):
         try:
