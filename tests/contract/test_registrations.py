@@ -30,7 +30,7 @@ SECRET_2 = "whsec_" + "B" * 32
 ENDPOINT = Endpoint("https://mail.example/send", [Secret(SECRET)], "00ff", 3)
 ENDPOINT_TEXT = orjson.dumps(ENDPOINT.as_json()).decode()
 JSON = {"endpoint", "policy", "queues", "jobs", "newest_wakeups", "endpoints"}
-UNREADABLE = ["null", "[]", "5", '"text"', "{}"]
+UNREADABLE = ["null", "[]", "5", '"text"', "{}", '{"x": 1e400}', r'{"x": "\ud83d"}']
 """JSON, as every database takes it."""
 
 
@@ -142,7 +142,7 @@ async def test_fields_that_the_last_release_did_not_have_are_defaulted(
 
 
 @pytest.mark.parametrize("column", ["queues", "jobs", "newest_wakeups"])
-@pytest.mark.parametrize("text", ["5", '"text"', '[{"a": 1}]', "null"])
+@pytest.mark.parametrize("text", ["5", '"text"', '[{"a": 1}]', "null", r'["\ud83d"]', "[1e400]"])
 async def test_worker_that_cannot_be_read_hides_no_other(
     registered: Database, column: str, text: str
 ) -> None:

@@ -16,6 +16,7 @@ from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.registrations import read_each
 from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.stored import EARLIEST
 from program_service.bookkeeping.tables import read_json, read_moment, require_moment
 
 MISSED_BEATS = 3
@@ -139,15 +140,9 @@ def _moments_until(latest: datetime, stored: Mapping[str, Any]) -> dict[str, dat
 
     A wake-up "of the year 9999" would make every program that waits look forgotten.
     """
-    moments = {}
-    for queue, text in stored.items():
-        try:
-            moment = require_moment(datetime.fromisoformat(text))
-        except (ValueError, TypeError, OverflowError):
-            continue
-        if moment <= latest:
-            moments[queue] = moment
-    return moments
+    moments = {queue: require_moment(text) for queue, text in stored.items()}
+    # what is no moment is read as the earliest
+    return {queue: moment for queue, moment in moments.items() if EARLIEST < moment <= latest}
 
 
 def _upsert_worker(sql: Sql) -> str:
