@@ -15,7 +15,7 @@ from program_service.webhooks.breaker import FAILURES_TO_OPEN
 from servers import on_sqlite
 from serving import Json, Service, json_of
 
-MANY = 60
+MANY = 30
 ENDLESS = {"initial_s": 0, "max_attempts": 1_000}
 SEEN_SOON = {"worker_beat_s": 0.2}
 

@@ -21,6 +21,8 @@ class Catalogue(Collection[str]):
         """The functions that run in threads."""
         self._endpoints: dict[str, CallbackJob] = {}
         self._enabled: frozenset[str] = frozenset()
+        self.limited: frozenset[str] = frozenset()
+        """Of the endpoints that can be called now, those with `max_concurrency`."""
 
     def update(self, endpoints: Sequence[registry.Job]) -> None:
         """Take what is registered now."""
@@ -30,6 +32,14 @@ class Catalogue(Collection[str]):
         # what was deleted or disabled may still be running here: its terms are kept
         self._endpoints |= jobs
         self._enabled = frozenset(enabled - self._functions.keys())
+        self.limited = frozenset(
+            name for name in self._enabled if jobs[name].max_concurrency is not None
+        )
+
+    @property
+    def functions(self) -> Collection[str]:
+        """The names of the functions."""
+        return self._functions
 
     @property
     def endpoints(self) -> Collection[str]:

@@ -64,9 +64,11 @@ class Room:
 
     def places_of(self, job: str) -> list[Places]:
         """Return the limits of a job: a program at it holds a place of each."""
+        if job in self._catalogue.functions:
+            return [self._threads] if job in self._catalogue.plain else []
         runnable = self._catalogue.find(job)
         if not isinstance(runnable, CallbackJob):
-            return [self._threads] if job in self._catalogue.plain else []
+            return []
         circuits = (self.jobs.circuit(job), self.hosts.circuit(runnable.host))
         limits: list[Places] = [each for each in circuits if each is not None]
         return limits if runnable.max_concurrency is None else [*limits, self._pool_of(runnable)]
@@ -94,23 +96,31 @@ class Room:
     @contextmanager
     def offering(self, claims: int) -> Iterator[Offer]:
         """Offer room to so many claims, while they are on their way."""
-        limits = self._limits()
-        short = {job for job, each in limits.items() if any(free(one) < claims for one in each)}
-        ample = {id(one): one for job, each in limits.items() if job not in short for one in each}
+        short, ample = self._compared_with(claims)
         offer = Offer(self, set(self._catalogue) - short if short else (), list(short))
-        set_aside(ample.values(), claims)
+        set_aside(ample, claims)
         try:
             yield offer
         finally:
             offer.withdraw()
-            set_aside(ample.values(), -claims)
+            set_aside(ample, -claims)
             self.changed.set()
 
-    def _limits(self) -> dict[str, list[Places]]:
-        """Return {job: limits} of all jobs that have some."""
-        jobs = (*self._catalogue.plain, *self._catalogue.endpoints)
-        limits = {job: self.places_of(job) for job in jobs}
-        return {job: each for job, each in limits.items() if each}
+    def _compared_with(self, claims: int) -> tuple[set[str], Collection[Places]]:
+        """Return the jobs without room for so many, and the limits of the others."""
+        short, ample = set[str](), dict[int, Places]()
+        if free(self._threads) < claims:
+            short.update(self._catalogue.plain)
+        else:
+            ample[id(self._threads)] = self._threads
+        has_circuits = self.hosts or self.jobs
+        for job in self._catalogue.endpoints if has_circuits else self._catalogue.limited:
+            limits = self.places_of(job)
+            if any(free(each) < claims for each in limits):
+                short.add(job)
+            else:
+                ample |= {id(each): each for each in limits}
+        return short, ample.values()
 
     def book(self, program: Claimed) -> None:
         """Give a claimed program the places that it was admitted to."""

@@ -110,6 +110,10 @@ class Breakers:
         self._on_closed = on_closed
         self._circuits: dict[str, Circuit] = {}
 
+    def __bool__(self) -> bool:
+        """Say whether any party failed last."""
+        return bool(self._circuits)
+
     def circuit(self, party: str) -> Circuit | None:
         """Return the circuit of a party; None if it failed never, or not since it succeeded."""
         return self._circuits.get(party)

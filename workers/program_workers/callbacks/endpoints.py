@@ -18,6 +18,8 @@ class CallbackJob:
     timeout_s: float
     retry: Retry = field(default_factory=Retry)
     registered_at: datetime | None = None
+    host: str = ""
+    """The host that it is on, as `https://billing.example`."""
 
     @classmethod
     def of(cls, job: Job) -> "CallbackJob":
@@ -39,12 +41,8 @@ class CallbackJob:
             timeout_s=job.timeout_s or DEFAULT_TIMEOUT_S,
             retry=job.retry,
             registered_at=job.last_seen_at,
+            host=job.endpoint.host,
         )
-
-    @property
-    def host(self) -> str:
-        """The host that it is on, as `https://billing.example`."""
-        return self.endpoint.host
 
     @property
     def max_concurrency(self) -> int | None:
