@@ -152,6 +152,8 @@ async def test_limit_and_who_holds_it_are_explained(service: Service) -> None:
             assert said in explanation["text"], explanation
         assert "1 program waits there" in explanation["text"]
         assert explanation["moves_at"] is None
+        limit = explanation["facts"]["limits"][shift.worker.name]
+        assert (limit["limit"], limit["held_by"], limit["waiting"]) == (1, [first], 1)
         assert await untouched(service, [second])
         let_go.set()
         await service.ended(second)
@@ -175,6 +177,8 @@ async def test_failing_path_leaves_its_neighbors_on_the_host_alone(service: Serv
             assert said in explanation["text"], explanation
         moves_at = datetime.fromisoformat(explanation["moves_at"])
         assert began < moves_at < datetime.now(UTC) + timedelta(minutes=2)
+        (breaker,) = explanation["facts"]["breakers"].values()
+        assert (breaker["error"], breaker["failures"]) >= ("it answered 500", FAILURES_TO_OPEN)
         calls = len(server.calls)
         for run_id in await submitted_all(service, "good", 20):
             assert (await service.ended(run_id))["status"] == "finished"

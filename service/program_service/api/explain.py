@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from program_service.api.obstacles import Obstacle, at, obstacle_of
+from program_service.api.obstacles import Obstacle, at, breaker_of, limit_of, obstacle_of
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import problems
 from program_service.api.services import Services, Serving
@@ -203,4 +203,14 @@ def _facts(program: Program, around: Surroundings) -> dict[str, Any]:
         "workers_that_serve_the_queue": [
             worker.name for worker in around.workers if program.queue in worker.queues
         ],
+        "limits": {
+            worker.name: limit
+            for worker in around.workers
+            if (limit := limit_of(program.job, worker))
+        },
+        "breakers": {
+            worker.name: breaker[1]
+            for worker in around.workers
+            if around.job and (breaker := breaker_of(around.job, worker))
+        },
     }

@@ -61,6 +61,11 @@ def breaker_of(job: Job, worker: Worker) -> tuple[str, Json] | None:
     return (f"The host {authority}", of_host) if isinstance(of_host, dict) else None
 
 
+def limit_of(job: str, worker: Worker) -> Json:
+    """Return what a worker reports of the limit that programs at a job wait for there, or `{}`."""
+    return _object(_object(worker.endpoints.get("limits")).get(job))
+
+
 def waiting_at(worker: Worker) -> dict[str, int]:
     """Return {job: how many programs wait for room there}."""
     reports = _object(worker.endpoints.get("limits")).items()
@@ -83,7 +88,7 @@ def _breaker(job: Job, worker: Worker) -> Obstacle | None:
 
 
 def _limit(job: str, worker: Worker) -> Obstacle | None:
-    report = _object(_object(worker.endpoints.get("limits")).get(job))
+    report = limit_of(job, worker)
     if report.get("reason") not in LIMITS:
         return None
     reason, rule = LIMITS[report["reason"]]
