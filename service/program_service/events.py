@@ -55,6 +55,7 @@ FIELDS = {
     "target": "the host that was called, with its port",
     "text": "what it means, in words",
     "threads": "the plain jobs that ran meanwhile, by processor time, if no async job is the cause",
+    "times": "how often in a row",
     "tries": "how often it was tried",
     "version": "the version that runs",
     "wakeups": "how many",
@@ -111,6 +112,12 @@ class Event(StrEnum):
         "warning",
         "What is stored of a `job` or a `worker` cannot be read: it is not used. Logged once.",
         "what row error_message",
+    )
+    STEP_REPEATED = (
+        "step.repeated",
+        "warning",
+        "A step is begun again for free (`lease_lost`, `no_progress`); after 10 times it counts.",
+        "run_id job step what times",
     )
     DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
     MIGRATION_WAITS = (

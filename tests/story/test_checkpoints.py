@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from program_executor import JobContext, Retry, RetryableError, ThreadJobContext, job
+from program_service.bookkeeping.lifecycle import Status
+from program_workers import repeats
 from servers import on_sqlite
 from stage import Stage
 
@@ -107,3 +111,21 @@ async def test_others_have_their_turn_between_two_checkpoints(stage: Stage) -> N
     await stage.all_finished([])
     assert sorted(order) == ["long", "long", "short"]
     assert order[0] == "long"
+
+
+async def test_job_whose_checkpoints_store_nothing_new_errors_in_the_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "FREE", 2)
+    monkeypatch.setattr(repeats, "LONGEST_PAUSE_S", 0.05)
+
+    @job(retry=Retry(max_attempts=2, initial_s=0.01))
+    async def sync(ctx: JobContext) -> None:
+        await ctx.job_data.checkpoint({"page": 1}, max_execution_time_s=0)
+
+    await stage.hire(sync)
+    program = await stage.ended(await stage.submit("sync", job_data={"sync": {"page": 1}}))
+    assert program.status is Status.ERRORED
+    assert program.error_message is not None
+    assert "stored nothing new" in program.error_message
+    assert await stage.outcomes(program.run_id) == ["yielded", "yielded", "retry", "failed"]

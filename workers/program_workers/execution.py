@@ -59,6 +59,7 @@ from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer, facts_of
 from program_workers.recorder import Recorder, is_suspect
+from program_workers.repeats import Repeats
 from program_workers.room import Room
 from program_workers.safety_net import SafetyNet, outcome_of
 
@@ -108,6 +109,7 @@ class Execution:
     def __init__(self, tools: Tools) -> None:
         """Take the tools."""
         self._tools = tools
+        self._repeats = Repeats()
         self._run_step: RunStep = self._step_in_a_span if tools.traces.is_on else self._step
 
     async def run(self, program: ClaimedRow, deadline: float) -> None:
@@ -170,6 +172,10 @@ class Execution:
             is_lost_by_itself = held.has_blocked and held.stop_reason is StopReason.LEASE_LOST
             if is_lost_by_itself and isinstance(ran.outcome, Released):
                 return None  # whoever claims it counts the loss; released, it would never end
+            outcome = self._repeats.bounded(program, ran.outcome, held)
+            if outcome is None:
+                return None
+            ran.outcome = outcome
             return await self._record(program, ran, held)
 
     async def _perform(self, program: Claimed, held: Held, transaction: StepTransaction) -> Ran:

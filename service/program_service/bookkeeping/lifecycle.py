@@ -153,7 +153,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Yielded:
-    """The job stored a checkpoint and asked to go on later, at the same step."""
+    """The job stored a checkpoint and asked to continue at the same step, after so many seconds."""
+
+    due_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +251,8 @@ def settle(  # noqa: PLR0911 - one line for each outcome
         case Accepted(within_s):
             change = _stay(program, Ending.AWAITED, "accepted", due_in_s=within_s)
             return replace(change, awaiting=program.attempt)
-        case Yielded():
-            return _stay(program, Ending.REQUEUED, "yielded", due_in_s=0.0)
+        case Yielded(due_in_s):
+            return _stay(program, Ending.REQUEUED, "yielded", due_in_s=due_in_s)
         case Released(due_in_s):
             return _stay(program, Ending.REQUEUED, "released", due_in_s=due_in_s)
         case LetGo():
