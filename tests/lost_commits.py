@@ -4,7 +4,7 @@
 returns what is to be called. `tests/contract/test_lost_commits.py` compares the two executions.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -49,7 +49,14 @@ from program_service.bookkeeping.ledger.job_data import (
     change_job_data,
     edit_job_data,
 )
-from program_service.bookkeeping.ledger.notifying import Told, find_untold, mark_told
+from program_service.bookkeeping.ledger.notifying import (
+    Claim,
+    Put,
+    Told,
+    Untold,
+    claim_untold,
+    mark_told,
+)
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
 from program_service.bookkeeping.ledger.recording import record, record_at_once
 from program_service.bookkeeping.ledger.registry import (
@@ -349,15 +356,28 @@ async def mark_what_was_woken(database: Database) -> Doing:
     return partial(database.transact, mark_woken, rows)
 
 
+@of(claim_untold)
+async def claim_notifications(database: Database) -> Doing:
+    return await _claiming_untold(database)
+
+
 @of(mark_told)
 async def mark_who_was_told(database: Database) -> Doing:
+    claims: list[Claim] = await (await _claiming_untold(database))()
+    again_in_s = {"told": None, "later": 2.0}
+    told = [Told(each, 1, again_in_s[each.untold.run_id]) for each in claims]
+    return partial(database.transact, mark_told, told)
+
+
+async def _claiming_untold(database: Database) -> Doing:
     for run_id in ("told", "later"):
         await submitted(database, run_id, notify="https://shop.example/ended")
         await database.transact(cancel, run_id)
-    again_in_s = {"told": None, "later": 2.0}
-    untold = await database.read(find_untold, limit=10)
-    told = [Told(each, again_in_s[each.run_id]) for each in untold]
-    return partial(database.transact, mark_told, told)
+
+    def plan(untold: Sequence[Untold]) -> dict[int, Put]:
+        return {each.id: Put(60.0, each.tries + 1) for each in untold}
+
+    return partial(database.transact, claim_untold, limit=10, plan=plan)
 
 
 @of(purge)

@@ -124,7 +124,7 @@ def create_app(
             log.warning(Event.SERVICE_OPEN, text=f"no API keys: everybody {who} may call")
         migrating = [migration] if settings.migrate_on_start else []
         feed = app.state.board.feed
-        async with supervisor.running(*migrating, *loops, feed), notifier.running():
+        async with supervisor.running(*migrating, *loops, *notifier.loops, feed):
             if settings.migrate_on_start:
                 await migration.is_settled_within(MIGRATE_WITHIN_S)
             log.info(Event.SERVICE_STARTED, version=VERSION)

@@ -324,14 +324,38 @@ class Event(StrEnum):
     NOTIFY_FAILED = (
         "notify.failed",
         "warning",
-        "An end, or a cancel, could not be told; it is tried again.",
+        "A notification of an end, or of a cancel, was not accepted; it is tried again.",
         "run_id tries error_message",
     )
     NOTIFY_GIVEN_UP = (
         "notify.given_up",
         "error",
-        "An end could not be told in 20 tries.",
+        "A notification was not accepted in 20 tries, or its host did not respond for a day.",
         "run_id tries error_message",
+    )
+    NOTIFY_PAUSED = (
+        "notify.host_paused",
+        "warning",
+        "A host did not respond five times in a row; notifications to it wait, and others go on.",
+        "target error_message",
+    )
+    NOTIFY_REFUSED = (
+        "notify.refused_by_database",
+        "error",
+        "The database refuses to store that a notification is sent, or was; it is left out.",
+        "run_id error_message",
+    )
+    NOTIFY_DROPPED = (
+        "notify.dropped",
+        "warning",
+        "Cancels were not sent: their host is silent, too many waited, or the process stopped.",
+        "programs",
+    )
+    TASK_FAILED = (
+        "task.failed",
+        "error",
+        "Something unexpected was raised in what a loop does for one program; all others continue.",
+        "loop error_message exception",
     )
     JOB_RETRY = (
         "Consumer error retry",

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from http import HTTPStatus
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -33,6 +34,8 @@ ROW_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 MOST_REASONS = 50
 OTHER_REASON = "other"
 """What the codes of errors are called beyond so many in a process: jobs and endpoints make them."""
+
+STATUSES = frozenset(HTTPStatus)
 
 
 class Fact(StrEnum):
@@ -75,6 +78,12 @@ class Metrics:
         self._waiting_for_room.clear()
         for job, programs in waiting.items():
             self._waiting_for_room.labels(job).set(programs)
+
+    def call_ended(self, job: str, code: int | str) -> None:
+        """Count a call of an endpoint, by its status or why there is none."""
+        # an endpoint may answer with any of a thousand statuses
+        is_known = isinstance(code, str) or code in STATUSES
+        self._called.labels(job, code if is_known else OTHER_REASON).inc()
 
     def written(self, accept: str) -> tuple[bytes, str]:
         """Write them down in the format that a scraper accepts; return its media type, too."""
@@ -157,9 +166,19 @@ class Metrics:
         )
 
     def _declare_callbacks(self) -> None:
-        self.called = self._counter(
-            "callback_requests", "Calls of endpoints, by status or why none came", "job", "code"
+        self._called = self._counter(
+            "callback_requests",
+            "Calls of endpoints, by status (other: unassigned) or why none came",
+            "job",
+            "code",
         )
+        self.notifications = self._counter(
+            "notifications",
+            "Notifications of ends and cancels: sent, failed, given_up, postponed (their host or"
+            " key has to wait), dropped",
+            "result",
+        )
+        _begin_at_zero(self.notifications, "sent", "failed", "given_up", "postponed", "dropped")
         self.blocked = self._counter(
             "callback_blocked", "Calls that the guard refused, by its rule", "reason"
         )

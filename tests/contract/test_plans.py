@@ -1,5 +1,6 @@
 """Plans: on a long table no statement of the hot path reads what it does not need."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from builders import JOBS, a_claim, a_claimant, a_record, lapse, seconds_ago
@@ -12,6 +13,14 @@ from program_service.bookkeeping.ledger.job_data import (
     edit_job_data,
 )
 from program_service.bookkeeping.ledger.measuring import measure_backlog
+from program_service.bookkeeping.ledger.notifying import (
+    Put,
+    Told,
+    Untold,
+    claim_untold,
+    is_any_due,
+    mark_told,
+)
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
 from program_service.bookkeeping.ledger.reading import find, standings
 from program_service.bookkeeping.ledger.recording import record
@@ -136,6 +145,37 @@ async def test_marking_what_was_woken_looks_programs_up_by_their_ids(
     page = await database.read(find_unanswered, Silence("default", 30.0), jobs=JOBS, limit=BATCH)
     scans = await explained.ways(lambda: database.transact(mark_woken, page.rows))
     assert set(scans) == {ID}
+
+
+async def test_notifications_are_found_before_all_that_wait(explained: Explained) -> None:
+    """Of 10,000 that have to wait for their receivers none is read."""
+    database = explained.database
+
+    async def work() -> None:
+        with explained.unseen():
+            await _notify_again(database, 20_000, 10_000, after_s=3_600)
+            await _notify_again(database, 30_000, BATCH, after_s=-60)
+        assert await database.read(is_any_due)
+        claims = await database.transact(claim_untold, limit=BATCH, plan=_claim_each)
+        assert len(claims) == BATCH
+        assert await database.transact(mark_told, [Told(claim, 1) for claim in claims]) == []
+
+    scans = await explained.scans(work)
+    assert {scan.index for scan in scans if not scan.table} == {"_notify", "_pkey"}
+    assert all(scan.rows <= BATCH for scan in scans)
+
+
+async def _notify_again(database: Database, first: int, count: int, *, after_s: float) -> None:
+    programs = database.tables.programs
+    run_ids = [f"run-{number}" for number in range(first, first + count)]
+    chosen = programs.update().where(programs.c.run_id.in_(run_ids))
+    due_at = seconds_ago(database, -after_s)
+    async with database.engine.begin() as connection:
+        await connection.execute(chosen.values(notify="https://a/", notify_due_at=due_at))
+
+
+def _claim_each(untold: Sequence[Untold]) -> dict[int, Put]:
+    return {each.id: Put(60.0, each.tries + 1) for each in untold}
 
 
 async def test_purge_reads_what_it_deletes(explained: Explained) -> None:

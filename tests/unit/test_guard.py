@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from program_service.webhooks.errors import Forbidden
-from program_service.webhooks.guard import METADATA, SPECIAL, Guard
+from program_service.webhooks.guard import METADATA, SPECIAL, Guard, host_of
 
 PUBLIC = Guard()
 OPEN = Guard.parse("0.0.0.0/0, ::/0, *.internal, metadata.google.internal")
@@ -287,3 +287,21 @@ def test_every_number_is_judged_as_its_address(number: int) -> None:
         is_special = address in METADATA or any(address in network for network in SPECIAL)
         is_public = address.is_global and not address.is_multicast and not is_special
         assert is_allowed == is_public
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Shop.example/a?b", "shop.example"),
+        ("https://shop.example.:443/a", "shop.example"),
+        ("https://shop.example:8443", "shop.example:8443"),
+        ("http://shop.example:443/", "shop.example:443"),
+        ("http://2130706433:80/", "127.0.0.1"),
+        ("http://[::1]:80/", "[::1]"),
+        ("https://", "?"),
+        ("no url", "?"),
+        (None, "?"),
+    ],
+)
+def test_host_has_one_name_however_it_is_written(url: str, host: str) -> None:
+    assert host_of(url) == host

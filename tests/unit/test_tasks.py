@@ -11,7 +11,6 @@ FACTORY = "workers/program_workers/job_tasks.py"
 """What makes the tasks that jobs ask for."""
 PENDING = {
     "service/program_service/api/gauges.py",
-    "service/program_service/webhooks/notifier.py",
 }
 SOURCES = [
     str(file.relative_to(ROOT))

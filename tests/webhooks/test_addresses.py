@@ -188,6 +188,19 @@ async def test_names_whose_servers_are_silent_hold_up_no_other_name() -> None:
     assert asked.count("billing") == 2
 
 
+async def test_look_up_without_a_thread_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    look_ups = LookUps(lambda _host, _port: addresses("127.0.0.1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="thread"):
+            await look_ups("billing", 80)
+    assert await look_ups("billing", 80) == addresses("127.0.0.1")
+
+
 async def test_look_up_that_everybody_gave_up_harms_nobody() -> None:
     may_end = threading.Event()
 

@@ -56,7 +56,9 @@ class PostgreSQL(_Standard):
     clock = "statement_timestamp()"
     minute = f"date_trunc('minute', {clock})"
     connection = "pg_backend_pid()"
+    as_joined = ""
     lock = "FOR UPDATE OF program"
+    skip_locked = "SKIP LOCKED"
     keep = "FOR KEY SHARE"
     try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
     advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
@@ -87,7 +89,9 @@ class SQLite(_Standard):
     clock = ":now"
     minute = "substr(:now, 1, 17) || '00.000000'"
     connection = "1"
+    as_joined = ""
     lock = ""  # a transaction that writes holds the whole file
+    skip_locked = ""
     keep = ""
     try_advisory_lock: str | None = None
     advisory_unlock = ""
@@ -117,7 +121,9 @@ class MySQL:
     clock = "UTC_TIMESTAMP(6)"
     minute = "CAST(DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i') AS DATETIME(6))"
     connection = "CONNECTION_ID()"
+    as_joined = "STRAIGHT_JOIN"  # for rows that are walked through are locked, and waited for
     lock = "FOR UPDATE"
+    skip_locked = "SKIP LOCKED"
     keep = "LOCK IN SHARE MODE"
     # a lock is the whole server's, and other databases may have tables of the same names
     try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"

@@ -52,8 +52,14 @@ class Dialect(Protocol):
     connection: str
     """The number of this connection."""
 
+    as_joined: str
+    """What follows SELECT where tables are to be joined in the order in which they are named."""
+
     lock: str
     """The end of a SELECT that locks the rows of `program`, in the order of its ORDER BY."""
+
+    skip_locked: str
+    """What follows `lock` in a SELECT that leaves out rows that others have locked."""
 
     keep: str
     """The end of a SELECT that keeps the rows it finds from being deleted, and from nothing else

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -152,11 +152,14 @@ class Guard:
 
 
 def host_of(url: str) -> str:
-    """Return the host and the port of a URL, as a name of whoever is called; never raise."""
+    """Return the host of a URL, and its port if it is not the scheme's; `?` for what is no URL."""
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()[:MAX_HOST]
-    except (ValueError, AttributeError, TypeError):
+        target = _target(url)
+    except (Forbidden, TypeError, AttributeError):
         return "?"
+    if target.address is not None:
+        target = replace(target, host=str(target.address))
+    return target.authority
 
 
 def _target(url: str) -> Target:

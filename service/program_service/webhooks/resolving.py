@@ -58,8 +58,6 @@ class LookUps:
     def _begin(self, key: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Address]] = loop.create_future()
-        answer.add_done_callback(lambda _: self._end(key, answer))
-        self._running[key] = answer
 
         def work() -> None:
             addresses, problem = None, None
@@ -71,7 +69,14 @@ class LookUps:
                 loop.call_soon_threadsafe(_give, answer, addresses, problem)
 
         # a daemon: the process does not wait for it at its end
-        threading.Thread(target=work, name=f"look-up of {key[0]}", daemon=True).start()
+        thread = threading.Thread(target=work, name=f"look-up of {key[0]}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process has too many threads
+            self._room.release()
+            raise OSError(str(error)) from error
+        self._running[key] = answer
+        answer.add_done_callback(lambda _: self._end(key, answer))
 
     def _end(self, key: tuple[str, int], answer: asyncio.Future[list[Address]]) -> None:
         del self._running[key]

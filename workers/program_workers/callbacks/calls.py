@@ -102,7 +102,7 @@ class CallbackJobs:
             return Fail(Failure(str(error), type=type(error).__name__, code="forbidden_address"))
         except CallError as error:
             return self._broken(job, error, step.program.lease)
-        self._metrics.called.labels(job.name, answer.status).inc()
+        self._metrics.call_ended(job.name, answer.status)
         self._room.hosts.succeeded(job.host)
         if answer.status >= SERVER_ERROR:
             said = f"it answered {answer.status}"
@@ -135,7 +135,7 @@ class CallbackJobs:
                 f"{TIMED_OUT}: the endpoint of {job.name!r} took longer than {job.timeout_s} s"
             )
             failure = Failure(message, type=TIMED_OUT, code=TIMED_OUT)
-        self._metrics.called.labels(job.name, failure.code).inc()
+        self._metrics.call_ended(job.name, str(failure.code))
         return RetryLater(failure)
 
     def _body(self, job: CallbackJob, program: Claimed, deadline: str) -> bytes:

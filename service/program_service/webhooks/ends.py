@@ -1,0 +1,248 @@
+"""Ends: notify the addresses that submitters named when their programs have ended.
+
+Every service process claims some of the notifications that are due, each for a minute. A place that
+becomes free is taken by the next notification at once, and each outcome is written as it comes.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, ProgramNotFound
+from program_service.bookkeeping.ledger.notifying import (
+    Claim,
+    Put,
+    Told,
+    Untold,
+    claim_untold,
+    find_ended,
+    is_any_due,
+    mark_told,
+)
+from program_service.bookkeeping.ledger.reading import Program
+from program_service.cancellation import is_being_cancelled
+from program_service.logs import log
+from program_service.loops.in_flight import InFlight
+from program_service.loops.turns import is_set_within, turn
+from program_service.telemetry import Event, Metrics
+from program_service.webhooks.courier import Courier, Notification
+from program_service.webhooks.guard import host_of
+from program_service.webhooks.places import Places, Wish
+
+LOOK_EVERY_S = 1.0
+PAGE = 500
+CLAIM_S = 60.0
+"""Four times what sending may take: reading the program and writing the outcome are included."""
+MAX_TRIES = 20
+LONGEST_PAUSE_S = 3_600.0
+MAX_READING = 2
+"""Connections to the database that are used at a time to read programs: requests need them, too."""
+MAX_UNMARKED = 1_000
+"""Outcomes that are not written yet, before nothing more is claimed."""
+MAX_REFUSED = 1_000
+END_WITHIN_S, MARK_WITHIN_S = 5.0, 1.5
+
+
+class Ends:
+    """The loop that notifies of ends."""
+
+    name = "notify_ends"
+
+    def __init__(
+        self,
+        database: Database,
+        courier: Courier,
+        metrics: Metrics,
+        *,
+        secret: str,
+        describe: Callable[[Program], Mapping[str, Any]],
+    ) -> None:
+        """Take who sends, what signs, and how a program is shown."""
+        self._database = database
+        self._courier = courier
+        self._metrics = metrics
+        self._secret = secret
+        self._describe = describe
+        self._in_flight = InFlight(self.name)
+        self._told: list[Told] = []
+        self._planned: Sequence[Untold] = ()
+        self._refused: list[str] = []
+        self._reading = asyncio.Semaphore(MAX_READING)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim nothing more; what is being sent has some seconds to end."""
+        self._stopping.set()
+        self._in_flight.changed.set()
+
+    async def run(self) -> None:
+        """Notify until stopped."""
+        try:
+            async with self._in_flight.open(end_within_s=END_WITHIN_S):
+                while not self._stopping.is_set():
+                    self._in_flight.changed.clear()
+                    if not await self._is_more_due():
+                        await is_set_within(self._in_flight.changed, LOOK_EVERY_S)
+        finally:
+            await self._mark_last()
+
+    async def _is_more_due(self) -> bool:
+        """Take a turn; an outage of the database cuts off nothing that is being sent."""
+        try:
+            async with turn():
+                return await self._turn()
+        except DatabaseUnavailable as error:
+            log.warning(Event.DATABASE_UNAVAILABLE, during=self.name, error_message=str(error))
+            return False
+
+    async def _turn(self) -> bool:
+        """Write outcomes, claim what there are places for; return whether more may be due."""
+        await self._mark()
+        if len(self._told) > MAX_UNMARKED or self._courier.places.free <= 0:
+            return False
+        if not await self._database.read(is_any_due):
+            return False
+        claims = await self._claim()
+        for claim in claims:
+            self._begin(claim)
+        return len(claims) == PAGE
+
+    async def _claim(self) -> list[Claim]:
+        """Claim a page; leave out a row that the database refuses to change, found by halves."""
+        limit = PAGE
+        while True:
+            try:
+                return await self._database.transact(
+                    claim_untold, limit=limit, plan=self._plan, without=self._refused
+                )
+            except BatchRefused as error:
+                if limit == 1:
+                    self._leave_out(self._planned[0], error)
+                    limit = PAGE
+                limit = max(1, limit // 2)
+
+    def _leave_out(self, untold: Untold, error: BatchRefused) -> None:
+        log.error(Event.NOTIFY_REFUSED, run_id=untold.run_id, error_message=str(error))
+        self._refused = [*self._refused, untold.run_id][-MAX_REFUSED:]
+
+    def _plan(self, untold: Sequence[Untold]) -> dict[int, Put]:
+        """Say what to do with each notification, for as long as there are places."""
+        self._planned = untold
+        places, puts = self._courier.places.draft(), dict[int, Put]()
+        for each in untold:
+            if places.free <= 0:
+                break
+            puts[each.id] = self._put(each, places)
+        return puts
+
+    def _put(self, untold: Untold, places: Places) -> Put:
+        """Take a place for a notification, or say when it is likely to find one."""
+        if untold.tries >= MAX_TRIES:  # the process that began the last try died
+            return Put(None, untold.tries)
+        wish = _wish(untold)
+        if (party := places.full(wish)) is not None:
+            return Put(places.wait_s(party), untold.tries)
+        if (wait_s := self._courier.wait_s(untold.url)) > 0:
+            return Put(None if untold.is_overdue else wait_s, untold.tries)
+        places.take(wish)
+        return Put(CLAIM_S, untold.tries + 1)
+
+    def _begin(self, claim: Claim) -> None:
+        untold = claim.untold
+        if claim.put.again_in_s is None:
+            problem = "its host does not respond, or the last try was cut off"
+            self._give_up(untold, untold.tries, problem)
+        elif claim.put.tries == untold.tries:
+            self._metrics.notifications.labels("postponed").inc()
+        elif self._stopping.is_set():
+            self._told.append(Told(claim, untold.tries, again_in_s=0.0))
+        else:
+            self._courier.places.take(_wish(untold))
+            self._in_flight.start(self._notify(claim))
+
+    async def _notify(self, claim: Claim) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            if (told := await self._told_of(claim)) is not None:
+                self._told.append(told)
+        finally:
+            self._courier.places.give_back(_wish(claim.untold), after_s=clock() - began)
+
+    async def _told_of(self, claim: Claim) -> Told | None:
+        """Send a notification, and return the outcome; None if there is nothing left to send."""
+        try:
+            async with self._reading:
+                program = await self._database.read(find_ended, claim)
+            if program is None:
+                return None
+            problem = await self._courier.send(self._notification(program))
+        except ProgramNotFound:
+            return None
+        except DatabaseUnavailable:
+            return Told(claim, claim.untold.tries, again_in_s=LOOK_EVERY_S)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_cancelled():
+                raise
+            problem = f"{type(error).__name__}: {error}"
+        return self._outcome(claim, problem)
+
+    def _notification(self, program: Program) -> Notification:
+        return Notification(
+            url=program.notify or "",
+            message_id=f"{program.run_id}-ended-{program.resumes}",
+            message={"type": "program.ended", "program": self._describe(program)},
+            secrets=[self._secret],
+            traceparent=program.traceparent,
+        )
+
+    def _outcome(self, claim: Claim, problem: str | None) -> Told:
+        tries = claim.put.tries
+        if problem is None:
+            self._metrics.notifications.labels("sent").inc()
+            return Told(claim, tries)
+        if tries >= MAX_TRIES:
+            self._give_up(claim.untold, tries, problem)
+            return Told(claim, tries)
+        self._metrics.notifications.labels("failed").inc()
+        run_id = claim.untold.run_id
+        log.warning(Event.NOTIFY_FAILED, run_id=run_id, tries=tries, error_message=problem)
+        return Told(claim, tries, again_in_s=min(LONGEST_PAUSE_S, 2.0 ** (tries - 1)))
+
+    def _give_up(self, untold: Untold, tries: int, problem: str) -> None:
+        self._metrics.notifications.labels("given_up").inc()
+        log.error(Event.NOTIFY_GIVEN_UP, run_id=untold.run_id, tries=tries, error_message=problem)
+
+    async def _mark(self) -> None:
+        """Write outcomes; those whose rows are locked are kept for the next turn."""
+        batch = self._told[:PAGE]
+        if batch:
+            locked = await self._mark_by_halves(batch)
+            self._told = [*self._told[len(batch) :], *locked]
+
+    async def _mark_by_halves(self, told: Sequence[Told]) -> list[Told]:
+        try:
+            return await self._database.transact(mark_told, told)
+        except BatchRefused as error:
+            if len(told) == 1:
+                run_id = told[0].claim.untold.run_id
+                log.error(Event.NOTIFY_REFUSED, run_id=run_id, error_message=str(error))
+                return []
+        middle = len(told) // 2
+        return [
+            *await self._mark_by_halves(told[:middle]),
+            *await self._mark_by_halves(told[middle:]),
+        ]
+
+    async def _mark_last(self) -> None:
+        """Write what has ended, so that no other process sends it again."""
+        try:
+            async with asyncio.timeout(MARK_WITHIN_S):
+                await self._mark()
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning(Event.DATABASE_UNAVAILABLE, during=self.name, error_message=str(error))
+
+
+def _wish(untold: Untold) -> Wish:
+    return Wish(host_of(untold.url), untold.key, is_retry=untold.tries > 0)

@@ -1,0 +1,99 @@
+"""Places: what one host or one key may hold, and who finds a place beside it."""
+
+import pytest
+
+from program_service.webhooks.places import (
+    LONGEST_WAIT_S,
+    MOST,
+    MOST_OF_HOST,
+    MOST_RETRIES,
+    SHORTEST_WAIT_S,
+    Places,
+    Wish,
+)
+
+
+def filled(places: Places, wishes: list[Wish]) -> int:
+    """Take places until one is refused, and return how many there were."""
+    for number, wish in enumerate(wishes):
+        if places.free == 0 or places.full(wish) is not None:
+            return number
+        places.take(wish)
+    return len(wishes)
+
+
+def of_hosts(key: str | None, *, is_retry: bool = False) -> list[Wish]:
+    """Wish for a thousand places, each for another host."""
+    return [Wish(f"host-{key}-{number}", key, is_retry) for number in range(1_000)]
+
+
+def test_one_host_leaves_places_for_others() -> None:
+    places = Places()
+    wish = Wish("slow.example", "shop")
+    assert filled(places, [wish] * MOST) == MOST_OF_HOST
+    assert places.full(wish) == ("host", "slow.example")
+    assert places.full(Wish("good.example", "shop")) is None
+
+
+@pytest.mark.parametrize("key", ["shop", None])
+def test_one_key_leaves_places_for_others(key: str | None) -> None:
+    places = Places()
+    assert filled(places, of_hosts(key)) == 429
+    assert places.full(Wish("good.example", "mail")) is None
+
+
+def test_a_new_key_finds_a_place_beside_greedy_ones() -> None:
+    places = Places()
+    taken = [filled(places, of_hosts(f"key-{number}")) for number in range(4)]
+    assert taken == [429, 61, 9, 1]
+
+
+def test_keys_that_want_places_at_the_same_time_get_as_many() -> None:
+    places = Places()
+    for wishes in zip(of_hosts("first"), of_hosts("second"), strict=True):
+        for wish in wishes:
+            if places.full(wish) is None:
+                places.take(wish)
+    assert places.held["key", "first"] == places.held["key", "second"] == 231
+
+
+def test_what_failed_before_leaves_half_of_the_places() -> None:
+    places = Places()
+    taken = sum(filled(places, of_hosts(f"key-{n}", is_retry=True)) for n in range(5))
+    assert taken == MOST_RETRIES
+    assert places.full(Wish("new.example", "shop", is_retry=True)) == ("retries", None)
+    assert places.full(Wish("new.example", "shop")) is None
+
+
+def test_place_that_is_given_back_is_free() -> None:
+    places = Places()
+    wish = Wish("slow.example", "shop", is_retry=True)
+    for _ in range(3):
+        assert filled(places, [wish] * MOST) == MOST_OF_HOST
+        for _ in range(MOST_OF_HOST):
+            places.give_back(wish, after_s=0.1)
+    assert places.free == MOST
+    assert not +places.held
+    assert not places.lines
+
+
+def test_draft_takes_no_place() -> None:
+    places = Places()
+    filled(places.draft(), of_hosts("shop"))
+    assert places.free == MOST
+
+
+def test_those_who_wait_come_one_after_the_other_as_fast_as_places_become_free() -> None:
+    places = Places(clock=lambda: 100.0)
+    wish = Wish("slow.example", "shop")
+    filled(places, [wish] * MOST)
+    for _ in range(40):
+        places.give_back(wish, after_s=10.0)
+        places.take(wish)
+    party = places.full(wish)
+    assert party is not None
+    waits = [places.wait_s(party) for _ in range(10_000)]
+    assert waits == sorted(waits)
+    assert waits[0] == SHORTEST_WAIT_S
+    assert waits[100] == pytest.approx(101 * 10.0 / MOST_OF_HOST, rel=0.01)
+    assert waits[-1] == LONGEST_WAIT_S
