@@ -14,7 +14,7 @@ from patience import eventually
 from program_executor import JobContext, job
 from program_executor.commands.documents import openapi_document
 from program_service.bookkeeping.errors import DatabaseUnavailable
-from program_service.bookkeeping.ledger import registry
+from program_workers import engine
 from serving import Json, Service, json_of, problem_of
 
 
@@ -258,10 +258,10 @@ async def test_endpoint_that_is_gone_is_called_no_more_until_it_is_put_again(
 async def test_endpoint_that_is_gone_while_the_database_is_away_ends_its_program_alone(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def be_away(*_args: object) -> None:
+    async def be_away(*_args: object, **_names: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(registry, "disable_job", be_away)
+    monkeypatch.setattr(engine, "disable_endpoint", be_away)
     async with endpoint(always(Reply(410, b"moved out"))) as server:
         await put(service, "charge", server.url)
         await hire(service)
