@@ -352,7 +352,7 @@ async def forget_processes_that_were_killed(database: Database) -> Doing:
 async def mark_what_was_woken(database: Database) -> Doing:
     await overdue(database, "run-1", queue="elsewhere")
     page = await database.read(find_due, jobs=["reserve"], limit=10)
-    rows = [replace(row, queue="seats") for row in page.rows]
+    rows = [replace(row, queue="seats", former_queue=row.queue) for row in page.rows]
     return partial(database.transact, mark_woken, rows)
 
 

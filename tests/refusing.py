@@ -18,13 +18,17 @@ class Cable:
         self.is_cut = False
         self.refused = 0
         self._left = 0
-        sa.event.listen(database.engine.sync_engine, "begin", self._begin)
+        # no event listener: adding one breaks a transaction that a loop begins at that moment
+        self._dialect = database.engine.sync_engine.dialect
+        self._begin_there = self._dialect.do_begin
+        self._dialect.do_begin = self._begin  # type: ignore[assignment]
 
-    def _begin(self, _connection: Any) -> None:
+    def _begin(self, connection: Any) -> None:
         if self.is_cut or self._left > 0:
             self._left -= 1
             self.refused += 1
             raise ConnectionResetError("the database is away")
+        self._begin_there(connection)
 
     def cut_for(self, transactions: int) -> None:
         """Refuse so many transactions, and no more."""

@@ -25,6 +25,7 @@ from builders import (
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.waking import (
+    Due,
     DuePage,
     find_due,
     find_moved,
@@ -74,12 +75,17 @@ async def test_what_somebody_was_woken_for_is_not_found_again(database: Database
     assert await _due_run_ids(database) == []
 
 
+def _moved(row: Due, queue: str) -> Due:
+    """Return a row whose job is in this queue by now."""
+    return replace(row, queue=queue, former_queue=row.queue)
+
+
 async def test_mark_says_in_which_queue_it_was_woken(database: Database) -> None:
     """That is a change that a client can see; the mark alone is none."""
     await overdue(database, "moved", queue="old")
     await overdue(database, "stays", queue="new")
     page = await _due(database)
-    await database.transact(mark_woken, [replace(row, queue="new") for row in page.rows])
+    await database.transact(mark_woken, [_moved(row, "new") for row in page.rows])
     for run_id, version in (("moved", 2), ("stays", 1)):
         row = await row_of(database, run_id)
         assert (row["queue"], row["version"]) == ("new", version)
@@ -95,7 +101,7 @@ async def test_row_that_was_woken_in_a_former_queue_of_its_job_is_found(database
     await by_hand(database, "unknown", woken_at=seconds_ago(database, 3))
     page = await database.read(find_moved, {"mail": "new", "sign": "old"}, limit=10)
     assert [(row.run_id, row.job) for row in page.rows] == [("moved", "mail")]
-    await database.transact(mark_woken, [replace(row, queue="new") for row in page.rows])
+    await database.transact(mark_woken, [_moved(row, "new") for row in page.rows])
     assert (await database.read(find_moved, {"mail": "new"}, limit=10)).rows == []
 
 
@@ -109,6 +115,16 @@ async def test_mark_is_not_set_when_due_at_has_changed_since(database: Database)
     assert (await row_of(database, "run-1"))["woken_at"] is None
     assert (await row_of(database, "run-2"))["woken_at"] is not None
     assert await _due_run_ids(database) == ["run-1"]
+
+
+async def test_mark_is_not_set_when_the_queue_has_changed_since(database: Database) -> None:
+    """Its wake-up is in a queue where nobody looks any more; this one needs another."""
+    await overdue(database, "run-1", queue="old")
+    page = await _due(database)
+    await by_hand(database, "run-1", queue="new")
+    await database.transact(mark_woken, page.rows)
+    row = await row_of(database, "run-1")
+    assert (row["queue"], row["woken_at"]) == ("new", None)
 
 
 async def test_mark_is_not_set_on_what_has_ended(database: Database) -> None:

@@ -70,7 +70,7 @@ class Waker:
         queues = await self.queues_of(row.job for row in rows if row.job is not None)
         of_now = [queues.get(row.job or "", row.queue) for row in rows]
         return [
-            row if row.queue == queue else replace(row, queue=queue)
+            row if row.queue == queue else replace(row, queue=queue, former_queue=row.queue)
             for row, queue in zip(rows, of_now, strict=True)
         ]
 

@@ -1,7 +1,7 @@
 """Job data: changed under the row lock, one job's key at a time, shallowly (protocol rule R10).
 
-An edit that changes nothing writes nothing, so a repeated edit is no second change. The merge is
-done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop nulls.
+The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop
+nulls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,28 +68,34 @@ async def change_job_data(
     rows = await books.fetch(_lock, batch=[{"of_id": edit.program.id} for edit in edits])
     holders = {row.id: (row.lease, row.step) for row in rows}
     before = {row.id: read_json(row.job_data) for row in rows}
-    stored = dict(before)
+    stored: dict[int, dict[str, Json]] = {}
     results: list[dict[str, Json] | None] = []
     for edit in edits:
         program = edit.program
         if holders.get(program.id) != (program.lease, program.step):
             results.append(None)
             continue
-        stored[program.id] = edited(stored[program.id], edit.kind, program.job, edit.value)
+        old = stored.get(program.id, before[program.id])
+        stored[program.id] = edited(old, edit.kind, program.job, edit.value)
         results.append(stored[program.id])
-    batch = [
-        {"of_id": of_id, "new_job_data": data}
-        for of_id, data in stored.items()
-        if _differ(data, before[of_id])
-    ]
-    if batch:
-        await books.run(_write, batch=batch)
+    await _store(books, stored, before)
     return results
 
 
-def _differ(new: dict[str, Json], old: dict[str, Json]) -> bool:
-    """Compare as JSON: in Python, 1 is equal to true."""
-    return new is not old and orjson.dumps(new) != orjson.dumps(old)
+async def _store(
+    books: Books, new: Mapping[int, dict[str, Json]], old: Mapping[int, dict[str, Json]]
+) -> None:
+    """Write {program id: job data}, but not again what an earlier try has written (rule R4)."""
+    written: set[int] = books.notes.setdefault("job data", set())
+    batch = [
+        {"of_id": of_id, "new_job_data": data}
+        for of_id, data in new.items()
+        # compared as JSON: in Python, 1 is equal to true
+        if of_id not in written or orjson.dumps(data) != orjson.dumps(old[of_id])
+    ]
+    written.update(new)
+    if batch:
+        await books.run(_write, batch=batch)
 
 
 async def edit_job_data(
@@ -111,8 +117,7 @@ async def edit_job_data(
         raise AlreadyFinal(msg)
     old = read_json(rows[0].job_data)
     new = edited(old, kind, job, value)
-    if _differ(new, old):
-        await books.run(_write, batch=[{"of_id": rows[0].id, "new_job_data": new}])
+    await _store(books, {rows[0].id: new}, {rows[0].id: old})
     return new[job]
 
 

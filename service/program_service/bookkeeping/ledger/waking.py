@@ -36,6 +36,8 @@ class Due:
     """It lost a lease in this step: it is woken alone, so that it can take no neighbour along."""
     job: str | None = None
     """Whose queue it belongs to; without it, `queue` is taken as it is."""
+    former_queue: str | None = None
+    """What the row says, where its job has moved to `queue` since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,14 @@ async def find_moved(books: Books, queues: Mapping[str, str], *, limit: int) -> 
 
 @one_change
 async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
-    """Note where a wake-up was confirmed, if `due_at` still is as it was read."""
+    """Note where a wake-up was confirmed, if `due_at` and `queue` still are as they were read."""
     batch = [
-        {"of_id": row.id, "was_due_at": row.due_at.isoformat(), "of_queue": row.queue}
+        {
+            "of_id": row.id,
+            "was_due_at": row.due_at.isoformat(),
+            "was_queue": row.former_queue or row.queue,
+            "of_queue": row.queue,
+        }
         for row in rows
     ]
     await books.run(_mark_woken, batch=batch)
@@ -199,9 +206,14 @@ def _mark_woken(sql: Sql) -> str | Script:
             version = version + CASE WHEN queue <> of_queue THEN 1 ELSE 0 END,
             queue = of_queue, woken_at = {sql.clock}
         """,
-        batch=sql.batch(of_id="bigint", was_due_at="varchar", of_queue="varchar"),
+        batch=sql.batch(
+            of_id="bigint", was_due_at="varchar", was_queue="varchar", of_queue="varchar"
+        ),
         matching="program.id = of_id",
-        where=f"{sql.moment('due_at')} = {sql.moment('was_due_at')} AND {sql.is_open}",
+        where=f"""
+            {sql.moment("due_at")} = {sql.moment("was_due_at")} AND queue = was_queue
+            AND {sql.is_open}
+        """,
     )
 
 
