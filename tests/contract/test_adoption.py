@@ -13,7 +13,7 @@ from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.ledger.recording import Recorded
 from program_service.bookkeeping.lifecycle import Claimed, Done, Status
 from program_service.bookkeeping.migrations import is_migrated, migrate
-from program_service.bookkeeping.migrations.adoption import adopt, plan_adoption
+from program_service.bookkeeping.migrations.adoption import Flawed, adopt, plan_adoption
 from servers import Place, on_servers, on_sqlite
 from tables import differences
 
@@ -118,31 +118,91 @@ async def test_run_ids_that_stand_twice_are_refused_with_their_ids(theirs: Datab
     assert not await is_migrated(theirs)
 
 
+DEEP = '{"a":' * 1_200 + "1" + "}" * 1_200
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "no jobs": ({"jobs": []}, "jobs is an empty list, not a list of names"),
+    "jobs an object": ({"jobs": {"0": "reserve"}}, "jobs is an object, not a list of names"),
+    "job a number": ({"jobs": ["reserve", 7]}, "jobs[1] is a number, not a name"),
+    "job without a name": ({"jobs": [""]}, "jobs[0] has 0 characters, and must have 1 to 255"),
+    "long name": ({"jobs": ["x" * 256]}, "jobs[0] has 256 characters, and must have 1 to 255"),
+    "step beyond": ({"step": 3}, "step is 3, and must be from 0 to 2"),
+    "step negative": ({"step": -1}, "step is -1, and must be from 0 to 2"),
+    "data a list": ({"program_data": [1]}, "program_data is a list, not an object"),
+    "data null": ({"program_data": "null"}, "program_data is null, not an object"),
+    "job data a text": ({"job_data": '"x"'}, "job_data is a text, not an object"),
+    "job's data null": ({"job_data": {"charge": None}}, "job_data.charge is null, not an object"),
+    "beyond a double": ({"program_data": '{"n": 1e400}'}, "program_data is JSON that no program"),
+}
+OF_MARIADB: dict[str, tuple[dict[str, Any], str]] = {
+    "no moment": ({"created_at": "0000-00-00"}, "created_at is no moment"),
+}
+OF_POSTGRESQL: dict[str, tuple[dict[str, Any], str]] = {
+    "deep": ({"program_data": DEEP}, "program_data is JSON that no program can read (depth limit"),
+}
+
+
+def broken_of(database: Database) -> dict[str, tuple[dict[str, Any], str]]:
+    """Return rows that nobody can run, as this kind of database keeps them."""
+    is_mariadb = database.engine.dialect.name == "mysql"
+    return BROKEN | (OF_MARIADB if is_mariadb else OF_POSTGRESQL)
+
+
 @on_servers
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"jobs": []},
-        {"jobs": {"0": "reserve"}},
-        {"jobs": ["reserve", 7]},
-        {"jobs": [""]},
-        {"step": 3},
-        {"step": -1},
-    ],
-    ids=repr,
-)
-async def test_unfinished_program_without_a_job_is_refused_with_its_id(
-    theirs: Database, broken: dict[str, Any]
-) -> None:
-    await insert(theirs, {"run_id": "1"}, {"run_id": "2"} | broken)
-    with pytest.raises(NotAdoptable, match=r"id 2\."):
+async def test_programs_that_cannot_be_run_are_named_with_the_reason(theirs: Database) -> None:
+    broken = broken_of(theirs)
+    await insert(theirs, {"run_id": "good"}, *({"run_id": kind} | row for kind, (row, _) in
+                                               broken.items()))  # fmt: skip
+    with pytest.raises(NotAdoptable) as refused:
         await adopt(theirs)
-    await insert(theirs, {"run_id": "3", "errored_at": NOON} | broken)
-    async with theirs.engine.begin() as connection:
-        name = theirs.tables.programs.name
-        await connection.exec_driver_sql(f"DELETE FROM {name} WHERE id = 2")
-    await adopt(theirs)  # what has ended may be broken
-    assert (await row_of(theirs, "3"))["errored_at"] is not None
+    message = str(refused.value)
+    assert message.startswith(f"{len(broken)} unfinished programs in ")
+    for number, (kind, (_, reason)) in enumerate(broken.items(), start=2):
+        assert f"id {number}, run_id {kind!r}: {reason}" in message
+    assert "run_id 'good'" not in message
+    assert not await is_migrated(theirs)
+    with pytest.raises(NotAdoptable, match="cannot be run"):
+        await plan_adoption(theirs)
+
+
+@on_servers
+async def test_programs_that_cannot_be_run_are_set_aside_if_that_is_wanted(
+    theirs: Database,
+) -> None:
+    broken = broken_of(theirs)
+    await insert(theirs, {"run_id": "good"}, *({"run_id": kind} | row for kind, (row, _) in
+                                               broken.items()))  # fmt: skip
+    planned = await plan_adoption(theirs, flawed=Flawed.SET_ASIDE)
+    assert [each.run_id for each in planned.set_aside] == list(broken)
+    assert [each.run_id for each in planned.unfinished] == ["good"]
+    plan = await adopt(theirs, flawed=Flawed.SET_ASIDE)
+    assert plan.set_aside == planned.set_aside
+    for kind, (_, reason) in broken.items():
+        program = await theirs.read(find, kind)
+        assert program.status is Status.ERRORED
+        assert program.error_message is not None
+        assert program.error_message.startswith(f"This row cannot be read: {reason}")
+        assert await run_to_its_end(theirs, kind) == []
+    assert len(await run_to_its_end(theirs, "good")) == len(JOBS)
+
+
+@on_servers
+async def test_what_has_ended_may_be_broken(theirs: Database) -> None:
+    broken = broken_of(theirs)
+    await insert(theirs, *({"run_id": kind, "errored_at": NOON} | row for kind, (row, _) in
+                           broken.items()))  # fmt: skip
+    plan = await adopt(theirs)
+    assert (plan.rows, list(plan.unfinished)) == (len(broken), [])
+    for kind in broken:
+        assert (await theirs.read(find, kind)).status is Status.ERRORED
+
+
+@on_servers
+async def test_so_many_programs_that_cannot_be_run_are_named_and_the_others_counted(
+    theirs: Database,
+) -> None:
+    await insert(theirs, *({"run_id": f"run-{number}", "jobs": []} for number in range(1, 31)))
+    with pytest.raises(NotAdoptable, match=r"^30 unfinished.*run_id 'run-20'.*; and 10 more\."):
+        await adopt(theirs)
 
 
 @on_servers

@@ -118,18 +118,23 @@ def adopt(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
+    set_aside: Annotated[
+        bool,
+        typer.Option("--set-aside", help="End with an error what no worker could run."),
+    ] = False,
 ) -> None:
     """Take over the table of the Node library, in place; stop its workers before."""
     from program_executor.processes import connect_database, run
-    from program_service.bookkeeping.migrations.adoption import Plan, plan_adoption
+    from program_service.bookkeeping.migrations.adoption import Flawed, Plan, plan_adoption
     from program_service.bookkeeping.migrations.adoption import adopt as take_over
 
     settings = _settings(table_name=table)
+    flawed = Flawed.SET_ASIDE if set_aside else Flawed.REFUSED
 
     async def look_or_adopt() -> Plan:
         database = connect_database(settings)
         try:
-            return await (plan_adoption if dry_run else take_over)(database)
+            return await (plan_adoption if dry_run else take_over)(database, flawed=flawed)
         finally:
             await database.close()
 
@@ -144,6 +149,11 @@ def adopt(
         typer.echo(f"  {program.run_id}: {at}")
     if count > MAX_SHOWN:
         typer.echo(f"  … and {count - MAX_SHOWN:,} more")
+    if plan.set_aside:
+        verb = "would be" if dry_run else "are"
+        typer.echo(f"{len(plan.set_aside):,} that no worker can run {verb} errored:")
+    for each in plan.set_aside:
+        typer.echo(f"  {each}")
     typer.echo("Nothing was changed: this was a dry run." if dry_run else "The table is adopted.")
 
 

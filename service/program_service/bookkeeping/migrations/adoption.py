@@ -5,17 +5,19 @@ Its workers know no claims and must have stopped. `plan_adoption` looks and chan
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import NotAdoptable
+from program_service.bookkeeping.flaws import flaw_of_facts, flaw_of_program, unreadable
 from program_service.bookkeeping.ledger.waking import OPEN
 from program_service.bookkeeping.migrations import upgrade
 from program_service.bookkeeping.migrations.alteration import plain, type_of
-from program_service.bookkeeping.tables import Tables, read_json
+from program_service.bookkeeping.tables import Tables, read_json, require_moment
 
 THEIRS = {
     *("id", "run_id", "jobs", "step", "step_retry_count", "job_data", "program_data"),
@@ -23,6 +25,19 @@ THEIRS = {
 }
 MAX_SHOWN = 20
 MAX_NAME = 255
+MAX_MESSAGE = 255
+"""What their column for error messages holds."""
+PAGE = 500
+"""Rows whose data are read at a time: they may be long."""
+
+
+class Flawed(Enum):
+    """What becomes of unfinished programs that no worker can run."""
+
+    REFUSED = "refused"
+    """The table is not adopted before they are repaired."""
+    SET_ASIDE = "set aside"
+    """They end with an error, and can be resumed when they are repaired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +50,29 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrunnable:
+    """An unfinished program that no worker can run."""
+
+    id: int
+    run_id: str
+    flaw: str
+
+    def __str__(self) -> str:
+        """Name it, and say why."""
+        return f"id {self.id}, run_id {self.run_id!r}: {self.flaw}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What an adoption would do, or has done; `changes` say it to people, column by column."""
 
     rows: int
     unfinished: Sequence[Unfinished]
     changes: Sequence[str]
+    set_aside: Sequence[Unrunnable] = ()
 
 
-async def plan_adoption(database: Database) -> Plan:
+async def plan_adoption(database: Database, *, flawed: Flawed = Flawed.REFUSED) -> Plan:
     """Look at the table and say what adopting it would do.
 
     Raises:
@@ -51,10 +80,10 @@ async def plan_adoption(database: Database) -> Plan:
             be repaired first; the message says what.
     """
     async with database.engine.connect() as connection:
-        return await connection.run_sync(_plan, database.tables)
+        return await connection.run_sync(_plan, database.tables, flawed)
 
 
-async def adopt(database: Database) -> Plan:
+async def adopt(database: Database, *, flawed: Flawed = Flawed.REFUSED) -> Plan:
     """Adopt the table; on PostgreSQL wholly or not at all.
 
     MariaDB commits each ALTER TABLE: an adoption that was interrupted there is run again.
@@ -67,22 +96,27 @@ async def adopt(database: Database) -> Plan:
         async with patient.alone("migrate") as is_alone, patient.engine.begin() as connection:
             if not is_alone:
                 raise NotAdoptable("Somebody else is changing these tables just now; try again.")
-            plan = await connection.run_sync(_plan, database.tables)
+            plan = await connection.run_sync(_plan, database.tables, flawed)
+            await connection.run_sync(_set_aside, database.tables.programs.name, plan.set_aside)
             await connection.run_sync(upgrade, database.tables, adopts=True)
             return plan
     finally:
         await patient.close()
 
 
-def _plan(connection: sa.Connection, tables: Tables) -> Plan:
+def _plan(connection: sa.Connection, tables: Tables, flawed: Flawed) -> Plan:
     name = tables.programs.name
     _require_their_table(connection, tables)
     _refuse_duplicates(connection, name)
+    found = _read_unfinished(connection, name)
+    if found.flawed and flawed is Flawed.REFUSED:
+        raise NotAdoptable(_refusal(name, found.flawed))
     count = connection.scalar(sa.text(f"SELECT count(*) FROM {name}"))
     return Plan(
         rows=int(count or 0),
-        unfinished=_unfinished(connection, name),
+        unfinished=found.sound,
         changes=list(_changes(connection, name, list(tables.programs.columns))),
+        set_aside=found.flawed,
     )
 
 
@@ -135,30 +169,68 @@ def _refuse_duplicates(connection: sa.Connection, name: str) -> None:
     raise NotAdoptable(msg)
 
 
-def _unfinished(connection: sa.Connection, name: str) -> list[Unfinished]:
-    """Read what will go on, and refuse what could not."""
-    rows = connection.execute(
-        sa.text(f"SELECT id, run_id, jobs, step FROM {name} WHERE {OPEN} ORDER BY id")
-    ).all()
-    found = [Unfinished(row.run_id, row.step or 0, read_json(row.jobs)) for row in rows]
-    bad = [str(row.id) for row, each in zip(rows, found, strict=True) if not _can_go_on(each)]
-    if bad:
-        msg = (
-            f"{len(bad)} unfinished programs in {name!r} have no job at their step, or jobs that"
-            f" are no list of names: id {', '.join(bad[:MAX_SHOWN])}. Repair them, or set their"
-            f" finished_at or errored_at; then try again."
-        )
-        raise NotAdoptable(msg)
+@dataclass(slots=True)
+class Found:
+    """The unfinished programs: those that can go on, and the others."""
+
+    sound: list[Unfinished] = field(default_factory=list)
+    flawed: list[Unrunnable] = field(default_factory=list)
+
+
+def _read_unfinished(connection: sa.Connection, name: str) -> Found:
+    """Read what will go on, with all its data, and what could not."""
+    found, last = Found(), 0
+    page = sa.text(f"""
+        SELECT id, run_id, jobs, COALESCE(step, 0) AS step, created_at,
+               COALESCE(program_data, '{{}}') AS program_data,
+               COALESCE(job_data, '{{}}') AS job_data
+          FROM {name}
+         WHERE {OPEN} AND id > :last ORDER BY id LIMIT {PAGE}
+    """)
+    while rows := connection.execute(page, {"last": last}).all():
+        last = rows[-1].id
+        for row in rows:
+            jobs = read_json(row.jobs)
+            if flaw := _flaw_of(row, jobs):
+                found.flawed.append(Unrunnable(row.id, row.run_id, flaw))
+            else:
+                found.sound.append(Unfinished(row.run_id, row.step, jobs))
     return found
 
 
-def _can_go_on(program: Unfinished) -> bool:
-    jobs: Any = program.jobs
+def _flaw_of(row: Any, jobs: Any) -> str | None:
+    """Return the first flaw of a row."""
     return (
-        isinstance(jobs, list)
-        and 0 <= program.step < len(jobs)
-        and all(isinstance(job, str) and 0 < len(job) <= MAX_NAME for job in jobs)
+        flaw_of_program(jobs, row.step, read_json(row.program_data), read_json(row.job_data))
+        or _flaw_of_names(jobs)
+        or flaw_of_facts(require_moment(row.created_at), 0, 0)
     )
+
+
+def _flaw_of_names(jobs: Sequence[str]) -> str | None:
+    for at, length in enumerate(map(len, jobs)):
+        if not 0 < length <= MAX_NAME:
+            return f"jobs[{at}] has {length} characters, and must have 1 to {MAX_NAME}"
+    return None
+
+
+def _refusal(name: str, flawed: Sequence[Unrunnable]) -> str:
+    shown = "; ".join(map(str, flawed[:MAX_SHOWN]))
+    more = f"; and {len(flawed) - MAX_SHOWN} more" if len(flawed) > MAX_SHOWN else ""
+    return (
+        f"{len(flawed)} unfinished programs in {name!r} cannot be run: {shown}{more}. Repair them,"
+        " set their finished_at or errored_at, or adopt the table with --set-aside, which ends them"
+        " with that error; then try again."
+    )
+
+
+def _set_aside(connection: sa.Connection, name: str, flawed: Sequence[Unrunnable]) -> None:
+    """End programs with an error, while the table is still theirs."""
+    end = sa.text(
+        f"UPDATE {name} SET errored_at = CURRENT_TIMESTAMP, error_message = :message WHERE id = :id"
+    )
+    for each in flawed:
+        connection.execute(end, {"id": each.id, "message": unreadable(each.flaw)[:MAX_MESSAGE]})
 
 
 def _changes(

@@ -81,7 +81,8 @@ class _PostgreSQL:
 
     def fill(self) -> str:
         at = "LEAST(COALESCE(step, 0), json_array_length(jobs) - 1)"
-        job = f"CASE WHEN json_typeof(jobs) = 'array' THEN jobs ->> {at} END"
+        # of what has ended, a name may be longer than any of ours
+        job = f"CASE WHEN json_typeof(jobs) = 'array' THEN LEFT(jobs ->> {at}, 255) END"
         return _fill(self._name, job=job, clock=DIALECTS["postgresql"].clock)
 
     def drop_index(self, index: str) -> str:
@@ -120,7 +121,7 @@ class _MySQL:
 
     def fill(self) -> str:
         at = "CONCAT('$[', LEAST(COALESCE(step, 0), JSON_LENGTH(jobs) - 1), ']')"
-        job = f"JSON_UNQUOTE(JSON_EXTRACT(jobs, {at}))"
+        job = f"LEFT(JSON_UNQUOTE(JSON_EXTRACT(jobs, {at})), 255)"
         return _fill(self._name, job=job, clock=DIALECTS["mysql"].clock)
 
     def drop_index(self, index: str) -> str:
