@@ -242,6 +242,12 @@ class Event(StrEnum):
         "A message was none of ours.",
         "queue error_message",
     )
+    CLAIM_REFUSED = (
+        "claim.refused_by_database",
+        "warning",
+        "The database refuses to have a program claimed, or there can be none of that name.",
+        "run_id error_message",
+    )
     BROKER_LOST = (
         "broker.lost",
         "warning",

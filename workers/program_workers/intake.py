@@ -176,6 +176,7 @@ class Intake:
             batch, waiting = waiting[:reserved], waiting[reserved:]
             claims.append(tasks.create_task(self.claim(wakeup, batch, start)))
             reserved = await self._reserve_until(give_up_at) if waiting else 0
+        self.slots.release(reserved)  # by a wake-up that names nobody
         tasks.create_task(self._conclude(delivery, claims, waiting))
 
     async def _conclude(
@@ -192,7 +193,7 @@ class Intake:
         if rest:
             with self._net.around("hand_back", rest[0]):
                 await self.hand_back(wakeup, rest, is_fresh=has_claimed)
-        with self._net.around("acknowledge", wakeup.run_ids[0]):
+        with self._net.around("acknowledge", ", ".join(wakeup.run_ids[:1])):
             reach(CrashPoint.INTAKE_BEFORE_ACK)
             await delivery.acknowledge()
             reach(CrashPoint.INTAKE_AFTER_ACK)
@@ -257,8 +258,8 @@ class Intake:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
                 await asyncio.sleep(TRY_AGAIN_S)
             except BatchRefused as error:
-                # no program has such a name: PostgreSQL cannot even be asked for a NUL
-                log.warning(Event.WAKEUP_UNPARSABLE, error_message=str(error))
+                # of a constraint of the user's, for one: it is left as it is, and woken again
+                log.warning(Event.CLAIM_REFUSED, run_id=run_id, error_message=str(error))
                 return Missed.GONE, sent_at
             if time.monotonic() >= self._keeper.deadline_from(sent_at):
                 # others may have noted that lease as lost, so that its receipt is taken (rule R4)

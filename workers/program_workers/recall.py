@@ -60,9 +60,11 @@ class Recall:
         """Claim what there is room for, as far as slots are free; say whether any was claimed."""
         if not await self._has_reserved():
             return False
-        reserved = 1 + self._slots.reserve_more(MAX_BUNDLE - 1)
-        wakeups = self._line.next(reserved)
-        self._slots.release(reserved - sum(len(wakeup.run_ids) for wakeup in wakeups))
+        reserved, wakeups = 1 + self._slots.reserve_more(MAX_BUNDLE - 1), list[Wakeup]()
+        try:
+            wakeups = self._line.next(reserved)
+        finally:
+            self._slots.release(reserved - sum(len(wakeup.run_ids) for wakeup in wakeups))
         return any(await asyncio.gather(*map(self._take, wakeups)))
 
     async def _has_reserved(self) -> bool:

@@ -1,10 +1,15 @@
-"""Live: spans of OpenTelemetry. Nothing else imports it, and this module only who needs it."""
+"""Live: spans of OpenTelemetry. Nothing else imports it, and this module only who needs it.
 
+The tracer may be a user's, with processors and exporters of its own. What it raises costs a span,
+and never a step or a request.
+"""
+
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -14,6 +19,11 @@ from program_service.tracing.spans import HEADER, Facts, Kind, Span, Traces
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+logger = logging.getLogger(__name__)
 
 NAME = "program-executor"
 
@@ -34,19 +44,25 @@ class LiveSpan(Span):
 
     def headers(self) -> dict[str, str]:
         """Return what continues the trace in a call."""
-        return _headers(trace.set_span_in_context(self._span))
+        return asked(lambda: _headers(trace.set_span_in_context(self._span)), {})
 
     def exemplar(self) -> dict[str, str] | None:
         """Return the id of the trace, if it is sampled."""
+        return asked(self._exemplar, None)
+
+    def _exemplar(self) -> dict[str, str] | None:
         at = self._span.get_span_context()
         return {"trace_id": trace.format_trace_id(at.trace_id)} if at.trace_flags.sampled else None
 
     def note(self, facts: Facts) -> None:
         """Add facts."""
-        self._span.set_attributes(facts)
+        asked(lambda: self._span.set_attributes(facts), None)
 
     def fail(self, kind: str, message: str, *, stack: str | None = None) -> None:
         """Record an exception by what is known of it, and that this is an error."""
+        asked(lambda: self._fail(kind, message, stack), None)
+
+    def _fail(self, kind: str, message: str, stack: str | None) -> None:
         known = {"exception.type": kind, "exception.message": message}
         self._span.add_event(
             "exception", known | ({"exception.stacktrace": stack} if stack else {})
@@ -78,17 +94,23 @@ class LiveTraces(Traces):
         self, kind: Kind, name: str, facts: Facts, *, of: str | None, caller: str | None = None
     ) -> Iterator[Span]:
         """Begin a span in the trace of its program, and be in it for the block."""
-        parent, links = _place(of, caller)
-        with self._tracer.start_as_current_span(
-            name,
-            context=parent,
-            links=links,
-            kind=trace.SpanKind[kind.name],
-            attributes=facts,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        span = asked(lambda: self._begun(kind, name, facts, *_place(of, caller)), None)
+        if span is None:
+            yield Span(of)
+            return
+        token = context.attach(trace.set_span_in_context(span))
+        try:
             yield LiveSpan(span)
+        finally:
+            context.detach(token)
+            asked(span.end, None)
+
+    def _begun(
+        self, kind: Kind, name: str, facts: Facts, parent: Context, links: list[trace.Link]
+    ) -> trace.Span:
+        return self._tracer.start_span(
+            name, context=parent, links=links, kind=trace.SpanKind[kind.name], attributes=facts
+        )
 
     def current(self) -> Span:
         """Return the span that we are in."""
@@ -97,6 +119,21 @@ class LiveTraces(Traces):
     def onward(self, given: str | None) -> str | None:
         """Return where we are."""
         return current_headers().get(HEADER, given)
+
+
+_failed: set[str] = set()
+
+
+def asked(ask: Callable[[], T], otherwise: D) -> T | D:
+    """Ask the tracer, or do without; each kind of failure is logged once."""
+    try:
+        return ask()
+    except Exception as error:
+        kind = type(error).__qualname__
+        if kind not in _failed:
+            _failed.add(kind)
+            logger.warning("A tracer failed; its spans are lost.", exc_info=error)
+        return otherwise
 
 
 def _place(of: str | None, caller: str | None) -> tuple[Context, list[trace.Link]]:
