@@ -36,6 +36,7 @@ structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory(
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 warnings.simplefilter("error")
 socket.setdefaulttimeout(0.01)
 Path("elsewhere").mkdir(exist_ok=True)
@@ -72,5 +73,6 @@ def fork(_ctx: ThreadJobContext) -> dict[str, int | None]:
 @job
 async def ignore(_ctx: JobContext) -> None:
     """Change the process while the worker works."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, int)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(force=True, level="CRITICAL")

@@ -107,8 +107,8 @@ async def _serve(
             working = tasks.create_task(worker.run(stopping))
             await worker.is_ready.wait()
             attending = tasks.create_task(_attend(address(listener), options))
-            with stop_on_signals(attending.cancel, ending):
-                async with worker.supervisor.running(InterpreterWatch()):
+            with stop_on_signals(attending.cancel, ending) as listen_again:
+                async with worker.supervisor.running(InterpreterWatch(listen_again)):
                     await asyncio.wait([attending])
             stopping.set()
             await working

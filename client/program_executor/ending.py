@@ -80,22 +80,23 @@ def logged_end(command: str, *, usual_format: LogFormat = LogFormat.JSON) -> Gen
     try:
         with _on_early_signals(ending):
             yield ending
-    except Exception as error:
+    except SystemExit as error:
+        ending.code = error.code if isinstance(error.code, int) else 1
+        ending.log_failure(f"sys.exit({error.code!r})", error)
+        raise
+    except KeyboardInterrupt:
+        ending.code = int(ExitCode.INTERRUPTED)
+        ending.decide("SIGINT")
+        ending.log_end()
+        sys.exit(ending.code)
+    except BaseException as error:
+        # also a cancellation, by a job that cancels all tasks
         failure = _explained(_leaf(error))
         if failure is not None and (_is_terminal() or not log.is_for_machines):
             raise
         ending.code = int(failure.code) if failure is not None else 1
         ending.log_failure(*([str(failure)] if failure else (_text(_leaf(error)), error)))
         sys.exit(ending.code)
-    except KeyboardInterrupt:
-        ending.code = int(ExitCode.INTERRUPTED)
-        ending.decide("SIGINT")
-        ending.log_end()
-        sys.exit(ending.code)
-    except SystemExit as error:
-        ending.code = error.code if isinstance(error.code, int) else 1
-        ending.log_failure(f"sys.exit({error.code!r})", error)
-        raise
     ending.log_end()
 
 

@@ -1,5 +1,6 @@
 """Importing: take jobs from modules that were written as if the process were their own."""
 
+import _thread
 import sys
 import threading
 from collections.abc import Generator
@@ -10,6 +11,7 @@ from program_executor.interpreter import Interpreter
 from program_service.logs import log
 from program_service.settings import Settings
 from program_service.telemetry import Event
+from program_workers.errors import LibraryError
 from program_workers.library import JobLibrary
 from program_workers.watch import place_of
 
@@ -27,9 +29,15 @@ def load_library(settings: Settings) -> JobLibrary:
     if not {"", str(Path.cwd())} & set(sys.path):
         # not "": a module may change the folder
         sys.path.insert(0, str(Path.cwd()))
-    interpreter = Interpreter()
+    interpreter, start_thread = Interpreter(), _thread.start_new_thread
     with noticing_slow_imports():
         library = JobLibrary.of_modules(settings.jobs)
+    if _thread.start_new_thread is not start_thread:
+        msg = (
+            "a job module replaces Python's threads, as gevent.monkey.patch_all() does: a worker"
+            " cannot run with these; make the job a subprocess, or an endpoint"
+        )
+        raise LibraryError(msg)
     interpreter.restore_after_import()
     return library
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE)
 """Those that end the worker: SIGPIPE too, if it is not ignored, at the first lost connection."""
 
 LOOK_EVERY_S = 5.0
+
+SMALLEST_STACK_BYTES = 1_000_000
+"""A database driver and a job of some depth need about so much; usual are 8 MB."""
 
 MOST_NAMES = 5
 """Loggers that are named; a `dictConfig` disables all that there are."""
@@ -39,7 +42,9 @@ class Interpreter:
         self._disabled = set(_disabled_loggers())
         self._filters = list(warnings.filters)
         self._handlers_of_signals = {number: signal.getsignal(number) for number in SIGNALS}
+        self._blocked_signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._recursion_limit = sys.getrecursionlimit()
+        self._stack_bytes = threading.stack_size()
         self._switch_interval_s = sys.getswitchinterval()
 
     def restore(self) -> list[str]:
@@ -99,6 +104,10 @@ class Interpreter:
             if signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)
                 yield f"the handler of {number.name} was replaced"
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) - self._blocked_signals
+        if names := sorted(number.name for number in SIGNALS if number in blocked):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+            yield f"signals were blocked: {', '.join(names)}"
 
     def _restore_limits(self) -> Iterator[str]:
         if (limit := sys.getrecursionlimit()) < self._recursion_limit:
@@ -110,13 +119,23 @@ class Interpreter:
 
     def restore_after_import(self) -> None:
         """Undo what the job modules changed when they were imported, and log it."""
-        changes = [*self.restore(), *_restore_streams()]
-        if not gc.isenabled():
-            # a job may disable it for a moment; a module that does so means for ever
-            gc.enable()
-            changes.append("garbage collection was disabled")
+        changes = [*self.restore(), *_restore_streams(), *self._restore_lasting()]
         if changes:
             log.warning(Event.PROCESS_RESTORED, changes=changes)
+
+    def _restore_lasting(self) -> Iterator[str]:
+        """Undo what a job may do for a moment, and what a module that does it means for ever."""
+        if not gc.isenabled():
+            gc.enable()
+            yield "garbage collection was disabled"
+        if gc.get_debug():
+            gc.set_debug(0)
+            yield "garbage was kept for debugging"
+        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.alarm(0):
+            yield "an alarm was set, which would end the process"
+        if 0 < threading.stack_size() < (self._stack_bytes or SMALLEST_STACK_BYTES):
+            threading.stack_size(self._stack_bytes)
+            yield "the stacks of threads were made small"
 
 
 class InterpreterWatch:
@@ -124,9 +143,10 @@ class InterpreterWatch:
 
     name = "interpreter"
 
-    def __init__(self) -> None:
-        """Take the process as it is now for right."""
+    def __init__(self, listen_to_signals: Callable[[], None]) -> None:
+        """Take the process as it is now for right; the event loop's handlers are installed anew."""
         self._interpreter = Interpreter()
+        self._listen_to_signals = listen_to_signals
         self._named: set[str] = set()
 
     async def run(self) -> None:
@@ -138,6 +158,8 @@ class InterpreterWatch:
     def look(self) -> None:
         """Undo what was changed; each kind of change is logged once."""
         new = [each for each in self._interpreter.restore() if each not in self._named]
+        # another handler in the same event loop cannot be seen
+        self._listen_to_signals()
         if new:
             self._named.update(new)
             log.warning(Event.PROCESS_RESTORED, changes=new)

@@ -169,8 +169,13 @@ def collect_seldom() -> None:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], object], ending: Ending | None = None) -> Generator[None]:
-    """Call `stop` on SIGINT and SIGTERM, which are why the process ends."""
+def stop_on_signals(
+    stop: Callable[[], object], ending: Ending | None = None
+) -> Generator[Callable[[], None]]:
+    """Call `stop` on SIGINT and SIGTERM, which are why the process ends.
+
+    What is yielded installs the handlers again: a job may have installed others.
+    """
     loop = asyncio.get_running_loop()
 
     def hear(number: signal.Signals) -> None:
@@ -178,12 +183,15 @@ def stop_on_signals(stop: Callable[[], object], ending: Ending | None = None) ->
             ending.decide(number.name)
         stop()
 
+    def listen() -> None:
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, hear, number)
+
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, hear, number)
+    listen()
     _keep_signals_from_forks()
     try:
-        yield
+        yield listen
     finally:
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)

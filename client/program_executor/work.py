@@ -74,9 +74,9 @@ async def _work(
             leave_within(ending, LEAVE_WITHIN_S)
 
     worker.drained.add_done_callback(leave_soon)
-    with stop_on_signals(stop, ending), stop_with_parent(stop, parent, ending):
+    with stop_on_signals(stop, ending) as listen_again, stop_with_parent(stop, parent, ending):
         try:
-            watching = worker.supervisor.running(InterpreterWatch())
+            watching = worker.supervisor.running(InterpreterWatch(listen_again))
             async with watching, asyncio.TaskGroup() as tasks:
                 tasks.create_task(probes.serve([listener]))
                 stopped = await worker.run(stopping)

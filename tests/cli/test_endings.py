@@ -16,6 +16,19 @@ AMQP_URL = "amqp://127.0.0.1:9/"
 
 UNTIL_KILLED = "import pathlib, time; pathlib.Path('imports').touch(); time.sleep(60)"
 
+BROKEN_MAIN = """
+import asyncio
+from program_executor.ending import logged_end
+from program_executor.processes import run
+
+async def main():
+    {line}
+    await asyncio.sleep(60)
+
+with logged_end("work"):
+    run(main())
+"""
+
 UNCAUGHT = """
 import asyncio, threading, warnings
 from program_executor.ending import leave_within, log_uncaught, log_uncaught_of, logged_end
@@ -121,6 +134,29 @@ async def test_signal_while_the_jobs_are_imported_is_the_reason(shell: Shell) ->
     told = only_line((await process.communicate())[1].decode())
     assert process.returncode == -signal.SIGTERM
     assert (told["event"], told["reason"], told["exit_code"]) == ("process.ended", "SIGTERM", 143)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("for each in asyncio.all_tasks(): each.cancel()", "CancelledError: "),
+        ("asyncio.get_running_loop().stop()", "RuntimeError: Event loop stopped before"),
+        ("raise ExceptionGroup('one', [ValueError('no')])", "ValueError: no"),
+    ],
+)
+async def test_main_task_that_ends_unasked_is_a_failure(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    """As by a job that takes the event loop for its own."""
+    source = BROKEN_MAIN.format(line=line)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", source, cwd=tmp_path, stderr=pipe
+    )
+    told = only_line((await process.communicate())[1].decode())
+    assert (process.returncode, told["event"]) == (1, "process.failed")
+    assert told["reason"].startswith(reason)
+    assert "Traceback" in told["exception"]
 
 
 async def test_what_nobody_catches_is_a_line_each(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Interpreter: what is changed in the process is found, undone and said."""
 
+import _thread
 import gc
 import io
 import logging
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,6 +19,8 @@ from structlog.testing import capture_logs
 from lines import Lines, of_event
 from program_executor import importing
 from program_executor.interpreter import Interpreter, InterpreterWatch
+from program_service.settings import Settings
+from program_workers.errors import LibraryError
 
 LOGGER = logging.getLogger("interpreter.test")
 
@@ -45,6 +50,10 @@ CHANGES: list[tuple[Callable[[], Any], str]] = [
     (lambda: warnings.simplefilter("error"), "warnings were turned into errors"),
     (lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN), "handler of SIGTERM was replaced"),
     (lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL), "handler of SIGPIPE was replaced"),
+    (
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1}),
+        "signals were blocked: SIGTERM",
+    ),
     (lambda: sys.setrecursionlimit(200), "recursion limit was lowered to 200"),
     (lambda: sys.setswitchinterval(0.5), "threads were made to switch every 0.5 s only"),
 ]
@@ -91,9 +100,16 @@ def test_modules_that_close_streams_and_disable_the_collector_are_made_good(
     for name, stream in (("stdout", closed), ("stderr", None)):
         monkeypatch.setattr(sys, name, stream)
     gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    threading.stack_size(65_536)
+    of_pytest = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(3_600)
     with capture_logs() as lines:
         interpreter.restore_after_import()
+    left_s = signal.alarm(0)
+    signal.signal(signal.SIGALRM, of_pytest)
     assert gc.isenabled()
+    assert (gc.get_debug(), left_s, threading.stack_size()) == (0, 0, 0)
     for opened in (sys.stdout, sys.stderr):
         print(end="", file=opened)
         opened.close()
@@ -102,19 +118,39 @@ def test_modules_that_close_streams_and_disable_the_collector_are_made_good(
         "sys.stdout was closed",
         "sys.stderr was closed",
         "garbage collection was disabled",
+        "garbage was kept for debugging",
+        "an alarm was set, which would end the process",
+        "the stacks of threads were made small",
     ]
 
 
 def test_what_jobs_change_again_and_again_is_undone_and_logged_once(
     handler: logging.Handler,
 ) -> None:
-    watch = InterpreterWatch()
+    listened: list[str] = []
+    watch = InterpreterWatch(lambda: listened.append("again"))
     with capture_logs() as lines:
         for _ in range(3):
             logging.getLogger().removeHandler(handler)
             watch.look()
             assert handler in logging.getLogger().handlers
     assert len(of_event(cast("Lines", lines), "process.restored")) == 1
+    assert listened == ["again"] * 3
+
+
+def test_module_that_replaces_the_threads_of_python_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As gevent does."""
+    (tmp_path / "greenish.py").write_text(
+        "import _thread\nbefore = _thread.start_new_thread\n"
+        "_thread.start_new_thread = lambda *given: before(*given)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    # so that it is put back at the end
+    monkeypatch.setattr(_thread, "start_new_thread", _thread.start_new_thread)
+    with pytest.raises(LibraryError, match="replaces Python's threads"):
+        importing.load_library(Settings(jobs=["greenish"]))
 
 
 def test_import_that_takes_long_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
