@@ -78,6 +78,11 @@ class TcpProxy:
         self._stall_before = said
 
     @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._pairs)
+
+    @property
     def is_stalling(self) -> bool:
         """Whether something is being swallowed."""
         return bool(self._stalled)

@@ -1,12 +1,22 @@
 """Wake-ups as tests make, take and count them."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from brokers import Console
 from patience import PATIENCE_S, eventually
+from program_service.loops.supervisor import Loop
 from program_service.telemetry import Metrics
-from program_service.wakeups.broker import Broker, Delivery, Subscription, Wakeup
+from program_service.wakeups.broker import (
+    Announcement,
+    Broker,
+    Delivery,
+    Subscription,
+    Wakeup,
+)
+from program_service.wakeups.rabbitmq.broker import RabbitBroker
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -19,6 +29,46 @@ def a_wakeup(*run_ids: str, queue: str = "default", hops: int = 0) -> Wakeup:
 def wakeups(count: int, *, queue: str = "default", first: int = 1) -> list[Wakeup]:
     """Make so many, of one program each."""
     return [a_wakeup(f"p-{number}", queue=queue) for number in range(first, first + count)]
+
+
+@asynccontextmanager
+async def running(*loops: Loop) -> AsyncGenerator[None]:
+    """Run loops meanwhile; one that ends by itself, or is cancelled by somebody else, fails."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks_of_loops = [tasks.create_task(loop.run()) for loop in loops]
+        try:
+            yield
+        finally:
+            ended = [loop for loop, task in zip(loops, tasks_of_loops, strict=True) if task.done()]
+            for task in tasks_of_loops:
+                task.cancel()
+    assert not ended
+
+
+@asynccontextmanager
+async def subscribed(
+    broker: Broker, queues: Sequence[str], *, prefetch: int
+) -> AsyncGenerator[Subscription]:
+    """Receive the wake-ups of these queues meanwhile."""
+    subscription = broker.subscribe(queues, prefetch=prefetch)
+    async with running(*subscription.loops):
+        yield subscription
+
+
+@asynccontextmanager
+async def listening(broker: Broker, hear: Callable[[Announcement], None]) -> AsyncGenerator[None]:
+    """Listen to announcements meanwhile."""
+    async with running(broker.listener(hear)):
+        yield
+
+
+@asynccontextmanager
+async def a_driver(url: str, queue_name: str, metrics: Metrics) -> AsyncGenerator[RabbitBroker]:
+    """Run a driver for RabbitMQ."""
+    broker = RabbitBroker(url, queue_name=queue_name, metrics=metrics)
+    async with running(*broker.loops):
+        yield broker
+    await broker.close()
 
 
 async def arrived(subscription: Subscription, *, within_s: float = PATIENCE_S) -> Delivery:

@@ -45,6 +45,7 @@ from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
 from program_service.tracing.switch import traces_of
 from program_service.wakeups.broker import Broker
+from program_service.wakeups.monitor import KEEP_S, BrokerMonitor
 from program_service.wakeups.relay import Relay, Waker
 from program_service.wakeups.submissions import Submissions
 from program_service.wakeups.sweeper import Sweeper
@@ -68,6 +69,7 @@ def create_app(
     traces = traces_of(settings)
     caller = Caller(guard, traces=traces)
     redaction = Redaction(settings.redact)
+    monitor = BrokerMonitor(broker)
     notifier = Notifier(
         database,
         caller,
@@ -80,6 +82,7 @@ def create_app(
         settings=settings,
         database=database,
         broker=broker,
+        monitor=monitor,
         relay=relay,
         submissions=Submissions(database, relay, metrics),
         directory=JobDirectory(database),
@@ -91,14 +94,16 @@ def create_app(
         else None,
         redaction=redaction,
         metrics=metrics,
-        gauges=Gauges(database, broker, metrics, beat_s=settings.worker_beat_s),
+        gauges=Gauges(database, monitor, metrics, beat_s=settings.worker_beat_s),
         traces=traces,
         guard=guard,
         notifier=notifier,
         supervisor=supervisor,
     )
     jobs_of_file = read_file(Path(settings.callback_jobs)) if settings.callback_jobs else {}
-    sweeper = Sweeper(database, broker, waker, settings=settings)
+    # newer than the wake-ups that it looks for
+    depths = monitor.depths(max_age_s=min(KEEP_S, settings.wake_again_s / 2))
+    sweeper = Sweeper(database, depths, waker, settings=settings)
     purger = Purger(
         database,
         metrics,
@@ -114,6 +119,9 @@ def create_app(
         sweeper,
         purger,
         caller.connections,
+        monitor,
+        services.gauges,
+        *broker.loops,
         Once("callback_jobs", partial(register_file, services, jobs_of_file)),
     ]
 

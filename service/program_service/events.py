@@ -8,6 +8,7 @@ from typing import Self
 
 FIELDS = {
     "action": "the event again: alerts on the Node library look for it",
+    "announcements": "how many",
     "at": "file, line and function that the thread is in; null where that is not known",
     "attempt": "the number of this try of the step, from 1",
     "by": "the name of the API key, or `anybody` where there are none",
@@ -254,10 +255,35 @@ class Event(StrEnum):
         "RabbitMQ did not answer; it is tried again.",
         "during queue error_message",
     )
+    BROKER_BLOCKED = (
+        "broker.blocked",
+        "warning",
+        "RabbitMQ takes no messages from anybody: it is short of memory or of disk space.",
+        "error_message",
+    )
+    BROKER_UNBLOCKED = "broker.unblocked", "info", "RabbitMQ takes messages again."
+    QUEUE_DIFFERS = (
+        "queue.differs",
+        "warning",
+        "A queue has other arguments than ours, or may not be declared; it is used as it is.",
+        "queue error_message text",
+    )
+    QUEUE_UNUSABLE = (
+        "queue.unusable",
+        "warning",
+        "A queue cannot be used, for a reason that deleting it would not remove.",
+        "during queue error_message",
+    )
+    ANNOUNCEMENTS_DROPPED = (
+        "announcements.dropped",
+        "warning",
+        "Announcements to workers could not be sent for 30 s; workers notice at their renewals.",
+        "announcements",
+    )
     QUEUE_DELETED = (
         "queue.deleted",
         "warning",
-        "A queue failed although its broker answered; it is made anew, and nothing is lost.",
+        "A queue took and gave nothing while others worked; it is made again, and nothing is lost.",
         "queue failing_s",
     )
     LEASE_LOST = (

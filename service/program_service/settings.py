@@ -70,6 +70,14 @@ def _table_name(name: str) -> str:
     return name
 
 
+def _queue_name(name: str) -> str:
+    """Refuse names that RabbitMQ's clients cannot use."""
+    if not (name.isascii() and all(each.isalnum() or each in "-_.:@#,/+ " for each in name)):
+        msg = f"{name!r}: use letters without accents, digits, spaces and - _ . : @ # , / +"
+        raise ValueError(msg)
+    return name
+
+
 WordList = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 
 
@@ -92,7 +100,7 @@ class Settings(BaseSettings):
     table_name: Annotated[str, AfterValidator(_table_name)] = Field(
         "programs", description="The program table; all other table names derive from it."
     )
-    queue_name: str = Field(
+    queue_name: Annotated[str, AfterValidator(_queue_name)] = Field(
         "program-executor",
         min_length=1,
         max_length=100,

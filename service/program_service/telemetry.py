@@ -155,6 +155,10 @@ class Metrics:
         _begin_at_zero(
             self.received, "claimed", "nothing_to_do", "no_room", "handed_back", "dropped"
         )
+        self.announcements = self._counter(
+            "announcements", "Announcements to all workers: sent, dropped", "result"
+        )
+        _begin_at_zero(self.announcements, "sent", "dropped")
         self.reconnects = self._counter("broker_reconnects", "Connections to RabbitMQ opened anew")
         self.consumer_cancelled = self._counter(
             "consumer_cancelled", "Consumers that RabbitMQ cancelled or lost"

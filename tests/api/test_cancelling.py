@@ -13,6 +13,7 @@ from patience import eventually
 from program_executor import JobContext, Retry, RetryableError, ThreadJobContext, job
 from program_service.wakeups.broker import Announcement, Cancelled
 from serving import Service, json_of, problem_of
+from wakeups import listening
 
 
 @pytest.mark.parametrize("start_at", [None, "2099-01-01T00:00:00Z"])
@@ -85,7 +86,8 @@ async def test_nobody_is_told_of_the_cancel_of_a_program_that_nobody_holds(
     service: Service,
 ) -> None:
     told: list[Announcement] = []
-    async with service.broker.on_announced(told.append):
+    async with listening(service.broker, told.append):
+        await asyncio.sleep(0)
         waiting = (await service.submit("reserve"))["run_id"]
         await service.cancel(waiting)
         assert told == []

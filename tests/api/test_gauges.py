@@ -1,12 +1,12 @@
 """Gauges: table and broker are read seldom, however many ask, and an old number is never shown."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import pytest
 
-from patience import eventually
+from patience import eventually, in_own_task
 from program_service.api import gauges as module
 from program_service.api.gauges import Gauges
 from program_service.bookkeeping.books import Books
@@ -17,6 +17,7 @@ from program_service.bookkeeping.lifecycle import Status
 from program_service.telemetry import Metrics
 from program_service.wakeups.memory import MemoryBroker
 from serving import DownBroker, Service, serving
+from wakeups import running
 
 ASKING = 20
 
@@ -60,8 +61,15 @@ class Shown:
         return self.metrics.registry.get_sample_value(f"program_executor_{name}", labels)
 
 
-async def test_all_who_scrape_at_a_time_and_soon_after_share_one_reading() -> None:
-    shown = Shown()
+@pytest.fixture
+async def shown() -> AsyncIterator[Shown]:
+    """Return gauges whose loop runs."""
+    made = Shown()
+    async with in_own_task(running(made.gauges)):
+        yield made
+
+
+async def test_all_who_scrape_at_a_time_and_soon_after_share_one_reading(shown: Shown) -> None:
     await asyncio.gather(*(shown.refresh() for _ in range(ASKING)))
     await shown.refresh()
     assert shown.table.readings == 1
@@ -71,10 +79,11 @@ async def test_all_who_scrape_at_a_time_and_soon_after_share_one_reading() -> No
     assert shown.value("workers", queue="mail") == 0
 
 
-async def test_old_reading_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_reading_is_followed_by_another(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "KEEP_S", 0.0)
     monkeypatch.setattr(module, "REST", 0)
-    shown = Shown()
     await shown.refresh()
     shown.table.backlog = Backlog({Status.RUNNING: 1}, {})
     await shown.refresh()
@@ -83,21 +92,21 @@ async def test_old_reading_is_followed_by_another(monkeypatch: pytest.MonkeyPatc
     assert shown.value("oldest_due_age_seconds", queue="mail") is None
 
 
-async def test_long_reading_is_shown_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_reading_is_shown_for_longer(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long the table is, reading it takes no more than a part of the time."""
     monkeypatch.setattr(module, "KEEP_S", 0.0)
     monkeypatch.setattr(module, "REST", 1_000_000)
-    shown = Shown()
     await shown.refresh()
     await shown.refresh()
     assert shown.table.readings == 1
 
 
 async def test_scrape_does_not_wait_for_a_table_that_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch,
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WAIT_S", 0.01)
-    shown = Shown()
     shown.table.goes_on.clear()
     await shown.refresh()
     await shown.refresh()
@@ -112,11 +121,10 @@ async def test_scrape_does_not_wait_for_a_table_that_does_not_answer(
 
 
 async def test_numbers_of_a_table_that_went_away_are_shown_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEEP_S", 0.0)
     monkeypatch.setattr(module, "REST", 0)
-    shown = Shown()
     await shown.refresh()
     shown.table.is_away = True
     await shown.refresh()
@@ -153,8 +161,7 @@ async def test_overview_shares_what_is_read_for_prometheus(
     assert len(readings) == 1
 
 
-async def test_table_that_cannot_be_read_is_told_to_who_asks() -> None:
-    shown = Shown()
+async def test_table_that_cannot_be_read_is_told_to_who_asks(shown: Shown) -> None:
     shown.table.is_away = True
     with pytest.raises(DatabaseUnavailable):
         await shown.gauges.read()

@@ -3,14 +3,18 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from yarl import URL
 
 from brokers import Console, a_console, some_rabbitmq
+from patience import in_own_task
 from private_rabbitmq import NoRabbitError, PrivateRabbit, private_rabbitmq
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Broker
 from program_service.wakeups.memory import MemoryBroker
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from skips import or_skip
+from tcp_proxy import TcpProxy, proxied
+from wakeups import a_driver
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +47,24 @@ def metrics() -> Metrics:
 @pytest.fixture
 async def rabbit(console: Console, metrics: Metrics) -> AsyncIterator[RabbitBroker]:
     """Return the driver for RabbitMQ, in queues of this test's own."""
-    broker = RabbitBroker(console.url, queue_name=console.queue_name, metrics=metrics)
-    yield broker
-    await broker.close()
+    async with in_own_task(a_driver(console.url, console.queue_name, metrics)) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def proxy(rabbitmq_url: str) -> AsyncIterator[TcpProxy]:
+    """Stand between a driver and its broker."""
+    url = URL(rabbitmq_url)
+    async with proxied(url.host or "127.0.0.1", url.port or 5672) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(proxy: TcpProxy, console: Console, metrics: Metrics) -> AsyncIterator[RabbitBroker]:
+    """Return a driver that reaches its broker by the proxy; `rabbit` reaches it directly."""
+    url = str(URL(console.url).with_host("127.0.0.1").with_port(proxy.port))
+    async with in_own_task(a_driver(url, console.queue_name, metrics)) as broker:
+        yield broker
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])

@@ -6,10 +6,11 @@ import pytest
 from yarl import URL
 
 from brokers import Console
+from patience import in_own_task
 from program_service.telemetry import Metrics
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from tcp_proxy import TcpProxy, proxied
-from wakeups import a_wakeup, comes_through, until_confirmed
+from wakeups import a_driver, a_wakeup, comes_through, subscribed, until_confirmed
 
 pytestmark = pytest.mark.long  # a node that does not answer costs seconds
 
@@ -29,9 +30,10 @@ async def far(
 ) -> AsyncIterator[RabbitBroker]:
     """Return a driver that knows both nodes."""
     urls = [URL(console.url).with_host("127.0.0.1").with_port(node.port) for node in nodes]
-    broker = RabbitBroker(",".join(map(str, urls)), queue_name=console.queue_name, metrics=metrics)
-    yield broker
-    await broker.close()
+    async with in_own_task(
+        a_driver(",".join(map(str, urls)), console.queue_name, metrics)
+    ) as broker:
+        yield broker
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -57,7 +59,7 @@ async def test_node_that_does_not_answer_is_passed_over(
 async def test_users_of_a_node_that_dies_go_on_with_another(
     far: RabbitBroker, nodes: list[TcpProxy]
 ) -> None:
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
         for number, node in enumerate(nodes * 2):
             await comes_through(far, subscription, a_wakeup(f"p-{number}"))
             await node.refuse()

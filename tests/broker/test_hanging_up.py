@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 import uvloop
 
-from program_service.telemetry import Metrics
-from program_service.wakeups.rabbitmq.link import FAILURES, Link
+from program_service.wakeups.rabbitmq.driver.errors import ConnectionLost
+from program_service.wakeups.rabbitmq.link import Nodes
 
 TIMES = 300
 """aiormq says it in another way when the end comes before it has begun to read: now and then."""
@@ -35,13 +35,13 @@ def rude_port() -> Iterator[int]:
 
 
 def test_broker_that_hangs_up_at_once_is_a_failure_like_others(rude_port: int) -> None:
-    """Whoever uses a link waits and tries again after one of `FAILURES`, and dies of others."""
+    """Whoever connects waits and tries again after a `BrokerError`, and dies of others."""
 
     async def try_again_and_again() -> None:
-        link = Link(f"amqp://guest:guest@127.0.0.1:{rude_port}/", Metrics(), purpose="test")
+        nodes = Nodes(f"amqp://guest:guest@127.0.0.1:{rude_port}/", purpose="test")
         for _ in range(TIMES):
-            with pytest.raises(FAILURES):
-                await link.channel()
+            with pytest.raises(ConnectionLost):
+                await nodes.connect()
 
     # the loop of real processes: asyncio's own never sees the end so early
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,43 +1,33 @@
 """Network: connections that are cut, refused, or open for one side only."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-from yarl import URL
 
 from brokers import Console
 from patience import eventually
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Announcement, Cancelled
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
-from tcp_proxy import TcpProxy, proxied
-from wakeups import a_wakeup, arrived, comes_through, count_of, taken, until_confirmed, until_deep
+from tcp_proxy import TcpProxy
+from wakeups import (
+    a_wakeup,
+    arrived,
+    comes_through,
+    count_of,
+    listening,
+    subscribed,
+    taken,
+    until_confirmed,
+    until_deep,
+)
 
 pytestmark = pytest.mark.long  # brokers that go and come take minutes
-
-
-@pytest.fixture
-async def proxy(rabbitmq_url: str) -> AsyncIterator[TcpProxy]:
-    """Stand between a driver and its broker."""
-    url = URL(rabbitmq_url)
-    async with proxied(url.host or "127.0.0.1", url.port or 5672) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def far(proxy: TcpProxy, console: Console, metrics: Metrics) -> AsyncIterator[RabbitBroker]:
-    """Return a driver that reaches its broker by the proxy; `rabbit` reaches it directly."""
-    url = str(URL(console.url).with_host("127.0.0.1").with_port(proxy.port))
-    broker = RabbitBroker(url, queue_name=console.queue_name, metrics=metrics)
-    yield broker
-    await broker.close()
 
 
 async def test_half_open_connection_of_a_consumer_is_noticed_and_replaced(
     far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy, metrics: Metrics
 ) -> None:
     """The broker, or a firewall, forgot us: nothing arrives, and nothing fails."""
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
         await comes_through(rabbit, subscription, a_wakeup("before"))
         proxy.stall()
         await until_confirmed(rabbit, a_wakeup("meanwhile"))
@@ -68,7 +58,7 @@ async def test_half_open_connection_of_a_listener_is_noticed_and_replaced(
         await rabbit.announce(Cancelled("p-1"))
         return bool(heard)
 
-    async with far.on_announced(heard.append):
+    async with listening(far, heard.append):
         await eventually(is_heard)
         proxy.stall()
         heard.clear()
@@ -81,7 +71,7 @@ async def test_connection_that_stays_half_open_is_tried_again_and_again(
 ) -> None:
     """Also while it is being opened, a connection may fall silent."""
     proxy.stall()
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
 
         async def was_tried_twice() -> bool:
             return proxy.accepted >= 2
@@ -94,7 +84,7 @@ async def test_connection_that_stays_half_open_is_tried_again_and_again(
 async def test_connections_that_are_cut_are_opened_anew(
     far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
         for number in range(5):
             await comes_through(far, subscription, a_wakeup(f"p-{number}"))
             proxy.cut()
@@ -104,7 +94,7 @@ async def test_connections_that_are_cut_are_opened_anew(
 async def test_connections_that_are_refused_are_tried_again(
     far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
         await comes_through(far, subscription, a_wakeup("before"))
         await proxy.refuse()
         assert await far.publish([a_wakeup("meanwhile")]) == [False]
@@ -117,7 +107,7 @@ async def test_connections_that_are_refused_are_tried_again(
 async def test_wakeup_whose_acknowledgement_is_lost_comes_again(
     far: RabbitBroker, rabbit: RabbitBroker, proxy: TcpProxy
 ) -> None:
-    async with far.subscribe(["default"], prefetch=5) as subscription:
+    async with subscribed(far, ["default"], prefetch=5) as subscription:
         await until_confirmed(rabbit, a_wakeup())
         held = await arrived(subscription)
         proxy.cut()

@@ -16,6 +16,8 @@ from wakeups import (
     a_wakeup,
     comes_through,
     count_of,
+    listening,
+    subscribed,
     taken,
     until_confirmed,
     until_deep,
@@ -62,7 +64,7 @@ async def test_driver_that_never_saw_the_broker_finds_it_when_it_comes(
     rabbit: RabbitBroker, node: PrivateRabbit, metrics: Metrics
 ) -> None:
     node.stop()
-    async with rabbit.subscribe(["default"], prefetch=1) as subscription:
+    async with subscribed(rabbit, ["default"], prefetch=1) as subscription:
         assert await rabbit.publish([a_wakeup()]) == [False]
         await asyncio.to_thread(node.start)
         await comes_through(rabbit, subscription, a_wakeup("first"))
@@ -74,7 +76,7 @@ async def test_driver_publishes_and_consumes_again_after_the_broker_was(
     rabbit: RabbitBroker, node: PrivateRabbit, metrics: Metrics, how: str
 ) -> None:
     """Invariant 2."""
-    async with rabbit.subscribe(["default", "mail"], prefetch=3) as subscription:
+    async with subscribed(rabbit, ["default", "mail"], prefetch=3) as subscription:
         await comes_through(rabbit, subscription, a_wakeup("before"))
         await asyncio.sleep(SETTLE_S)
         await asyncio.to_thread(node.stop if how == "restarted" else node.kill)
@@ -96,7 +98,7 @@ async def test_cancellations_are_heard_again_after_the_broker_was_killed(
         await rabbit.announce(Cancelled("p-1"))
         return bool(heard)
 
-    async with rabbit.on_announced(heard.append):
+    async with listening(rabbit, heard.append):
         await eventually(is_heard)
         await asyncio.to_thread(node.kill)
         await asyncio.to_thread(node.start)
@@ -113,7 +115,7 @@ async def test_confirmed_wakeups_survive_the_death_of_the_broker(
     await asyncio.sleep(SETTLE_S)
     await asyncio.to_thread(node.kill)
     await asyncio.to_thread(node.start)
-    async with rabbit.subscribe(["default"], prefetch=10) as subscription:
+    async with subscribed(rabbit, ["default"], prefetch=10) as subscription:
         assert await taken(subscription, 50, within_s=60) == sent
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from brokers import Console
-from patience import eventually
+from patience import eventually, in_own_task
 from private_rabbitmq import PrivateRabbit
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Announcement, Cancelled
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
-from wakeups import a_wakeup, comes_through
+from wakeups import a_driver, a_wakeup, comes_through, listening, subscribed
 
 PAGE = Path(__file__).parents[2] / "docs" / "operate.md"
 COMMAND = re.compile(r"rabbitmqctl set_permissions .*? '(.+)' '(.+)' '(.+)'")
@@ -26,9 +26,8 @@ async def allowed(private_node: PrivateRabbit, metrics: Metrics) -> AsyncIterato
     private_node.control("add_user", "allowed", "secret")
     private_node.control("set_permissions", "allowed", *found.groups())
     url = private_node.url.replace("guest:guest", "allowed:secret")
-    broker = RabbitBroker(url, queue_name="program-executor", metrics=metrics)
-    yield broker
-    await broker.close()
+    async with in_own_task(a_driver(url, "program-executor", metrics)) as broker:
+        yield broker
     private_node.control("delete_user", "allowed")
 
 
@@ -36,7 +35,7 @@ async def test_user_of_the_page_may_do_all_that_is_needed(
     allowed: RabbitBroker, private_node: PrivateRabbit
 ) -> None:
     console = Console(private_node.url, "program-executor")
-    async with allowed.subscribe(["default"], prefetch=1) as subscription:
+    async with subscribed(allowed, ["default"], prefetch=1) as subscription:
         await comes_through(allowed, subscription, a_wakeup("sent"))
         await console.send("default", b"no wake-up")
 
@@ -50,7 +49,7 @@ async def test_user_of_the_page_may_do_all_that_is_needed(
 
 async def test_user_of_the_page_hears_what_all_are_told(allowed: RabbitBroker) -> None:
     heard: list[Announcement] = []
-    async with allowed.on_announced(heard.append):
+    async with listening(allowed, heard.append):
 
         async def is_heard() -> bool:
             await allowed.announce(Cancelled("p-1"))

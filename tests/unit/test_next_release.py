@@ -12,7 +12,7 @@ import orjson
 from program_service.bookkeeping.ledger.callbacks import Ticket
 from program_service.bookkeeping.ledger.reading import read_cursor, write_cursor
 from program_service.wakeups.broker import Cancelled, Quieted, Wakeup
-from program_service.wakeups.rabbitmq import topology
+from program_service.wakeups.rabbitmq import messages
 from program_service.webhooks import tokens
 
 KEY = tokens.new_token_key()
@@ -33,20 +33,20 @@ def with_more(body: bytes, **fields: Any) -> bytes:
 
 
 def test_wakeup_is_read() -> None:
-    body = topology.write(WAKEUP).body
-    assert topology.read(with_more(body, priority=9), "mail") == WAKEUP
+    body = messages.write(WAKEUP)
+    assert messages.read(with_more(body, priority=9), "mail") == WAKEUP
 
 
 def test_wakeup_that_does_without_hops_is_read() -> None:
-    fields = orjson.loads(topology.write(WAKEUP).body)
+    fields = orjson.loads(messages.write(WAKEUP))
     del fields["hops"]
-    assert topology.read(orjson.dumps(fields), "mail").hops == 0
+    assert messages.read(orjson.dumps(fields), "mail").hops == 0
 
 
 def test_announcements_are_read() -> None:
     for announcement in (Cancelled("run-1", "lease-1"), Quieted("worker-1")):
-        body = with_more(topology.write_announcement(announcement), by="mary")
-        assert topology.read_announcement(body) == announcement
+        body = with_more(messages.write_announcement(announcement), by="mary")
+        assert messages.read_announcement(body) == announcement
 
 
 def test_token_is_read_and_is_genuine() -> None:

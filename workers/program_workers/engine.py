@@ -10,7 +10,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.claiming import Claimant
 from program_service.bookkeeping.ledger.endpoints import disable_endpoint
 from program_service.bookkeeping.step_transaction import StepConnections
-from program_service.loops.supervisor import Named, Supervisor
+from program_service.loops.supervisor import Loop, Named, Supervisor
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -113,7 +113,7 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Run the loops that jobs depend on, for longer than any job."""
-        loops = (
+        loops: tuple[Loop, ...] = (
             Named("claims", self.recorder.claims.run),
             Named("outcomes", self.recorder.outcomes.run),
             Named("job_data", self.recorder.job_data.run),
@@ -122,8 +122,10 @@ class Engine:
             self._cancels,
             self.relay,
             self._caller.connections,
+            self._broker.listener(self._hear),
+            *self._broker.loops,
         )
-        async with self.supervisor.running(*loops), self._broker.on_announced(self._hear):
+        async with self.supervisor.running(*loops):
             with self._job_log.listening(), sparing_the_loop():
                 yield
             await self.relay.drain()

@@ -119,6 +119,10 @@ class Intake:
         self.line = line
         self.newest_wakeups: dict[str, datetime] = {}
 
+    def subscribe(self, queues: Sequence[str]) -> Subscription:
+        """Subscribe to as many wake-ups of these queues at a time as the slots are for."""
+        return self._broker.subscribe(queues, prefetch=max(1, self.slots.total // MAX_BUNDLE))
+
     def starter(self, tasks: asyncio.TaskGroup, execute: Execute) -> Start:
         """Return what starts a claimed program in a task of its own, in a slot that is reserved."""
 
@@ -133,19 +137,18 @@ class Intake:
 
         return start
 
-    async def run(self, queues: Sequence[str], tasks: asyncio.TaskGroup, start: Start) -> None:
-        """Take wake-ups for ever, and start the claimed programs."""
-        prefetch = max(1, self.slots.total // MAX_BUNDLE)
-        async with self._broker.subscribe(queues, prefetch=prefetch) as subscription:
-            while True:
-                await self._reserve(subscription)
-                try:
-                    delivery = await subscription.next()
-                except BaseException:
-                    self.slots.release()
-                    raise
-                reach(CrashPoint.INTAKE_RECEIVED)
-                await self._deal(delivery, tasks, start)
+    async def run(self, subscription: Subscription, tasks: asyncio.TaskGroup, start: Start) -> None:
+        """Take wake-ups until cancelled, and start the claimed programs."""
+        subscription.resume()  # it may have failed while it was paused
+        while True:
+            await self._reserve(subscription)
+            try:
+                delivery = await subscription.next()
+            except BaseException:
+                self.slots.release()
+                raise
+            reach(CrashPoint.INTAKE_RECEIVED)
+            await self._deal(delivery, tasks, start)
 
     async def _reserve(self, subscription: Subscription) -> None:
         """Reserve a slot; while there is none for long, leave all wake-ups to other workers."""
@@ -156,11 +159,7 @@ class Intake:
             reach(CrashPoint.INTAKE_HANDED_BACK)
             await delivery.acknowledge()
         await self.slots.reserve()
-        try:
-            await subscription.resume()
-        except BaseException:
-            self.slots.release()
-            raise
+        subscription.resume()  # no await: a cancel here would lose the slot
 
     async def _deal(self, delivery: Delivery, tasks: asyncio.TaskGroup, start: Start) -> None:
         """Claim a wake-up's programs, as many at a time as slots are free; one is reserved.

@@ -17,7 +17,7 @@ from program_service.logs import log
 from program_service.loops.supervisor import Loop, Named, Supervisor
 from program_service.settings import Settings
 from program_service.telemetry import Event, Metrics
-from program_service.wakeups.broker import Broker
+from program_service.wakeups.broker import Broker, Subscription
 from program_workers.engine import Engine
 from program_workers.intake import Intake, Slots
 from program_workers.lease import StopReason
@@ -126,11 +126,14 @@ class Worker:
     async def _work(self, stopping: asyncio.Event) -> Stopped:
         """Run programs until told to stop, and drain; say how that went."""
         stopped = Stopped.ABANDONED
+        subscription = self._intake.subscribe(self._settings.queues)
         with suppress(TimeoutError):
             async with (
                 asyncio.timeout(None) as end,
                 asyncio.TaskGroup() as programs,
-                self.supervisor.running(*self._loops_into(programs)) as taking,
+                self.supervisor.running(
+                    *self._loops_into(programs, subscription), *subscription.loops
+                ) as taking,
             ):
                 self.is_ready.set()
                 await first_set(stopping, self._engine.quieted)
@@ -146,14 +149,13 @@ class Worker:
                 end.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
         return stopped
 
-    def _loops_into(self, programs: asyncio.TaskGroup) -> tuple[Loop, ...]:
+    def _loops_into(
+        self, programs: asyncio.TaskGroup, subscription: Subscription
+    ) -> tuple[Loop, ...]:
         """Return the loops that start programs, in this group."""
-        queues, start = (
-            self._settings.queues,
-            self._intake.starter(programs, self._engine.execution.run),
-        )
+        start = self._intake.starter(programs, self._engine.execution.run)
         recall = Recall(self._intake, self._engine.room, self._broker, start)
-        intake = Named("intake", lambda: self._intake.run(queues, programs, start))
+        intake = Named("intake", lambda: self._intake.run(subscription, programs, start))
         return intake, recall, Named("asking", recall.ask_others)
 
     @property

@@ -94,11 +94,14 @@ async def _broker(settings: Settings) -> Finding:
         broker = connect_broker(settings, Metrics())
     except UsageError as error:
         return Finding("broker", is_good=False, text=str(error))
-    depth = await broker.depth(DEFAULT_QUEUE)
+    reading = await broker.read([DEFAULT_QUEUE])
     await broker.close()
-    if depth is None:
-        text = "no answer: look at AMQP_URL, and whether RabbitMQ runs"
+    if reading.trouble is not None:
+        text = f"no answer ({reading.detail}): look at AMQP_URL, and whether RabbitMQ runs"
         return Finding("broker", is_good=False, text=text)
+    if trouble := reading.queue_troubles.get(DEFAULT_QUEUE):
+        return Finding("broker", is_good=False, text=trouble)
+    depth = reading.depths[DEFAULT_QUEUE]
     return Finding("broker", is_good=True, text=f"answers; {depth} wake-ups wait")
 
 

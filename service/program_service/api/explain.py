@@ -17,8 +17,12 @@ from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.ledger.registry import Job, find_job
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
+from program_service.wakeups.broker import BrokerReading
 
 router = APIRouter(prefix="/programs", tags=["programs"])
+
+BROKER_AGE_S = 1.0
+"""How old what is said of the broker may be, if it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,7 @@ class Surroundings:
     """What an explanation looks at besides the program."""
 
     workers: list[Worker]
-    depth: int | None
-    """Wake-ups that wait in the program's queue; None when the broker does not answer."""
+    broker: BrokerReading
     job: Job | None = None
     """The current job as it is registered."""
 
@@ -48,7 +51,7 @@ async def explained(services: Services, program: Program) -> ExplanationModel:
     """Look around and explain a program."""
     around = Surroundings(
         workers=await services.live_workers(),
-        depth=await services.broker.depth(program.queue),
+        broker=await services.monitor.read([program.queue], max_age_s=BROKER_AGE_S),
         job=await _registered(services, program.job),
     )
     obstacle = _obstacle(program, around)
@@ -178,12 +181,23 @@ def _explain_pending(program: Program, around: Surroundings) -> tuple[str, str]:
             f" {program.queue!r}."
         )
         return "no_worker_serves_the_queue", text
-    if around.depth is None:
-        return "broker_down", "The broker does not answer; it runs when the broker is back."
+    if without_broker := _explain_broker(program, around.broker):
+        return without_broker
     if all(worker.busy >= worker.slots for worker in serving):
         return "workers_are_full", f"All slots of the {len(serving)} workers for it are taken."
-    text = f"It is due, and {around.depth} wake-ups wait in the queue {program.queue!r}."
-    return "queued", text
+    depth = around.broker.depths.get(program.queue, "some")
+    return "queued", f"It is due, and {depth} wake-ups wait in the queue {program.queue!r}."
+
+
+def _explain_broker(program: Program, broker: BrokerReading) -> tuple[str, str] | None:
+    if trouble := broker.trouble:
+        is_blocked = trouble.startswith("blocked")
+        what = "takes no messages" if is_blocked else "does not answer"
+        reason = "broker_blocked" if is_blocked else "broker_down"
+        return reason, f"The broker {what} ({trouble}); it runs when the broker is back."
+    if trouble := broker.queue_troubles.get(program.queue):
+        return "queue_unusable", f"The queue {program.queue!r} does not work: {trouble}."
+    return None
 
 
 def _facts(program: Program, around: Surroundings) -> dict[str, Any]:
@@ -196,7 +210,7 @@ def _facts(program: Program, around: Surroundings) -> dict[str, Any]:
         "due_at": program.due_at,
         "claimed_by": program.claimed_by,
         "error_message": program.error_message,
-        "wakeups_in_queue": around.depth,
+        "wakeups_in_queue": around.broker.depths.get(program.queue),
         "workers_that_know_the_job": [
             worker.name for worker in around.workers if program.job in worker.jobs
         ],

@@ -16,8 +16,9 @@ from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlo
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.trouble import FAILURES
+from program_service.loops.turns import is_set_within, turn
 from program_service.telemetry import Metrics
-from program_service.wakeups.broker import Broker
+from program_service.wakeups.broker import Depths
 
 KEEP_S = 5.0
 """For how long a reading is shown."""
@@ -43,28 +44,32 @@ class Reading:
 
 
 class Gauges:
-    """The gauges that are read from elsewhere, read again when somebody asks and they are old."""
+    """The gauges that are read from elsewhere, by a loop, when somebody asks and they are old."""
+
+    name = "gauges"
 
     def __init__(
-        self, database: Database, broker: Broker, metrics: Metrics, *, beat_s: float
+        self, database: Database, depths: Depths, metrics: Metrics, *, beat_s: float
     ) -> None:
         """Take whom to read from, and how often workers say that they live."""
         self._database = database
-        self._broker = broker
+        self._depths = depths
         self._metrics = metrics
         self._beat_s = beat_s
-        self._reading: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
+        self._answered = asyncio.Event()
         self._shown: Reading | None = None
         self._patient_until = self._good_until = float("-inf")
 
     async def refresh(self) -> None:
-        """Read anew what is old; a reading that is late comes with a later scrape."""
+        """Have read again what is old; a reading that is late comes with a later scrape."""
         now = time.monotonic()
-        if self._reading is None and now >= self._good_until:
-            self._reading, self._patient_until = asyncio.create_task(self._read()), now + WAIT_S
-        if self._reading is not None:
-            # shared: whoever gives up waiting leaves the others theirs
-            await asyncio.wait([self._reading], timeout=max(0.0, self._patient_until - now))
+        if not self._asked.is_set() and now >= self._good_until:
+            self._answered.clear()
+            self._asked.set()
+            self._patient_until = now + WAIT_S
+        if self._asked.is_set():
+            await is_set_within(self._answered, max(0.0, self._patient_until - now))
 
     async def read(self) -> Reading:
         """Return what is shown, after reading anew what is old.
@@ -76,6 +81,13 @@ class Gauges:
         if self._shown is None:
             raise DatabaseUnavailable
         return self._shown
+
+    async def run(self) -> None:
+        """Read whenever somebody has asked."""
+        while True:
+            await self._asked.wait()
+            async with turn(within_s=2 * READ_WITHIN_S):
+                await self._read()
 
     async def _read(self) -> None:
         began, reading = time.monotonic(), None
@@ -90,14 +102,16 @@ class Gauges:
             if reading is not None:
                 self._show(reading)
             now = time.monotonic()
-            self._reading, self._good_until = None, now + max(KEEP_S, REST * (now - began))
+            self._good_until = now + max(KEEP_S, REST * (now - began))
+            self._asked.clear()
+            self._answered.set()
 
     async def _measure(self) -> Reading:
         backlog = await self._database.read(measure_backlog)
         workers = await self._database.read(list_workers, beat_s=self._beat_s)
         queues = sorted({"default", *backlog.due_ages_s, *_served(workers)})
-        # all at a time: a broker that is away lets each wait
-        depths = await asyncio.gather(*map(self._broker.depth, queues))
+        # all at a time: they are read together
+        depths = await asyncio.gather(*map(self._depths.depth, queues))
         return Reading(backlog, workers, dict(zip(queues, depths, strict=True)))
 
     def _show(self, reading: Reading) -> None:

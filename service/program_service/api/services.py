@@ -19,6 +19,7 @@ from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.tracing.spans import Traces
 from program_service.wakeups.broker import Broker
+from program_service.wakeups.monitor import BrokerMonitor
 from program_service.wakeups.relay import Relay
 from program_service.wakeups.submissions import Submissions
 from program_service.webhooks.guard import Guard
@@ -32,6 +33,7 @@ class Services:
     settings: Settings
     database: Database
     broker: Broker
+    monitor: BrokerMonitor
     relay: Relay
     submissions: Submissions
     directory: JobDirectory

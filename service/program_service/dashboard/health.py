@@ -37,6 +37,8 @@ class Vitals:
     ages_s: Mapping[str, float]
     finished: int
     errored: int
+    broker_trouble: str = "down"
+    """What is wrong when there is no broker."""
 
     @property
     def slots(self) -> int:
@@ -66,8 +68,13 @@ def health(vitals: Vitals) -> tuple[Level, str]:
 
 def _trouble(vitals: Vitals) -> tuple[Level, str] | None:
     if not vitals.has_broker:
-        text = "The broker does not answer: programs are stored, and run when it is back."
-        return Level.TROUBLE, text
+        what = (
+            "takes no messages"
+            if vitals.broker_trouble.startswith("blocked")
+            else "does not answer"
+        )
+        text = f"The broker {what}: programs are stored, and run when it is back"
+        return Level.TROUBLE, f"{text} ({vitals.broker_trouble})."
     if not vitals.workers and vitals.ages_s:
         return Level.TROUBLE, "No worker is running, and programs wait for one."
     return _late(vitals)

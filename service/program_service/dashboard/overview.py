@@ -16,7 +16,7 @@ from program_service.bookkeeping.ledger.figures import (
     throughput,
     top_failing,
 )
-from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Status
+from program_service.bookkeeping.lifecycle import Status
 from program_service.dashboard.bars import bars
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import PageRoute, Viewer
@@ -60,8 +60,10 @@ async def _glance(services: Services) -> Glance:
     minutes = await database.read(throughput, minutes=MINUTES)
     failing = top_failing(await database.read(job_figures, hours=1))
     counts = await database.read(counts_by_status)
+    broker = services.monitor.health
     vitals = Vitals(
-        has_broker=await services.broker.depth(DEFAULT_QUEUE) is not None,
+        has_broker=broker.trouble is None,
+        broker_trouble=broker.trouble or "",
         workers=await services.live_workers(),
         ages_s=(await services.gauges.read()).backlog.due_ages_s,
         finished=counts.ended_in_hour[Status.FINISHED],

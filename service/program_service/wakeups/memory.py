@@ -2,15 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from program_service.wakeups.broker import Announcement, Delivery, Wakeup
+from program_service.loops.supervisor import Loop
+from program_service.wakeups.broker import (
+    Announcement,
+    BrokerReading,
+    Delivery,
+    KnownTrouble,
+    Wakeup,
+)
 
 
 class MemoryBroker:
     """Wake-ups in memory; what is lost with the process, the sweeper brings back."""
+
+    loops: Sequence[Loop] = ()
+    trouble: KnownTrouble | None = None
 
     def __init__(self) -> None:
         """Begin without queues."""
@@ -29,27 +38,25 @@ class MemoryBroker:
                 taker.answer.set_result(wakeup)
         return [True] * len(wakeups)
 
-    @asynccontextmanager
-    async def subscribe(
-        self, queues: Sequence[str], *, prefetch: int
-    ) -> AsyncIterator["MemorySubscription"]:
+    def subscribe(self, queues: Sequence[str], *, prefetch: int) -> "MemorySubscription":
         """Receive wake-ups; they are fetched one by one, so no prefetch is needed."""
         del prefetch
-        yield MemorySubscription(self, queues)
+        return MemorySubscription(self, queues)
 
     async def announce(self, announcement: Announcement) -> None:
         """Call every listener."""
-        for listener in self._listeners:
-            listener(announcement)
+        for hear in self._listeners:
+            hear(announcement)
 
-    @asynccontextmanager
-    async def on_announced(self, listener: Callable[[Announcement], None]) -> AsyncIterator[None]:
-        """Listen to announcements."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
+    def listener(self, hear: Callable[[Announcement], None]) -> "MemoryListener":
+        """Make a loop that listens to announcements."""
+        return MemoryListener(self._listeners, hear)
+
+    async def read(self, queues: Sequence[str]) -> BrokerReading:
+        """Count the wake-ups that wait in these queues."""
+        depths = {queue: await self.depth(queue) for queue in queues}
+        known = {queue: depth for queue, depth in depths.items() if depth is not None}
+        return BrokerReading(known, None if len(known) == len(queues) else "down")
 
     async def depth(self, queue: str) -> int | None:
         """Count the wake-ups that wait."""
@@ -88,8 +95,33 @@ class Taker:
         return wakeup.queue in self.queues and not self.answer.done()
 
 
+class MemoryListener:
+    """A loop that listens while it runs."""
+
+    name = "control"
+
+    def __init__(
+        self,
+        listeners: list[Callable[[Announcement], None]],
+        hear: Callable[[Announcement], None],
+    ) -> None:
+        """Be one of these listeners."""
+        self._listeners = listeners
+        self._hear = hear
+
+    async def run(self) -> None:
+        """Listen."""
+        self._listeners.append(self._hear)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._listeners.remove(self._hear)
+
+
 class MemorySubscription:
     """The wake-ups of some queues of a memory broker."""
+
+    loops: Sequence[Loop] = ()
 
     def __init__(self, broker: MemoryBroker, queues: Sequence[str]) -> None:
         """Serve these queues; the first has the first choice."""
@@ -104,7 +136,7 @@ class MemorySubscription:
         """Return nothing: what was not taken is in its queue still."""
         return ()
 
-    async def resume(self) -> None:
+    def resume(self) -> None:
         """Go on: what is received is what is asked for."""
 
 

@@ -21,7 +21,7 @@ from program_service.logs import log
 from program_service.loops.turns import take_turns
 from program_service.settings import Settings
 from program_service.telemetry import Event
-from program_service.wakeups.broker import Broker
+from program_service.wakeups.broker import Depths
 from program_service.wakeups.relay import Waker
 
 PAGE = 1_000
@@ -43,11 +43,11 @@ class Sweeper:
     name = "sweeper"
 
     def __init__(
-        self, database: Database, broker: Broker, waker: Waker, *, settings: Settings
+        self, database: Database, depths: Depths, waker: Waker, *, settings: Settings
     ) -> None:
         """Take what it needs."""
         self._database = database
-        self._broker = broker
+        self._depths = depths
         self._waker = waker
         self._settings = settings
         self._looked_for_moved_at = float("-inf")
@@ -104,7 +104,7 @@ class Sweeper:
     async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
         silence_s = self._settings.wake_again_s
         for queue in await self._database.read(queues_with_unanswered, silence_s=silence_s):
-            depth = await self._broker.depth(queue)
+            depth = await self._depths.depth(queue)
             claimed = [worker.newest_wakeups.get(queue) for worker in workers]
             newest = max((moment for moment in claimed if moment), default=None)
             if depth is None or (depth > 0 and newest is None):

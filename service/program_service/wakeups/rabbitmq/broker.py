@@ -1,39 +1,83 @@
-"""Driver: RabbitMQ as a `Broker`."""
+"""Driver: RabbitMQ as a `Broker`.
+
+A process has one connection that it publishes over and one that it consumes over, a third for a
+moment when it counts what waits, and one more for a queue that fails.
+"""
 
 import asyncio
+import math
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from aio_pika.abc import AbstractIncomingMessage
-
-from program_service.logs import log
-from program_service.telemetry import Event, Metrics
-from program_service.wakeups.broker import Announcement, Wakeup
+from program_service.telemetry import Metrics
+from program_service.wakeups.broker import (
+    Announcement,
+    BrokerReading,
+    Delivery,
+    KnownTrouble,
+    Wakeup,
+)
 from program_service.wakeups.rabbitmq.consumer import Consumer
-from program_service.wakeups.rabbitmq.link import FAILURES, Link
-from program_service.wakeups.rabbitmq.publisher import Announcer, Publisher
+from program_service.wakeups.rabbitmq.control import Listener, Outbox
+from program_service.wakeups.rabbitmq.declarations import Declarations
+from program_service.wakeups.rabbitmq.driver.errors import BrokerError
+from program_service.wakeups.rabbitmq.link import Link, Nodes
+from program_service.wakeups.rabbitmq.pace import Pace
+from program_service.wakeups.rabbitmq.publisher import Publisher
+from program_service.wakeups.rabbitmq.readings import DepthReader
+from program_service.wakeups.rabbitmq.recovery import Recovery
+from program_service.wakeups.rabbitmq.route import Route
+from program_service.wakeups.rabbitmq.sickness import Examiner
 from program_service.wakeups.rabbitmq.subscription import RabbitSubscription
-from program_service.wakeups.rabbitmq.topology import Topology, Unparsable, read_announcement
+from program_service.wakeups.rabbitmq.topology import Topology
+from program_service.wakeups.rabbitmq.troubles import Troubles
 
-LISTEN_AGAIN_S = 1.0
+if TYPE_CHECKING:
+    from program_service.loops.supervisor import Loop
+
+OWN_PAUSE_S = 1.0
+"""A queue's own connection is paced by whoever uses it, and does not slow others down."""
 
 
 class RabbitBroker:
     """Wake-ups over RabbitMQ."""
 
     def __init__(self, url: str, *, queue_name: str, metrics: Metrics) -> None:
-        """Take the address; nothing is connected yet."""
+        """Take the address; nothing is connected yet.
+
+        Raises:
+            ValueError: it is no URL of RabbitMQ.
+        """
         self._url = url
         self._metrics = metrics
         self._topology = Topology(queue_name)
+        self._declarations = Declarations(self._topology)
+        self._troubles = Troubles()
+        pace = Pace()
+        self._publishing = self._link("publisher", pace)
+        self._consuming = self._link("consumer", pace, leaves_one=True)
+        self._readings = DepthReader(Nodes(url, purpose="readings"), self._topology)
         self._publishers: dict[str, Publisher] = {}
-        self._announcer = Announcer(self._link("announcer"), self._topology)
+        self._outbox = Outbox(self._publishing, self._topology, metrics)
+        self._recovery = Recovery()
+        self.loops: Sequence[Loop] = (self._outbox, self._recovery)
 
     async def close(self) -> None:
-        """Close the publishing connections; subscriptions close their own."""
-        publishers = self._publishers.values()
-        await asyncio.gather(self._announcer.close(), *(each.close() for each in publishers))
+        """Close all connections."""
+        await asyncio.gather(
+            self._publishing.close(),
+            self._consuming.close(),
+            *(publisher.close() for publisher in self._publishers.values()),
+        )
+
+    @property
+    def trouble(self) -> KnownTrouble | None:
+        """What is wrong, as far as publishers know."""
+        if reason := self._publishing.blocked:
+            return KnownTrouble(f"blocked: {alarm(reason)}", math.inf)
+        lost_at = self._publishing.lost_at
+        return None if lost_at is None else KnownTrouble("down", lost_at)
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether the broker confirmed it."""
@@ -52,70 +96,74 @@ class RabbitBroker:
                 confirmed[place] = answer
         return confirmed
 
-    def _publisher(self, queue: str) -> Publisher:
-        if queue not in self._publishers:
-            self._publishers[queue] = Publisher(self._link("publisher"), self._topology, queue)
-        return self._publishers[queue]
+    def subscribe(self, queues: Sequence[str], *, prefetch: int) -> RabbitSubscription:
+        """Receive the wake-ups of these queues, while the loops of the subscription run."""
+        # whoever consumes can do without publishing: then the sweepers wake
+        self._publishing.leaves_one = True
 
-    def _link(self, purpose: str) -> Link:
-        return Link(self._url, self._metrics, purpose=purpose)
-
-    @asynccontextmanager
-    async def subscribe(
-        self, queues: Sequence[str], *, prefetch: int
-    ) -> AsyncGenerator[RabbitSubscription]:
-        """Receive the wake-ups of these queues."""
-        # a connection for each queue: a sick one closes it
-        consumers = [
-            Consumer(
-                self._link("consumer"), self._topology, self._metrics, queue, prefetch=prefetch
+        def consume(queue: str, arrive: Callable[[Delivery], None]) -> Consumer:
+            return Consumer(
+                self._route(queue, "consume", self._consuming),
+                self._declarations,
+                metrics=self._metrics,
+                prefetch=prefetch,
+                arrive=arrive,
             )
-            for queue in queues
-        ]
-        subscription = RabbitSubscription(consumers)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(subscription.run())
-            try:
-                yield subscription
-            finally:
-                running.cancel()
-                await asyncio.gather(*(consumer.close() for consumer in consumers))
+
+        return RabbitSubscription(queues, consume)
 
     async def announce(self, announcement: Announcement) -> None:
-        """Tell all workers, if the broker is there."""
-        await self._announcer.announce(announcement)
+        """Tell all workers soon, if the broker is there."""
+        self._outbox.put(announcement)
 
-    @asynccontextmanager
-    async def on_announced(self, listener: Callable[[Announcement], None]) -> AsyncGenerator[None]:
-        """Call the listener for each announcement, over a queue of this process alone."""
-        link = self._link("control")
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(self._listen(link, listener))
-            try:
-                yield
-            finally:
-                running.cancel()
-                await link.close()
+    def listener(self, hear: Callable[[Announcement], None]) -> Listener:
+        """Make a loop that calls `hear` for each announcement."""
+        return Listener(self._consuming, self._topology, hear)
 
-    async def _listen(self, link: Link, listener: Callable[[Announcement], None]) -> None:
-        async def receive(message: AbstractIncomingMessage) -> None:
-            try:
-                listener(read_announcement(message.body))
-            except Unparsable as error:
-                log.warning(Event.WAKEUP_UNPARSABLE, queue="control", error_message=str(error))
-
-        while True:
-            try:
-                channel = await link.channel()
-                queue = await self._topology.declare_ears(channel)
-                await queue.consume(receive, no_ack=True)
-                await channel.closed()
-            except FAILURES as error:
-                # cancels are noticed at the next renewal meanwhile
-                log.warning(Event.BROKER_LOST, during="control", error_message=repr(error))
-            await link.close()
-            await asyncio.sleep(LISTEN_AGAIN_S)
+    async def read(self, queues: Sequence[str]) -> BrokerReading:
+        """Look at the broker and at these queues, over a connection of its own."""
+        troubles = self._troubles.texts
+        blocked = self._publishing.blocked
+        trouble = f"blocked: {alarm(blocked)}" if blocked else None
+        try:
+            found = await self._readings.read(queues)
+        except BrokerError as error:
+            return BrokerReading({}, trouble or "down", str(error), troubles)
+        depths = {queue: depth for queue, depth in found.items() if isinstance(depth, int)}
+        failed = {queue: str(error) for queue, error in found.items() if queue not in depths}
+        return BrokerReading(depths, trouble, blocked or "", {**failed, **troubles})
 
     async def depth(self, queue: str) -> int | None:
         """Count the wake-ups that wait in a queue; None when the broker does not answer."""
-        return await self._publisher(queue).depth()
+        return (await self.read([queue])).depths.get(queue)
+
+    def _publisher(self, queue: str) -> Publisher:
+        if queue not in self._publishers:
+            self._publishers[queue] = Publisher(
+                self._route(queue, "publish", self._publishing),
+                self._declarations,
+                fails=self._recovery.take,
+            )
+        return self._publishers[queue]
+
+    def _route(self, queue: str, use: str, shared: Link) -> Route:
+        nodes = Nodes(self._url, purpose="examiner")
+        return Route(
+            queue,
+            use,
+            shared,
+            lambda: self._link(f"{use} {queue}", Pace(longest_s=OWN_PAUSE_S), leaves_one=True),
+            examiner=Examiner(nodes, self._declarations, self._troubles),
+        )
+
+    def _link(self, purpose: str, pace: Pace, *, leaves_one: bool = False) -> Link:
+        nodes = Nodes(self._url, purpose=purpose)
+        return Link(nodes, self._metrics, pace, leaves_one=leaves_one)
+
+
+def alarm(reason: str) -> str:
+    """Name the alarm by what RabbitMQ says, such as `low on memory`."""
+    for what in ("memory", "disk"):
+        if what in reason:
+            return f"{what} alarm"
+    return reason

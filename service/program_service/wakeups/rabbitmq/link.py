@@ -3,37 +3,40 @@
 A cluster has several addresses. Each link begins with one of them by chance, so that connections
 spread, and goes on to the next whenever one fails.
 
-Not aio-pika's robust connection: it restores consumers by itself, so that nobody can tell whether
-they are there. Here whatever fails closes the link, and its user opens the next one.
+RabbitMQ may limit the number of connections. Without a connection to publish over, nobody is woken
+at all, so everything else leaves the last one to publishers: see `leaves_one`.
 """
 
 import asyncio
 import random
 import re
+import time
 from collections import deque
+from contextlib import suppress
 
-import aio_pika
-import aiormq
-from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
-from program_service.telemetry import Metrics
-
-TIMEOUT_S = 5.0
-CLOSE_TIMEOUT_S = 1.0
-"""For the last words of a connection that is given up."""
+from program_service.logs import log
+from program_service.telemetry import Event, Metrics
+from program_service.wakeups.rabbitmq.driver.connection import (
+    Channel,
+    Connection,
+    open_connection,
+)
+from program_service.wakeups.rabbitmq.driver.errors import (
+    Blocked,
+    BrokerError,
+    ConnectionLost,
+    NoAnswer,
+    NoRoom,
+)
+from program_service.wakeups.rabbitmq.pace import Pace
 
 HEARTBEAT_S = 10
-"""A connection that is silent for two of these is dead, whatever the network says."""
+"""A connection that is silent for three of these is dead, whatever the network says."""
 
-FAILURES = (
-    aiormq.AMQPError,
-    aio_pika.exceptions.AMQPException,
-    OSError,  # TimeoutError, too
-    RuntimeError,
-    StopAsyncIteration,  # aiormq's word for a broker that hangs up before its first frame
-)
-"""What opening, using or closing a connection may raise."""
+STEADY_S = 5.0
+"""A connection that ends sooner has never worked."""
 
 SCHEMES = ("amqp://", "amqps://")
 
@@ -52,77 +55,164 @@ def addresses(text: str) -> list[str]:
     return urls
 
 
-class Link:
-    """One connection at a time."""
+class Nodes:
+    """The nodes of a broker, each tried in turn."""
 
-    def __init__(self, url: str, metrics: Metrics, *, purpose: str) -> None:
-        """Connect to one of these addresses, when needed; RabbitMQ's console shows `purpose`."""
-        query = {"heartbeat": str(HEARTBEAT_S), "name": f"program-executor {purpose}"}
-        urls = [URL(each).update_query(query) for each in addresses(url)]
-        self._urls = deque(random.sample(urls, len(urls)))
-        self._metrics = metrics
-        self._connection: AbstractConnection | None = None
-        self._opening = asyncio.Lock()
-        self._was_open = False
-
-    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """Open a channel, and the connection if there is none.
+    def __init__(self, text: str, *, purpose: str) -> None:
+        """Take what AMQP_URL says; RabbitMQ's console shows `purpose`.
 
         Raises:
-            OSError: the broker does not answer; or another of `FAILURES`.
+            ValueError: it is no list of URLs of RabbitMQ.
         """
-        async with self._opening:
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    connection = await self._connected()
-                    # a returned message must fail its publish: it was not routed to any queue
-                    return await connection.channel(
-                        publisher_confirms=confirms, on_return_raises=confirms
-                    )
-            except FAILURES:
-                # a connection whose transport died may still say that it is open
-                await self.close()
-                raise
+        query = {"heartbeat": str(HEARTBEAT_S), "name": f"program-executor {purpose}"}
+        urls = [URL(each).update_query(query) for each in addresses(text)]
+        self._urls = deque(random.sample(urls, len(urls)))
 
-    async def _connected(self) -> AbstractConnection:
-        if self._connection is None or self._connection.is_closed:
-            self._connection = await self._connect()
-            if self._was_open:
-                self._metrics.reconnects.inc()
-            self._was_open = True
-        return self._connection
+    async def connect(self) -> Connection:
+        """Open a connection to the first node that takes it.
 
-    async def _connect(self) -> AbstractConnection:
-        """Try one address after the other; one that does not answer takes all the time there is."""
+        Raises:
+            BrokerError: none does, or one does not answer: then the next attempt begins elsewhere.
+        """
         for _ in range(len(self._urls) - 1):
-            try:
-                return await aio_pika.connect(self._next_url())
-            except FAILURES:
-                continue
-        return await aio_pika.connect(self._next_url())
+            with suppress(ConnectionLost):
+                return await open_connection(self._next())
+        return await open_connection(self._next())
 
-    def _next_url(self) -> URL:
+    def _next(self) -> URL:
         # turned before it is tried: whatever becomes of the attempt, the next begins elsewhere
         self._urls.rotate(-1)
         return self._urls[-1]
 
-    async def discard(self, channel: AbstractChannel | None) -> None:
-        """Close a channel; if the broker does not answer to that, give the connection up."""
-        if channel is None or channel.is_closed:
-            return
+
+class Link:
+    """One connection at a time, for all who share the link."""
+
+    def __init__(
+        self, nodes: Nodes, metrics: Metrics, pace: Pace, *, leaves_one: bool = False
+    ) -> None:
+        """Connect to one of these nodes, when needed and when the pace allows it."""
+        self._nodes = nodes
+        self._metrics = metrics
+        self._pace = pace
+        self._connection: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._was_open = False
+        self._lost_at: float | None = None
+        self._told_blocked: str | None = None
+        self.leaves_one = leaves_one
+        """Whether it does without, rather than take the last connection that RabbitMQ allows."""
+
+    @property
+    def pause_s(self) -> float:
+        """How long it will not connect."""
+        return self._pace.pause_s
+
+    @property
+    def lost_at(self) -> float | None:
+        """When the connection was lost or could not be opened, unless there is one again."""
+        if self._connection is not None and self._connection.ended_at is not None:
+            return self._connection.ended_at
+        return self._lost_at
+
+    @property
+    def blocked(self) -> str | None:
+        """Why RabbitMQ takes no messages over it, if it does not."""
+        return self._connection.blocked if self._connection else None
+
+    def require_unblocked(self) -> None:
+        """Go on, unless RabbitMQ takes no messages.
+
+        Raises:
+            Blocked: it does not.
+        """
+        reason = self.blocked
+        if reason != self._told_blocked:
+            self._told_blocked = reason
+            self._tell_blocked(reason)
+        if reason:
+            msg = f"RabbitMQ takes no messages: {reason}"
+            raise Blocked(msg)
+
+    def _tell_blocked(self, reason: str | None) -> None:
+        if reason:
+            log.warning(Event.BROKER_BLOCKED, error_message=reason)
+        else:
+            log.info(Event.BROKER_UNBLOCKED)
+
+    async def channel(self, *, confirms: bool = False) -> Channel:
+        """Open a channel, and the connection if there is none.
+
+        Raises:
+            Paused: an attempt failed a moment ago.
+            NoRoom: RabbitMQ allows one more connection at most.
+            Blocked: it takes no messages.
+            ConnectionLost: it cannot be reached.
+        """
+        connection = await self._connected()
+        self.require_unblocked()  # nor does it answer anything
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await channel.close()
-        except FAILURES:
-            await self.close()
+            return await connection.channel(confirms=confirms)
+        except BrokerError as error:
+            await self._drop(connection, str(error))
+            # without a code: no queue is to blame
+            raise ConnectionLost(str(error)) from error
+
+    async def give_up(self, error: NoAnswer) -> None:
+        """Give the connection up that did not answer, unless that has happened already."""
+        connection = self._connection
+        if connection is not None and connection.is_over(error.asked):
+            await self._drop(connection, str(error))
 
     async def close(self) -> None:
-        """Give the connection up, however it is."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
-        if connection is None or connection.is_closed:
-            return
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> Connection:
+        async with self._opening:
+            if self._connection is not None and self._connection.is_closed:
+                await self._drop(self._connection, "the connection was lost")
+            if self._connection is None:
+                self._pace.require()
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> Connection:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await connection.close()
-        except FAILURES:
-            pass  # it is gone already
+            connection = await self._nodes.connect()
+            if self.leaves_one:
+                await self._require_room(connection)
+        except BrokerError as error:
+            self._lost_at = time.monotonic()
+            self._pace.failed(at=self._lost_at)
+            log.warning(Event.BROKER_LOST, during="connect", error_message=str(error))
+            if isinstance(error, NoRoom):
+                raise
+            raise ConnectionLost(str(error)) from error
+        if self._was_open:
+            self._metrics.reconnects.inc()
+        self._was_open, self._lost_at = True, None
+        return connection
+
+    async def _require_room(self, connection: Connection) -> None:
+        try:
+            one_more = await self._nodes.connect()
+        except BrokerError as error:
+            await connection.close()
+            msg = f"the last connection is left to publishers: {error}"
+            raise NoRoom(msg) from error
+        await one_more.close()
+
+    async def _drop(self, connection: Connection, why: str) -> None:
+        if connection is not self._connection:
+            return
+        self._connection = None
+        self._lost_at = connection.ended_at or time.monotonic()
+        log.warning(Event.BROKER_LOST, during="use", error_message=why)
+        if connection.lived_s < STEADY_S:
+            self._pace.failed(at=self._lost_at)
+        else:
+            self._pace.lost(at=self._lost_at)
+        await connection.close()

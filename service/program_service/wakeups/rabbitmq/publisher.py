@@ -1,191 +1,161 @@
 """Publisher: send wake-ups, and believe only what the broker confirms.
 
-Each queue has a connection of its own: one that is sick, as a node that dies at the wrong moment
-may leave it, hangs its channels and closes connections, and must not keep others from being woken.
+Each queue has a channel of its own, over the connection that all share. While a queue fails
+although the broker answers, nobody waits for it: its wake-ups are unconfirmed at once, and
+`recover` tries one of them from time to time.
 """
 
 import asyncio
-from collections.abc import Sequence
-
-import aio_pika
-from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
+from collections.abc import Callable, Sequence
 
 from program_service.logs import log
 from program_service.telemetry import Event
-from program_service.wakeups.broker import Announcement, Wakeup
-from program_service.wakeups.rabbitmq.link import FAILURES, TIMEOUT_S, Link
-from program_service.wakeups.rabbitmq.sickness import Sickness
-from program_service.wakeups.rabbitmq.topology import Topology, write, write_announcement
+from program_service.wakeups.broker import Wakeup
+from program_service.wakeups.rabbitmq.declarations import Declarations
+from program_service.wakeups.rabbitmq.driver.connection import Channel
+from program_service.wakeups.rabbitmq.driver.errors import (
+    BadName,
+    Blocked,
+    BrokerError,
+    NoRoom,
+    NotConfirmed,
+    Paused,
+    Refused,
+)
+from program_service.wakeups.rabbitmq.messages import write
+from program_service.wakeups.rabbitmq.route import Route
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 8.0
-"""After a failure nothing is sent for so long: who publishes must not wait for each time-out."""
+"""Between attempts to publish to a queue that fails."""
+
+REFUSES_FOR_S = 10.0
+"""How long a queue may refuse messages, at once, before it counts as failing."""
 
 SETTLE_S = 0.5
-"""A deleted queue is made anew after so long, when the broker has told its consumers of the end."""
+"""A deleted queue is declared again after so long, when its consumers were told of the end."""
 
 
-class Outlet:
-    """A channel with confirms; after any failure, a new one."""
-
-    def __init__(self, link: Link) -> None:
-        """Send over this link, which nobody else uses."""
-        self._link = link
-        self._channel: AbstractChannel | None = None
-        self._settled_at = 0.0
-        self._opening = asyncio.Lock()
-
-    async def channel(self) -> tuple[AbstractChannel, bool]:
-        """Return an open channel, and whether it is new.
-
-        Raises:
-            OSError: the broker does not answer; or another of `FAILURES`.
-        """
-        async with self._opening, asyncio.timeout(TIMEOUT_S):
-            if self._channel is not None and not self._channel.is_closed:
-                return self._channel, False
-            await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
-            self._channel = await self._link.channel(confirms=True)
-            return self._channel, True
-
-    async def spare_channel(self) -> AbstractChannel:
-        """Open a channel besides, to be closed by the caller.
-
-        Raises:
-            OSError: the broker does not answer; or another of `FAILURES`.
-        """
-        return await self._link.channel()
-
-    async def give_up(self, error: BaseException) -> None:
-        """Send no more over this channel; if that was no refusal, not over this connection."""
-        channel, self._channel = self._channel, None
-        log.warning(Event.BROKER_LOST, during="publish", error_message=repr(error))
-        if isinstance(error, DeliveryError):
-            self._settled_at = asyncio.get_running_loop().time() + SETTLE_S
-            await self._link.discard(channel)
-        else:
-            await self._link.close()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._link.close()
+SAID_ELSEWHERE = (Paused, Blocked, NoRoom, Refused, BadName)
+"""Errors that are logged once, by whoever found them."""
 
 
 class Publisher:
     """Publishes to one queue."""
 
-    def __init__(self, link: Link, topology: Topology, queue: str) -> None:
-        """Publish over this link, which nobody else uses."""
-        self._outlet = Outlet(link)
-        self._sickness = Sickness(link, topology, queue)
-        self._topology = topology
-        self._queue = queue
+    def __init__(
+        self,
+        route: Route,
+        declarations: Declarations,
+        *,
+        fails: "Callable[[Publisher], None]",
+    ) -> None:
+        """Publish by this route; `fails` is called when the queue begins to fail."""
+        self._queue = route.queue
+        self._route = route
+        self._declarations = declarations
+        self._fails = fails
+        self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
+        self._settled_at = 0.0
         self._paused_until = 0.0
-        self._pause_s = FIRST_PAUSE_S
+        self._sample: Sequence[Wakeup] = ()
+        self.is_failing = False
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether it was confirmed."""
-        answers = await self._attempt(wakeups)
-        refused = [at for at, answer in enumerate(answers) if isinstance(answer, DeliveryError)]
+        self._sample = wakeups[:1]
+        if self.is_failing or _now() < self._paused_until:
+            return [False] * len(wakeups)
+        return await self._send(wakeups)
+
+    async def recover(self) -> None:
+        """Try one wake-up again and again, until it is confirmed."""
+        pause_s = FIRST_PAUSE_S
+        while self.is_failing:
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+            await self._send(self._sample)
+            if self.is_failing:
+                await self._route.examine()
+
+    async def close(self) -> None:
+        """Close the queue's own connection, if it has one."""
+        await self._route.close()
+
+    async def _send(self, wakeups: Sequence[Wakeup]) -> list[bool]:
+        failures = await self._attempt(wakeups)
+        refused = [at for at, failure in enumerate(failures) if isinstance(failure, NotConfirmed)]
         if refused:
             # a nack, or a queue that was deleted: over a new channel, which declares it, once more
             again = await self._attempt([wakeups[at] for at in refused])
-            for at, answer in zip(refused, again, strict=True):
-                answers[at] = answer
-        return [answer is None for answer in answers]
+            for at, failure in zip(refused, again, strict=True):
+                failures[at] = failure
+        await self._note(next((each for each in failures if each is not None), None))
+        return [failure is None for failure in failures]
 
-    async def depth(self) -> int | None:
-        """Count the wake-ups that wait; None when the broker does not answer."""
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                # a channel that asks for a queue that is not there is closed by the answer
-                channel = await self._outlet.spare_channel()
-                found = await channel.declare_queue(self._name, passive=True)
-                await channel.close()
-        except ChannelNotFoundEntity:
-            return 0  # a queue that is not there holds nothing
-        except FAILURES as error:
-            await self._pause(error)
-            return None
-        return found.declaration_result.message_count or 0
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._outlet.close()
-
-    @property
-    def _name(self) -> str:
-        return self._topology.queue(self._queue)
-
-    async def _attempt(self, wakeups: Sequence[Wakeup]) -> list[BaseException | None]:
-        """Send wake-ups once and return of each what went wrong with it, or None."""
-        if asyncio.get_running_loop().time() < self._paused_until:
-            return [ConnectionError("paused")] * len(wakeups)
-        try:
-            channel, is_new = await self._outlet.channel()
-        except FAILURES as error:
-            self._sickness.is_over()
-            await self._pause(error)
-            return [error] * len(wakeups)
-        answers = await self._send_all(channel, wakeups, is_new=is_new)
-        failure = next((answer for answer in answers if answer is not None), None)
+    async def _note(self, failure: BrokerError | None) -> None:
         if failure is None:
-            self._pause_s = FIRST_PAUSE_S
-            self._sickness.is_over()
+            self.is_failing = False
+            self._route.note_success()
+        elif not await self._route.blames_queue(failure) or self.is_failing:
+            return
+        elif isinstance(failure, NotConfirmed) and self._route.failing_s < REFUSES_FOR_S:
+            self._paused_until = _now() + FIRST_PAUSE_S
         else:
-            # also after a nack: on RabbitMQ 3.10 a channel whose first publish fell while the
-            # queue's leader was down gets a nack for every later one
-            await self._pause(failure)
-            await self._sickness.goes_on()
-        return answers
+            self.is_failing = True
+            self._fails(self)
 
-    async def _send_all(
-        self, channel: AbstractChannel, wakeups: Sequence[Wakeup], *, is_new: bool
-    ) -> list[BaseException | None]:
-        """Send wake-ups, over a new channel to a queue that is surely declared."""
+    async def _attempt(self, wakeups: Sequence[Wakeup]) -> list[BrokerError | None]:
+        """Send wake-ups once and return what went wrong with each, or None."""
         try:
-            if is_new:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await self._topology.declare_queue(channel, self._queue)
-        except FAILURES as error:
+            channel = await self._open()
+        except BrokerError as error:
+            self._warn(error)
             return [error] * len(wakeups)
-        return await asyncio.gather(
-            *(self._send(channel, wakeup) for wakeup in wakeups), return_exceptions=True
-        )
+        bodies = [write(wakeup) for wakeup in wakeups]
+        failures = await channel.publish(bodies, key=self._declarations.topology.queue(self._queue))
+        failure = next((each for each in failures if each is not None), None)
+        if failure is not None:
+            self._warn(failure)
+            await self._give_up(channel)
+        return failures
 
-    async def _send(self, channel: AbstractChannel, wakeup: Wakeup) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            await channel.default_exchange.publish(write(wakeup), self._name, mandatory=True)
+    async def _open(self) -> Channel:
+        """Return an open channel to the queue.
 
-    async def _pause(self, error: BaseException) -> None:
-        if not isinstance(error, DeliveryError):
-            self._paused_until = asyncio.get_running_loop().time() + self._pause_s
-            self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
-        await self._outlet.give_up(error)
-
-
-class Announcer:
-    """Tells all workers what concerns one of them."""
-
-    def __init__(self, link: Link, topology: Topology) -> None:
-        """Send over this link, which nobody else uses."""
-        self._outlet = Outlet(link)
-        self._topology = topology
-
-    async def announce(self, announcement: Announcement) -> None:
-        """Tell all workers, if the broker is there."""
-        try:
-            channel, _ = await self._outlet.channel()
-            async with asyncio.timeout(TIMEOUT_S):
-                exchange = await channel.declare_exchange(
-                    self._topology.control, aio_pika.ExchangeType.FANOUT, durable=True
+        Raises:
+            BrokerError: there is none.
+        """
+        async with self._opening:
+            if self._route.leads_back:
+                self._channel = None
+                await self._route.rejoin()
+            self._route.link.require_unblocked()
+            if self._channel is None or self._channel.is_closed:
+                self._channel = None
+                await asyncio.sleep(self._settled_at - _now())
+                self._channel = await self._declarations.channel_to(
+                    self._route.link, self._queue, confirms=True
                 )
-                message = aio_pika.Message(write_announcement(announcement))
-                # not mandatory: without a worker there is nobody to tell
-                await exchange.publish(message, routing_key="", mandatory=False)
-        except FAILURES as error:
-            await self._outlet.give_up(error)
+            return self._channel
 
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._outlet.close()
+    async def _give_up(self, channel: Channel) -> None:
+        """Send no more over a channel.
+
+        Also after a nack: on RabbitMQ 3.10 a channel whose first publish fell while the queue's
+        leader was down gets a nack for every later one.
+        """
+        if channel is self._channel:
+            self._channel = None
+            self._settled_at = _now() + SETTLE_S
+        await channel.close()
+
+    def _warn(self, error: BrokerError) -> None:
+        if not isinstance(error, SAID_ELSEWHERE):
+            log.warning(
+                Event.BROKER_LOST, during="publish", queue=self._queue, error_message=str(error)
+            )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,7 @@
+"""Driver: the border to aiormq; no module outside of this package imports it.
+
+errors      what may go wrong, as our own types
+frames      what arrives, cleaned before aiormq decodes it
+transport   a socket, and calls that raise our own errors, in time
+connection  connections, channels and messages, with only what we need
+"""
