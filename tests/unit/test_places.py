@@ -97,3 +97,16 @@ def test_those_who_wait_come_one_after_the_other_as_fast_as_places_become_free()
     assert waits[0] == SHORTEST_WAIT_S
     assert waits[100] == pytest.approx(101 * 10.0 / MOST_OF_HOST, rel=0.01)
     assert waits[-1] == LONGEST_WAIT_S
+
+
+def test_party_whose_places_are_never_given_back_is_expected_to_hold_them_longer() -> None:
+    now = 100.0
+    places = Places(clock=lambda: now)
+    wish = Wish("silent.example", "shop")
+    filled(places, [wish] * MOST)
+    party = places.full(wish)
+    assert party is not None
+    assert places.wait_s(party) == SHORTEST_WAIT_S
+    now += 10.0
+    waits = [places.wait_s(party) for _ in range(100)]
+    assert waits[-1] == pytest.approx(100 * 10.0 / MOST_OF_HOST)

@@ -51,8 +51,14 @@ Party = tuple[str, str | None]
 class Line:
     """Those of one party that wait: how long a place is held, and when the next one is free."""
 
+    since: float
+    """When the last place was given back, or the line began."""
     mean_s: float = FIRST_GUESS_S
     ends_at: float = 0.0
+
+    def hold_s(self, now: float) -> float:
+        """Return how long a place is held: at least as long as none has been given back."""
+        return max(self.mean_s, now - self.since)
 
 
 @dataclass(slots=True)
@@ -82,8 +88,9 @@ class Places:
         self.held.subtract([None, *wish.parties()])
         for party in wish.parties():
             if self.held[party] > 0:
-                line = self.lines.setdefault(party, Line())
+                line = self._line(party)
                 line.mean_s += WEIGHT * (after_s - line.mean_s)
+                line.since = self.clock()
             else:
                 del self.held[party]
                 self.lines.pop(party, None)
@@ -97,11 +104,13 @@ class Places:
 
     def wait_s(self, party: Party) -> float:
         """Return after how many seconds one more of this party is likely to find a place."""
-        line = self.lines.setdefault(party, Line())
-        now = self.clock()
-        line.ends_at = max(line.ends_at, now) + line.mean_s / max(1, self._share(party))
+        line, now = self._line(party), self.clock()
+        line.ends_at = max(line.ends_at, now) + line.hold_s(now) / max(1, self._share(party))
         line.ends_at = min(line.ends_at, now + LONGEST_WAIT_S)
         return max(SHORTEST_WAIT_S, line.ends_at - now)
+
+    def _line(self, party: Party) -> Line:
+        return self.lines.setdefault(party, Line(self.clock()))
 
     def _share(self, party: Party) -> int:
         kind, _ = party
