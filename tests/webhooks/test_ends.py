@@ -274,7 +274,7 @@ async def test_program_that_vanished_harms_no_other(
     read = database.read
 
     async def read_without(work: Any, *args: Any, **kwargs: Any) -> Any:
-        if args and getattr(getattr(args[0], "untold", None), "run_id", "") == "gone":
+        if work is find_ended:
             async with database.engine.begin() as connection:
                 programs = database.tables.programs
                 await connection.execute(sa.delete(programs).where(programs.c.run_id == "gone"))
@@ -286,6 +286,27 @@ async def test_program_that_vanished_harms_no_other(
             await marked(database, *GOOD)
     assert lines == []
     assert "gone" not in receivers.told
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_row_that_cannot_be_read_harms_no_other(
+    database: Database, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ended(database, {"unreadable": "https://good.example/"}, ago_s=60)
+    await ended(database, GOOD)
+    read = database.read
+
+    async def read_but_one(work: Any, *args: Any, **kwargs: Any) -> Any:
+        if work is find_ended and any(each.untold.run_id == "unreadable" for each in args[0]):
+            raise ValueError(*args)
+        return await read(work, *args, **kwargs)
+
+    monkeypatch.setattr(database, "read", read_but_one)
+    metrics = Metrics()
+    with capture_logs():
+        async with notifying(database, receivers, metrics):
+            await marked(database, "unreadable", *GOOD)
+    assert results(metrics) == {"sent": len(GOOD), "failed": MAX_TRIES - 1, "given_up": 1}
 
 
 async def test_end_of_a_program_that_is_resumed_meanwhile_is_not_the_next_end(

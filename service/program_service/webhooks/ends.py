@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, ProgramNotFound
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 from program_service.bookkeeping.ledger.notifying import (
     Claim,
     Put,
@@ -18,16 +18,17 @@ from program_service.bookkeeping.ledger.notifying import (
     claim_untold,
     find_ended,
     is_any_due,
-    mark_told,
 )
 from program_service.bookkeeping.ledger.reading import Program
 from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
 from program_service.loops.in_flight import InFlight
+from program_service.loops.supervisor import text_of
 from program_service.loops.turns import is_set_within, turn
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.courier import Courier, Notification
 from program_service.webhooks.guard import host_of
+from program_service.webhooks.outcomes import Outcomes
 from program_service.webhooks.places import Places, Wish
 
 LOOK_EVERY_S = 1.0
@@ -36,12 +37,12 @@ CLAIM_S = 60.0
 """Four times what sending may take: reading the program and writing the outcome are included."""
 MAX_TRIES = 20
 LONGEST_PAUSE_S = 3_600.0
-MAX_READING = 2
-"""Connections to the database that are used at a time to read programs: requests need them, too."""
-MAX_UNMARKED = 1_000
+READ_PAGE = 50
+"""Programs that are read at a time: each may have megabytes."""
+MAX_UNWRITTEN = 1_000
 """Outcomes that are not written yet, before nothing more is claimed."""
 MAX_REFUSED = 1_000
-END_WITHIN_S, MARK_WITHIN_S = 5.0, 1.5
+END_WITHIN_S, WRITE_WITHIN_S = 5.0, 1.5
 
 
 class Ends:
@@ -65,10 +66,9 @@ class Ends:
         self._secret = secret
         self._describe = describe
         self._in_flight = InFlight(self.name)
-        self._told: list[Told] = []
+        self._outcomes = Outcomes(database)
         self._planned: Sequence[Untold] = ()
         self._refused: list[str] = []
-        self._reading = asyncio.Semaphore(MAX_READING)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class Ends:
                     if not await self._is_more_due():
                         await is_set_within(self._in_flight.changed, LOOK_EVERY_S)
         finally:
-            await self._mark_last()
+            await self._write_last()
 
     async def _is_more_due(self) -> bool:
         """Take a turn; an outage of the database cuts off nothing that is being sent."""
@@ -98,14 +98,19 @@ class Ends:
 
     async def _turn(self) -> bool:
         """Write outcomes, claim what there are places for; return whether more may be due."""
-        await self._mark()
-        if len(self._told) > MAX_UNMARKED or self._courier.places.free <= 0:
+        await self._outcomes.write()
+        if len(self._outcomes) > MAX_UNWRITTEN or self._courier.places.free <= 0:
             return False
         if not await self._database.read(is_any_due):
             return False
         claims = await self._claim()
-        for claim in claims:
-            self._begin(claim)
+        taken = [claim for claim in claims if self._is_taken(claim)]
+        for first in range(0, len(taken), READ_PAGE):
+            try:
+                await self._begin(taken[first : first + READ_PAGE])
+            except DatabaseUnavailable:
+                self._put_back(taken[first:])
+                raise
         return len(claims) == PAGE
 
     async def _claim(self) -> list[Claim]:
@@ -148,45 +153,59 @@ class Ends:
         places.take(wish)
         return Put(CLAIM_S, untold.tries + 1)
 
-    def _begin(self, claim: Claim) -> None:
-        untold = claim.untold
-        if claim.put.again_in_s is None:
+    def _is_taken(self, claim: Claim) -> bool:
+        """Return whether a notification has a place; note why not."""
+        untold, put = claim.untold, claim.put
+        if put.again_in_s is None:
             problem = "its host does not respond, or the last try was cut off"
-            self._give_up(untold, untold.tries, problem)
-        elif claim.put.tries == untold.tries:
+            self._give_up(untold, put.tries, problem)
+            return False
+        if put.tries == untold.tries:
             self._metrics.notifications.labels("postponed").inc()
-        elif self._stopping.is_set():
-            self._told.append(Told(claim, untold.tries, again_in_s=0.0))
-        else:
-            self._courier.places.take(_wish(untold))
-            self._in_flight.start(self._notify(claim))
+            return False
+        return True
 
-    async def _notify(self, claim: Claim) -> None:
+    async def _begin(self, claims: Sequence[Claim]) -> None:
+        """Read the programs of some claims, and begin to send them."""
+        try:
+            programs = await self._database.read(find_ended, claims)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - everything done for some programs
+            if len(claims) == 1:
+                self._outcomes.add(self._outcome(claims[0], text_of(error)))
+                return
+            for claim in claims:
+                await self._begin([claim])
+            return
+        if self._stopping.is_set():
+            self._put_back(claims)
+            return
+        for claim in claims:
+            if (program := programs.get(claim.untold.id)) is not None:
+                self._courier.places.take(_wish(claim.untold))
+                self._in_flight.start(self._notify(claim, program))
+
+    def _put_back(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self._outcomes.add(Told(claim, claim.untold.tries, again_in_s=0.0))
+
+    async def _notify(self, claim: Claim, program: Program) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            if (told := await self._told_of(claim)) is not None:
-                self._told.append(told)
+            self._outcomes.add(self._outcome(claim, await self._problem(program)))
         finally:
             self._courier.places.give_back(_wish(claim.untold), after_s=clock() - began)
 
-    async def _told_of(self, claim: Claim) -> Told | None:
-        """Send a notification, and return the outcome; None if there is nothing left to send."""
+    async def _problem(self, program: Program) -> str | None:
+        """Send a notification; return what went wrong, or None."""
         try:
-            async with self._reading:
-                program = await self._database.read(find_ended, claim)
-            if program is None:
-                return None
-            problem = await self._courier.send(self._notification(program))
-        except ProgramNotFound:
-            return None
-        except DatabaseUnavailable:
-            return Told(claim, claim.untold.tries, again_in_s=LOOK_EVERY_S)
+            return await self._courier.send(self._notification(program))
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
-            problem = f"{type(error).__name__}: {error}"
-        return self._outcome(claim, problem)
+            return text_of(error)
 
     def _notification(self, program: Program) -> Notification:
         return Notification(
@@ -214,32 +233,11 @@ class Ends:
         self._metrics.notifications.labels("given_up").inc()
         log.error(Event.NOTIFY_GIVEN_UP, run_id=untold.run_id, tries=tries, error_message=problem)
 
-    async def _mark(self) -> None:
-        """Write outcomes; those whose rows are locked are kept for the next turn."""
-        batch = self._told[:PAGE]
-        if batch:
-            locked = await self._mark_by_halves(batch)
-            self._told = [*self._told[len(batch) :], *locked]
-
-    async def _mark_by_halves(self, told: Sequence[Told]) -> list[Told]:
-        try:
-            return await self._database.transact(mark_told, told)
-        except BatchRefused as error:
-            if len(told) == 1:
-                run_id = told[0].claim.untold.run_id
-                log.error(Event.NOTIFY_REFUSED, run_id=run_id, error_message=str(error))
-                return []
-        middle = len(told) // 2
-        return [
-            *await self._mark_by_halves(told[:middle]),
-            *await self._mark_by_halves(told[middle:]),
-        ]
-
-    async def _mark_last(self) -> None:
+    async def _write_last(self) -> None:
         """Write what has ended, so that no other process sends it again."""
         try:
-            async with asyncio.timeout(MARK_WITHIN_S):
-                await self._mark()
+            async with asyncio.timeout(WRITE_WITHIN_S):
+                await self._outcomes.write()
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning(Event.DATABASE_UNAVAILABLE, during=self.name, error_message=str(error))
 

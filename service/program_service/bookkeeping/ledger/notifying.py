@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.reading import Program, find_all
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import require_moment
 
@@ -76,7 +76,7 @@ async def claim_untold(
     run_ids in `without`.
     """
     claimed: list[Claim] = books.notes.get(claim_untold, [])
-    if claimed and await _stand(books, claimed):  # the answer to an earlier COMMIT was lost
+    if claimed and await _standing(books, claimed):  # the answer to an earlier COMMIT was lost
         return claimed
     untold = [
         Untold(
@@ -105,16 +105,15 @@ async def claim_untold(
     return claims
 
 
-async def find_ended(books: Books, claim: Claim) -> Program | None:
-    """Find the program of a claim; None if it was resumed, or the claim is another's by now.
+async def find_ended(books: Books, claims: Sequence[Claim]) -> dict[int, Program]:
+    """Return {id: program} of claims that stand.
 
-    Raises:
-        ProgramNotFound: it was deleted.
+    Those that were resumed or deleted, or are another process's by now, are left out.
     """
-    program = await find(books, claim.untold.run_id)
-    # after the program: while the claim stands there was no resume, and final rows do not change
-    is_fenced = bool(await books.fetch(_select_standing, batch=[_fence(claim)]))
-    return program if is_fenced and program.status.is_final else None
+    programs = await find_all(books, [claim.untold.run_id for claim in claims])
+    # after the programs: while a claim stands there was no resume, and final rows do not change
+    standing = await _standing(books, claims)
+    return {each.id: each for each in programs if each.id in standing and each.status.is_final}
 
 
 async def mark_told(books: Books, told: Sequence[Told]) -> list[Told]:
@@ -123,7 +122,7 @@ async def mark_told(books: Books, told: Sequence[Told]) -> list[Told]:
     A program that was resumed meanwhile, and perhaps has ended again, is left as it is.
     """
     fences = [_fence(each.claim) for each in told]
-    standing = {row.id for row in await books.fetch(_select_standing, batch=fences)}
+    standing = await _standing(books, [each.claim for each in told])
     ours = {row.id for row in await books.fetch(_lock_standing, batch=fences)}
     batch = [
         {"of_id": of_id, "again_in_s": each.again_in_s, "new_tries": each.tries}
@@ -135,10 +134,10 @@ async def mark_told(books: Books, told: Sequence[Told]) -> list[Told]:
     return [each for each in told if each.claim.untold.id in standing - ours]
 
 
-async def _stand(books: Books, claims: Sequence[Claim]) -> bool:
-    """Return whether claims of an earlier try were committed: all of them, or none."""
+async def _standing(books: Books, claims: Sequence[Claim]) -> set[int]:
+    """Return the ids of claims that are as they were written."""
     fences = [_fence(claim) for claim in claims if claim.due_at is not None]
-    return bool(fences and await books.fetch(_select_standing, batch=fences))
+    return {row.id for row in await books.fetch(_select_standing, batch=fences)}
 
 
 def _fence(claim: Claim) -> dict[str, Any]:

@@ -131,6 +131,12 @@ async def find(books: Books, run_id: str) -> Program:
     return _program(rows[0])
 
 
+async def find_all(books: Books, run_ids: Sequence[str]) -> list[Program]:
+    """Find some programs, those that there are, in no order."""
+    wanted = _programs(books).where(books.tables.programs.c.run_id.in_(run_ids))
+    return [_program(row) for row in await books.select(wanted)]
+
+
 async def list_programs(
     books: Books, wanted: Filter, *, limit: int, cursor: str | None = None
 ) -> Page:
