@@ -8,6 +8,7 @@ from program_service.webhooks.places import (
     MOST_OF_HOST,
     MOST_RETRIES,
     SHORTEST_WAIT_S,
+    Party,
     Places,
     Wish,
 )
@@ -71,10 +72,9 @@ def test_place_that_is_given_back_is_free() -> None:
     for _ in range(3):
         assert filled(places, [wish] * MOST) == MOST_OF_HOST
         for _ in range(MOST_OF_HOST):
-            places.give_back(wish, after_s=0.1)
+            places.give_back(wish)
     assert places.free == MOST
     assert not +places.held
-    assert not places.lines
 
 
 def test_draft_takes_no_place() -> None:
@@ -83,30 +83,56 @@ def test_draft_takes_no_place() -> None:
     assert places.free == MOST
 
 
-def test_those_who_wait_come_one_after_the_other_as_fast_as_places_become_free() -> None:
-    places = Places(clock=lambda: 100.0)
-    wish = Wish("slow.example", "shop")
+class Clock:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def full(clock: Clock) -> tuple[Places, Wish, Party]:
+    """Return places of which one host holds its whole share."""
+    places, wish = Places(clock), Wish("slow.example", "shop")
     filled(places, [wish] * MOST)
-    for _ in range(40):
-        places.give_back(wish, after_s=10.0)
-        places.take(wish)
     party = places.full(wish)
     assert party is not None
+    return places, wish, party
+
+
+def test_those_who_wait_come_one_after_the_other_as_fast_as_places_become_free() -> None:
+    clock = Clock()
+    places, wish, party = full(clock)
+    assert places.wait_s(party) == SHORTEST_WAIT_S
+    for _ in range(2_000):
+        clock.now += 0.1
+        places.give_back(wish)
+        places.take(wish)
+        places.wait_s(party)
     waits = [places.wait_s(party) for _ in range(10_000)]
     assert waits == sorted(waits)
-    assert waits[0] == SHORTEST_WAIT_S
-    assert waits[100] == pytest.approx(101 * 10.0 / MOST_OF_HOST, rel=0.01)
+    assert waits[1_000] - waits[0] == pytest.approx(1_000 * 0.1, rel=0.1)
     assert waits[-1] == LONGEST_WAIT_S
 
 
-def test_party_whose_places_are_never_given_back_is_expected_to_hold_them_longer() -> None:
-    now = 100.0
-    places = Places(clock=lambda: now)
-    wish = Wish("silent.example", "shop")
-    filled(places, [wish] * MOST)
-    party = places.full(wish)
-    assert party is not None
-    assert places.wait_s(party) == SHORTEST_WAIT_S
-    now += 10.0
+def test_host_that_gives_no_place_back_is_expected_to_keep_them_longer() -> None:
+    clock = Clock()
+    places, _, party = full(clock)
+    places.wait_s(party)
+    clock.now += 4.0
     waits = [places.wait_s(party) for _ in range(100)]
-    assert waits[-1] == pytest.approx(100 * 10.0 / MOST_OF_HOST)
+    assert waits[-1] == pytest.approx(100 * 4.0 / MOST_OF_HOST, rel=0.1)
+    clock.now += 3_600.0
+    assert places.wait_s(party) == SHORTEST_WAIT_S  # nobody has waited for an hour
+
+
+def test_lines_that_are_over_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("program_service.webhooks.places.MOST_LINES", 10)
+    clock = Clock()
+    places = Places(clock)
+    for number in range(100):
+        clock.now += 10.0
+        places.wait_s(("host", f"host-{number}"))
+    assert len(places.lines) <= 10

@@ -142,8 +142,6 @@ class Cancels:
             self._in_flight.start(self._send(wish, notification), within=waiting.of)
 
     async def _send(self, wish: Wish, notification: Notification) -> None:
-        clock = asyncio.get_running_loop().time
-        began = clock()
         try:
             for number in range(TRIES):
                 if number:
@@ -158,7 +156,7 @@ class Cancels:
                 )
             self._metrics.notifications.labels("given_up").inc()
         finally:
-            self._courier.places.give_back(wish, after_s=clock() - began)
+            self._courier.places.give_back(wish)
 
     def _report_dropped(self) -> None:
         if self._dropped:

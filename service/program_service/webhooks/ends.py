@@ -191,12 +191,10 @@ class Ends:
             self._outcomes.add(Told(claim, claim.untold.tries, again_in_s=0.0))
 
     async def _notify(self, claim: Claim, program: Program) -> None:
-        clock = asyncio.get_running_loop().time
-        began = clock()
         try:
             self._outcomes.add(self._outcome(claim, await self._problem(program)))
         finally:
-            self._courier.places.give_back(_wish(claim.untold), after_s=clock() - began)
+            self._courier.places.give_back(_wish(claim.untold))
 
     async def _problem(self, program: Program) -> str | None:
         """Send a notification; return what went wrong, or None."""

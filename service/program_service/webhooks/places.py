@@ -21,10 +21,13 @@ KEY_SHARE = 6
 there is always a free place for another key (A. Choudhury and E. Hahne, "Dynamic queue length
 thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking, 1998)."""
 
-FIRST_GUESS_S = 0.05
-"""How long a notification is expected to take before one has ended."""
-WEIGHT = 0.2
-"""Of the newest duration in the moving average."""
+FIRST_GUESS_S, GUESSED = 0.05, 50
+"""Before any place is given back, so many are expected within so many seconds: who comes too early
+waits again, and who comes too late leaves a place free."""
+MOST_COUNTED = 500
+"""Places given back that the pace of a line is calculated from: older ones count half."""
+MOST_LINES, OVER_S = 1_000, 5.0
+"""Lines that are remembered, and for how long after the last one in them has had its turn."""
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.2, 600.0
 
 
@@ -49,16 +52,26 @@ Party = tuple[str, str | None]
 
 @dataclass(slots=True)
 class Line:
-    """Those of one party that wait: how long a place is held, and when the next one is free."""
+    """Those of one party that wait: how often it gives a place back, and when the last gets one."""
 
-    since: float
-    """When the last place was given back, or the line began."""
-    mean_s: float = FIRST_GUESS_S
-    ends_at: float = 0.0
+    began: float
+    ends_at: float
+    given_back: float = 0
 
-    def hold_s(self, now: float) -> float:
-        """Return how long a place is held: at least as long as none has been given back."""
-        return max(self.mean_s, now - self.since)
+    def give_back(self, now: float) -> None:
+        """Count a place that was given back."""
+        self.given_back += 1
+        if self.given_back > MOST_COUNTED:
+            self.given_back /= 2
+            self.began = (self.began + now) / 2
+
+    def is_over(self, now: float) -> bool:
+        """Return whether nobody is in it any more."""
+        return self.ends_at + OVER_S < now
+
+    def pace_s(self, now: float) -> float:
+        """Return after how many seconds a place becomes free, on average."""
+        return (now - self.began + FIRST_GUESS_S) / (self.given_back + GUESSED)
 
 
 @dataclass(slots=True)
@@ -83,17 +96,14 @@ class Places:
         """Take a place."""
         self.held.update([None, *wish.parties()])
 
-    def give_back(self, wish: Wish, *, after_s: float) -> None:
-        """Give back a place that was held for this long."""
+    def give_back(self, wish: Wish) -> None:
+        """Give back a place."""
         self.held.subtract([None, *wish.parties()])
         for party in wish.parties():
-            if self.held[party] > 0:
-                line = self._line(party)
-                line.mean_s += WEIGHT * (after_s - line.mean_s)
-                line.since = self.clock()
-            else:
+            if party in self.lines:
+                self.lines[party].give_back(self.clock())
+            if not self.held[party]:
                 del self.held[party]
-                self.lines.pop(party, None)
 
     def full(self, wish: Wish) -> Party | None:
         """Return the first party whose share is full; None: there is a place."""
@@ -104,13 +114,20 @@ class Places:
 
     def wait_s(self, party: Party) -> float:
         """Return after how many seconds one more of this party is likely to find a place."""
-        line, now = self._line(party), self.clock()
-        line.ends_at = max(line.ends_at, now) + line.hold_s(now) / max(1, self._share(party))
-        line.ends_at = min(line.ends_at, now + LONGEST_WAIT_S)
+        now = self.clock()
+        line = self._line(party, now)
+        line.ends_at = min(max(line.ends_at, now) + line.pace_s(now), now + LONGEST_WAIT_S)
         return max(SHORTEST_WAIT_S, line.ends_at - now)
 
-    def _line(self, party: Party) -> Line:
-        return self.lines.setdefault(party, Line(self.clock()))
+    def _line(self, party: Party, now: float) -> Line:
+        line = self.lines.get(party)
+        if line is None or line.is_over(now):
+            if len(self.lines) >= MOST_LINES:
+                self.lines = {
+                    key: each for key, each in self.lines.items() if not each.is_over(now)
+                }
+            line = self.lines[party] = Line(began=now, ends_at=now)
+        return line
 
     def _share(self, party: Party) -> int:
         kind, _ = party
