@@ -139,6 +139,45 @@ async def test_rows_of_sqlite_which_keeps_anything_are_shown_beside_the_others(
     await every_page_shows(service, *run_ids)
 
 
+async def count_oddly(database: Database, *rows: dict[str, str]) -> None:
+    """Insert rows of counts, with SQL expressions of somebody's own."""
+    is_sqlite = database.clock is not None
+    minute = "'2030-01-01 00:00:00.000000'" if is_sqlite else database.sql.dialect.minute
+    usual = {"minute": minute, "job": "'odd'", "outcome": "'done'", "shard": "0", "count": "1"}
+    async with database.engine.begin() as connection:
+        for number, odd in enumerate(rows):
+            values = usual | {"worker": f"'{number}'", "bucket": "1"} | odd
+            columns = ", ".join(f'"{name}"' for name in values)
+            await connection.exec_driver_sql(
+                f"INSERT INTO {database.tables.rollups.name} ({columns})"
+                f" VALUES ({', '.join(values.values())})"
+            )
+
+
+async def test_odd_counts_are_shown(service: Service) -> None:
+    odd = [{"bucket": "32767"}, {"bucket": "-32768"}, {"outcome": "'odd'", "count": "-1"}]
+    await count_oddly(service.database, *odd)
+    await every_page_shows(service)
+
+
+@on_sqlite
+async def test_odd_counts_of_sqlite_are_shown(service: Service) -> None:
+    columns = ("job", "outcome", "bucket", "shard", "count", "minute")
+    odd = [{column: value} for column in columns for value in ("x'ff'", "'odd'")]
+    await count_oddly(service.database, *odd)
+    await every_page_shows(service)
+
+
+@on_sqlite
+async def test_odd_errors_are_grouped_with_the_others(service: Service) -> None:
+    for column in ("job", "error_message", "errored_at"):
+        run_id = await submitted(service)
+        failed = seconds_ago(service.database, 1)
+        await by_hand(service.database, run_id, errored_at=failed, error_message="no")
+        await assign(service.database, run_id, column, "x'ff'")
+    await every_page_shows(service)
+
+
 @on_sqlite
 async def test_attempts_with_odd_logs_are_shown(service: Service) -> None:
     run_id, name = await submitted(service), service.database.tables.attempts.name

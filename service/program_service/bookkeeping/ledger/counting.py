@@ -53,7 +53,9 @@ def bucket_of(seconds: float) -> int:
 
 def seconds_of(bucket: int) -> float:
     """Return what a duration in a bucket is about: at most 19 % more or less."""
-    return float(2 ** ((bucket - 0.5) / 2) / 1000)
+    # by hand, a bucket may be one that has no duration
+    within = min(max(bucket, 0), MAX_BUCKET)
+    return float(2 ** ((within - 0.5) / 2) / 1000)
 
 
 async def count(books: Books, tallies: Sequence[Tally]) -> None:

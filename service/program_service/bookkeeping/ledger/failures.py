@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.stored import read_text
 
 NEWEST = 5_000
 """Errored programs that are looked at."""
@@ -58,7 +59,8 @@ async def failure_groups(books: Books, *, newest: int = NEWEST) -> FailureGroups
     rows, has_more = await _newest_errored(books, newest)
     members: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
-        members.setdefault((row.job, pattern_of(row.message)), []).append(row)
+        key = (read_text(row.job), pattern_of(read_text(row.message)))
+        members.setdefault(key, []).append(row)
     groups = [_group(*key, of_key) for key, of_key in members.items()]
     groups.sort(key=lambda group: (-group.count, group.job, group.pattern))
     return FailureGroups(groups, looked_at=len(rows), has_more=has_more)
@@ -67,7 +69,12 @@ async def failure_groups(books: Books, *, newest: int = NEWEST) -> FailureGroups
 async def members_of(books: Books, job: str, pattern: str, *, newest: int = NEWEST) -> list[str]:
     """Return the run_ids of a group, the newest first."""
     rows, _ = await _newest_errored(books, newest)
-    return [row.run_id for row in rows if row.job == job and pattern_of(row.message) == pattern]
+    wanted = (job, pattern)
+    return [
+        row.run_id
+        for row in rows
+        if (read_text(row.job), pattern_of(read_text(row.message))) == wanted
+    ]
 
 
 async def _newest_errored(books: Books, newest: int) -> tuple[list[Any], bool]:
@@ -107,7 +114,7 @@ def _group(job: str, pattern: str, rows: Sequence[Any]) -> FailureGroup:
     return FailureGroup(
         job=job,
         pattern=pattern,
-        message=example.message,
+        message=read_text(example.message),
         run_id=example.run_id,
         count=len(rows),
         first_seen=min(moments),

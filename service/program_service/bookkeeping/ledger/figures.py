@@ -18,6 +18,7 @@ from program_service.bookkeeping.ledger.counting import (
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.ledger.status import is_open, status_expression
 from program_service.bookkeeping.lifecycle import Status
+from program_service.bookkeeping.stored import read_text
 
 MINUTE = timedelta(minutes=1)
 
@@ -113,7 +114,7 @@ async def job_figures(books: Books, *, hours: float = 24) -> list[JobFigures]:
     )
     of_jobs: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
-        of_jobs[row.job].append(row)
+        of_jobs[read_text(row.job)].append(row)
     return [_figures(job, of_jobs[job]) for job in sorted(of_jobs)]
 
 
@@ -182,7 +183,7 @@ def _figures(job: str, rows: Sequence[Any]) -> JobFigures:
     durations: Counter[int] = Counter()
     for row in rows:
         outcomes[row.outcome] += int(row.times)
-        if row.outcome in JUDGED and row.bucket != NO_DURATION:
+        if row.outcome in JUDGED and type(row.bucket) is int and row.bucket != NO_DURATION:
             durations[row.bucket] += int(row.times)
     done = sum(outcomes[word] for word in SUCCEEDED)
     failed = sum(outcomes[word] for word in FAILED)
