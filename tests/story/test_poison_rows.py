@@ -1,6 +1,9 @@
 """Poison rows: whatever somebody writes into one row, every other program runs."""
 
 import asyncio
+from typing import Any
+
+import sqlalchemy as sa
 
 from builders import by_hand, scribble
 from program_executor import JobContext, job
@@ -42,9 +45,12 @@ async def test_rows_that_cannot_be_read_fail_nobody_else(stage: Stage) -> None:
     poison = {kind: await stage.submit("run", "run") for kind in JSON}
     for kind, (column, text, _) in JSON.items():
         await scribble(stage.database, poison[kind], column, text)
-    by_column = {
+    is_sqlite = stage.database.engine.dialect.name == "sqlite"
+    never: sa.ColumnElement[Any] = sa.literal_column("'yesterday'" if is_sqlite else "'infinity'")
+    by_column: dict[str, tuple[dict[str, Any], str]] = {
         "step beyond": ({"step": 7}, "step is 7, and must be from 0 to 1"),
         "step negative": ({"step": -1}, "step is -1, and must be from 0 to 1"),
+        "no moment": ({"created_at": never}, "created_at is no moment between"),
     }
     for kind, (columns, _) in by_column.items():
         poison[kind] = await stage.submit("run", "run")

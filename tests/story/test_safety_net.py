@@ -17,10 +17,10 @@ from program_service.bookkeeping.ledger.claiming import Claim
 from program_service.bookkeeping.ledger.recording import StepRecord
 from program_service.bookkeeping.lifecycle import Status
 from program_service.wakeups.broker import Wakeup
-from program_service.wakeups.memory import MemoryDelivery
+from program_service.wakeups.memory import MemoryDelivery, MemorySubscription
 from program_service.wakeups.relay import Relay
 from program_workers.inprocess import InProcessJobs
-from program_workers.intake import Intake
+from program_workers.intake import HOLD_S, Intake
 from program_workers.lease import LeaseKeeper
 from program_workers.observer import Observer
 from program_workers.worker import Stopped
@@ -190,6 +190,31 @@ async def test_wakeup_that_cannot_be_handed_back_or_acknowledged_takes_no_slot(
 
         await eventually(is_caught)
     await others_run(stage, shift)
+
+
+@on_sqlite
+async def test_stop_while_a_full_worker_resumes_its_consumers_takes_no_slot(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_resuming, may_end = asyncio.Event(), asyncio.Event()
+
+    async def hang(_subscription: MemorySubscription) -> None:
+        is_resuming.set()
+        await asyncio.Event().wait()
+
+    @job
+    async def fill(_ctx: JobContext) -> None:
+        await may_end.wait()
+
+    monkeypatch.setattr(MemorySubscription, "resume", hang)
+    shift = await stage.hire(fill, concurrency=1)
+    run_id = await stage.submit("fill")
+    await stage.until(run_id, lambda program: program.status is Status.RUNNING)
+    await asyncio.sleep(2 * HOLD_S)  # it is full for longer than it holds wake-ups
+    may_end.set()
+    await is_resuming.wait()
+    assert await shift.stop() is Stopped.DRAINED
+    assert shift.worker._slots.free == 1
 
 
 @on_sqlite
