@@ -12,6 +12,7 @@ from endpoint_server import Call, Reply, endpoint
 from program_service.webhooks.caller import Caller
 from program_service.webhooks.errors import BrokenAnswer, CallError, TookTooLong
 from program_service.webhooks.guard import Guard
+from program_service.webhooks.streams import Wire
 from raw_endpoints import HEAD, Resolver, echo, raw, sending
 
 LOCAL = Guard.parse("127.0.0.0/8, billing.example")
@@ -183,4 +184,20 @@ async def test_idle_connections_are_bounded_over_all_hosts(monkeypatch: pytest.M
             await asyncio.gather(*(post(caller, resolved) for _ in range(number)))
         await asyncio.sleep(0.05)
         assert server.connected <= 3
+        await caller.aclose()
+
+
+async def test_connection_whose_socket_is_gone_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_wire: Wire) -> bool:
+        message = "fileno is -1"
+        raise ValueError(message)
+
+    async with endpoint(echo) as server:
+        caller = Caller(LOCAL)
+        with monkeypatch.context() as patch:
+            patch.setattr(Wire, "has_more", fail)
+            assert [await post(caller, server.url) for _ in range(2)] == [200, 200]
+        assert server.connections == 2
         await caller.aclose()

@@ -73,13 +73,13 @@ class Connections:
         while idle := self._idle.get(key):
             connection = idle.pop()
             self._count -= 1
-            if not connection.has_expired():
+            if not _has_expired(connection):
                 return connection
             await connection.aclose()
         return None
 
     async def _close_old(self) -> None:
-        await self._close(httpcore.AsyncHTTPConnection.has_expired)
+        await self._close(_has_expired)
 
     async def _close(self, is_over: Callable[[httpcore.AsyncHTTPConnection], bool]) -> None:
         for key, idle in list(self._idle.items()):
@@ -92,13 +92,21 @@ class Connections:
                 await connection.aclose()
 
 
+def _has_expired(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Whether it is too old, or the other end has closed it, or nobody can tell."""
+    try:
+        return connection.has_expired()
+    except (OSError, ValueError):  # its socket is gone
+        return True
+
+
 def _is_clean(connection: httpcore.AsyncHTTPConnection) -> bool:
     """Whether the connection is ready for another call, with nothing left of the last answer.
 
     An endpoint may send a second answer that nobody asked for. If it came together with the first,
     h11 keeps it, and would read it as the answer to the next call: another program's.
     """
-    if not connection.is_available() or connection.has_expired():
+    if not connection.is_available() or _has_expired(connection):
         return False
     state = connection._connection._h11_state  # type: ignore[union-attr]  # noqa: SLF001 - no other way
     trailing, _ = state.trailing_data
