@@ -193,9 +193,10 @@ def stop_on_signals(
     try:
         yield listen
     finally:
-        for number in STOP_SIGNALS:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            if handler is not None:  # it was installed by Python
+                signal.signal(number, handler)
 
 
 @cache

@@ -152,7 +152,7 @@ async def test_limit_and_who_holds_it_are_explained(service: Service) -> None:
             assert said in explanation["text"], explanation
         assert "1 program waits there" in explanation["text"]
         assert explanation["moves_at"] is None
-        limit = explanation["facts"]["limits"][shift.worker.name]
+        limit = explanation["facts"]["limits"][shift.worker.process]
         assert (limit["limit"], limit["held_by"], limit["waiting"]) == (1, [first], 1)
         assert await untouched(service, [second])
         let_go.set()

@@ -218,12 +218,12 @@ def _facts(program: Program, around: Surroundings) -> dict[str, Any]:
             worker.name for worker in around.workers if program.queue in worker.queues
         ],
         "limits": {
-            worker.name: limit
+            worker.process: limit
             for worker in around.workers
             if (limit := limit_of(program.job, worker))
         },
         "breakers": {
-            worker.name: breaker[1]
+            worker.process: breaker[1]
             for worker in around.workers
             if around.job and (breaker := breaker_of(around.job, worker))
         },
