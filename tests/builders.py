@@ -57,10 +57,14 @@ def a_claim(run_id: str) -> Claim:
 
 
 def a_claimant(
-    worker: str = WORKER, *, knows: Sequence[str] = JOBS, lease_s: float = HOUR_S
+    worker: str = WORKER,
+    *,
+    knows: Sequence[str] = JOBS,
+    lease_s: float = HOUR_S,
+    slots: int = 1,
 ) -> Claimant:
     """Make a worker that claims."""
-    return Claimant(worker=worker, jobs=list(knows), lease_s=lease_s)
+    return Claimant(worker=worker, jobs=list(knows), lease_s=lease_s, slots=slots)
 
 
 def a_record(

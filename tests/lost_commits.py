@@ -37,7 +37,7 @@ from program_service.bookkeeping.ledger.callbacks import (
     prolong,
     settle_callback,
 )
-from program_service.bookkeeping.ledger.claiming import Hold, claim, claim_at_once, renew
+from program_service.bookkeeping.ledger.claiming import claim, claim_at_once, claim_unlocked
 from program_service.bookkeeping.ledger.endpoints import (
     delete_job,
     disable_endpoint,
@@ -47,6 +47,7 @@ from program_service.bookkeeping.ledger.endpoints import (
 from program_service.bookkeeping.ledger.job_data import (
     JobDataEdit,
     change_job_data,
+    change_job_data_unlocked,
     edit_job_data,
 )
 from program_service.bookkeeping.ledger.notifying import (
@@ -58,7 +59,7 @@ from program_service.bookkeeping.ledger.notifying import (
     mark_told,
 )
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
-from program_service.bookkeeping.ledger.recording import record, record_at_once
+from program_service.bookkeeping.ledger.recording import record, record_at_once, record_unlocked
 from program_service.bookkeeping.ledger.registry import (
     CALLBACK,
     IN_PROCESS,
@@ -68,6 +69,7 @@ from program_service.bookkeeping.ledger.registry import (
     find_job,
     register_jobs,
 )
+from program_service.bookkeeping.ledger.renewing import Hold, renew
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken
@@ -163,11 +165,22 @@ async def put_suspects_off(database: Database) -> Doing:
     return _claiming(database, "run-1", "run-2")
 
 
+@of(claim_unlocked)
+async def claim_without_waiting(database: Database) -> Doing:
+    await submitted(database, "run-1")
+    return partial(database.transact, claim_unlocked, [a_claim("run-1")], a_claimant())
+
+
 @of(renew)
 async def renew_leases(database: Database) -> Doing:
     program = await claimed(database, "run-1")
     holds = [Hold(program.id, program.lease), Hold(program.id, "lost")]
-    return partial(database.transact, renew, holds, lease_s=HOUR_S)
+
+    async def do() -> list[str]:
+        renewals = await database.transact(renew, holds, lease_s=HOUR_S)
+        return sorted(each.value for each in renewals.values())
+
+    return do
 
 
 @of(record, record_at_once)
@@ -190,6 +203,19 @@ async def record_a_step_with_data(database: Database) -> Doing:
 @of(record, record_at_once)
 async def record_a_retry(database: Database) -> Doing:
     return _recording(database, await claimed(database, "run-1"), later())
+
+
+@of(record_unlocked)
+async def record_without_waiting(database: Database) -> Doing:
+    program = await claimed(database, "run-1", job_data={"reserve": {"seat": 12}})
+    return partial(database.transact, record_unlocked, [a_record(program, Done({"row": 4}))])
+
+
+@of(change_job_data_unlocked)
+async def change_data_without_waiting(database: Database) -> Doing:
+    program = await claimed(database, "run-1")
+    edits = [JobDataEdit(program, "set", {"a": 1}), JobDataEdit(program, "merge", {"b": 2})]
+    return partial(database.transact, change_job_data_unlocked, edits)
 
 
 @of(change_job_data)

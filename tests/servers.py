@@ -72,13 +72,15 @@ class Connect:
         self._place = place
         self._opened: list[Database] = []
 
-    def __call__(self) -> Database:
+    def __call__(self, *, pool_size: int = 10) -> Database:
         """Open one more; the fixture closes it."""
-        return self.of(Database)
+        return self.of(Database, pool_size=pool_size)
 
-    def of(self, kind: type[D]) -> D:
+    def of(self, kind: type[D], *, pool_size: int = 10) -> D:
         """Open one of another kind."""
-        database = kind.connect(self._place.url, table_name=self._place.table_name)
+        database = kind.connect(
+            self._place.url, table_name=self._place.table_name, pool_size=pool_size
+        )
         self._opened.append(database)
         return database
 

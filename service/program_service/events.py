@@ -120,6 +120,30 @@ class Event(StrEnum):
         "A step is begun again for free (`lease_lost`, `no_progress`); after 10 times it counts.",
         "run_id job step what times",
     )
+    DATABASE_REJECTS = (
+        "database.rejects_statement",
+        "error",
+        "A privilege or a table is missing, or it is a bug; programs wait, and it is tried again.",
+        "during error_message",
+    )
+    COMMIT_FAILED = (
+        "commit.failed",
+        "error",
+        "What was to be committed met a bug of ours; only that item is refused.",
+        "during error_message exception",
+    )
+    ROW_LOCKED = (
+        "program.row_locked",
+        "warning",
+        "Another session has locked the row of a program; others go ahead, and it is tried again.",
+        "run_id during seconds",
+    )
+    STEP_GIVEN_BACK = (
+        "step.given_back",
+        "warning",
+        "A step met a database that was away; it is begun again later, and costs no attempt.",
+        "run_id job step times error_message",
+    )
     DATABASE_MIGRATED = "database.migrated", "info", "The tables are up to date, since the start."
     MIGRATION_WAITS = (
         "migration.waits",

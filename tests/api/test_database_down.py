@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from private_postgres import free_port
 from program_service.bookkeeping.database import Database
 from refusing import Cable
-from servers import on_postgresql
+from roles import Role
+from servers import Connect, on_postgresql
 from serving import Service, json_of, problem_of, serving
 
 ROUTES = [
@@ -85,3 +87,66 @@ async def test_short_outage_is_not_noticed_by_who_submits(
     program = await service.submit("reserve")
     assert cable.refused == 2
     assert (await service.get(program["run_id"]))["status"] == "pending"
+
+
+@pytest.fixture
+async def restricted(database: Database) -> AsyncIterator[tuple[Service, Role]]:
+    """Serve as a role of the database from which privileges can be revoked."""
+    role = Role(database)
+    connections = await role.connect()
+    async with serving(connections, unknown_jobs="accept") as service:
+        yield service, role
+    await connections.close()
+    await role.drop()
+
+
+@on_postgresql
+async def test_missing_privilege_is_no_fault_of_the_caller_and_is_said_to_who_operates(
+    restricted: tuple[Service, Role],
+) -> None:
+    """503, and not 422: nothing is wrong with the program."""
+    service, role = restricted
+    tables = service.database.tables
+    async with role.lacking("INSERT", tables.programs):
+        answer = await service.client.post("/programs", json={"jobs": ["reserve"]})
+        problem = problem_of(answer, 503, "database_unavailable")
+        assert answer.headers["retry-after"].isdigit()
+        assert "permission denied" not in problem["detail"]  # that is for the log
+        answer = await service.client.get("/readyz")
+        ready = json_of(answer)
+        assert (answer.status_code, ready["status"]) == (200, "degraded")
+        assert f"permission denied for table {tables.programs.name}" in ready["checks"]["database"]
+        assert (await service.client.get("/programs")).status_code == 200
+    await service.submit("reserve")
+    assert json_of(await service.client.get("/readyz"))["checks"]["database"] == "ok"
+
+
+@on_postgresql
+async def test_probe_that_may_not_look_says_why(restricted: tuple[Service, Role]) -> None:
+    service, role = restricted
+    version = sa.Table(service.database.tables.version_table, sa.MetaData())
+    async with role.lacking("SELECT", version):
+        answer = await service.client.get("/readyz")
+        assert answer.status_code == 503
+        assert (
+            f"permission denied for table {version.name}" in json_of(answer)["checks"]["database"]
+        )
+
+
+@on_postgresql
+async def test_row_that_somebody_holds_is_told_to_come_again(
+    service: Service, database: Database, connect: Connect
+) -> None:
+    """A caller is not kept waiting for as long as a statement may take."""
+    run_id = (await service.submit("reserve"))["run_id"]
+    programs = database.tables.programs
+    async with connect().engine.begin() as holder:
+        await holder.execute(
+            sa.select(programs.c.id).where(programs.c.run_id == run_id).with_for_update()
+        )
+        answer = await service.client.post(f"/programs/{run_id}/cancel")
+        problem = problem_of(answer, 503, "database_unavailable")
+        assert "lock" in problem["detail"]
+        assert (await service.client.get(f"/programs/{run_id}")).status_code == 200
+        await service.submit("reserve")
+    await service.cancel(run_id)

@@ -205,8 +205,10 @@ async def test_rivals_for_many_programs_never_get_the_same_one(connect: Connect)
         assert row["lease_losses"] == 1 - run_ids.index(program.run_id) % 2
 
 
-@pytest.mark.parametrize("holds_suspect", [False, True])
-async def test_worker_holds_one_suspect_at_most(database: Database, *, holds_suspect: bool) -> None:
+@pytest.mark.parametrize("suspects", [[], [1]])
+async def test_worker_with_few_slots_holds_one_suspect_at_most(
+    database: Database, suspects: list[int]
+) -> None:
     """Rule R11: the others keep their old lease, and lose nothing if this worker dies."""
     run_ids = ["lapsed-1", "released", "lapsed-2", "innocent"]
     await submitted_all(database, [a_program(run_id) for run_id in run_ids])
@@ -218,9 +220,9 @@ async def test_worker_holds_one_suspect_at_most(database: Database, *, holds_sus
     await stands(database, second, Released())
     before = {run_id: await row_of(database, run_id) for run_id in run_ids}
     claims, claimant = [a_claim(run_id) for run_id in run_ids], a_claimant("worker-3")
-    answers = await database.transact(claim, claims, claimant, holds_suspect=holds_suspect)
+    answers = await database.transact(claim, claims, claimant, suspects=suspects)
     held = [answer.run_id for answer in answers if isinstance(answer, Claimed)]
-    assert held == (["innocent"] if holds_suspect else ["lapsed-1", "innocent"])
+    assert held == (["innocent"] if suspects else ["lapsed-1", "innocent"])
     put_off = [run_id for run_id in run_ids if run_id not in held]
     assert [answers[run_ids.index(run_id)] for run_id in put_off] == [Missed.PUT_OFF] * len(put_off)
     clock = await database.read(clock_of)
@@ -232,6 +234,50 @@ async def test_worker_holds_one_suspect_at_most(database: Database, *, holds_sus
         kept = ("lease", "claimed_by", "lease_losses", "step", "version")
         assert [row[name] for name in kept] == [before[run_id][name] for name in kept]
         assert row["woken_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("suspects", "slots", "claimed"),
+    [
+        ([], 16, ["once-1", "once-2"]),
+        ([1], 16, ["once-1"]),
+        ([1, 1], 16, []),
+        ([2], 16, []),
+        ([], 100, ["once-1", "once-2", "once-3"]),
+        ([1] * 11, 100, ["once-1"]),
+        ([2], 100, []),
+    ],
+)
+async def test_suspects_that_lost_one_lease_share_an_eighth_of_the_slots(
+    database: Database, suspects: list[int], slots: int, claimed: list[str]
+) -> None:
+    """Rule R11: one that lost two runs beside no other, so it is put off here as well."""
+    once = ["once-1", "once-2", "once-3"]
+    await submitted_all(database, [a_program(run_id) for run_id in [*once, "twice", "lost"]])
+    for run_id, losses in {"once-1": 1, "once-2": 1, "once-3": 1, "twice": 2, "lost": 3}.items():
+        await by_hand(database, run_id, lease_losses=losses)
+    claims = [a_claim(run_id) for run_id in [*once, "twice", "lost"]]
+    claimant = a_claimant(slots=slots)
+    answers = await database.transact(claim, claims, claimant, suspects=suspects)
+    held = [answer.run_id for answer in answers if isinstance(answer, Claimed)]
+    # what lost three is not run any more: it errors at once
+    assert held == [*claimed, "lost"]
+    assert answers.count(Missed.PUT_OFF) == 4 - len(claimed)
+
+
+@pytest.mark.parametrize(("suspects", "is_claimed"), [([], True), ([1], False), ([2], False)])
+async def test_suspect_that_lost_two_leases_runs_beside_no_other(
+    database: Database, suspects: list[int], *, is_claimed: bool
+) -> None:
+    """Rule R11: with one that lost the first now it would be its second."""
+    await submitted(database, "run-1")
+    await try_claim(database, "run-1")
+    await lapse(database, "run-1")
+    await by_hand(database, "run-1", lease_losses=1)
+    claimant = a_claimant("worker-2", slots=100)
+    (answer,) = await database.transact(claim, [a_claim("run-1")], claimant, suspects=suspects)
+    assert isinstance(answer, Claimed) == is_claimed
+    assert (answer is Missed.PUT_OFF) != is_claimed
 
 
 async def test_suspect_of_a_try_whose_commit_was_not_answered_is_the_one(

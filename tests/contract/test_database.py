@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from builders import a_program, by_hand, clock_of, row_of, submitted, submitted_all
 from private_postgres import free_port
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, ProgramNotFound
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    BookkeepingError,
+    DatabaseUnavailable,
+    ProgramNotFound,
+    StatementRejected,
+)
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import submit
@@ -143,6 +150,9 @@ async def _tries(database: Database, sqlstate: str) -> int:
         "53100",  # disk full
         "53200",  # out of memory
         "55P03",  # lock not available: somebody alters the table
+        "42501",  # no privilege: nothing is wrong with the row
+        "42703",  # no such column: nobody has migrated yet
+        "28P01",  # a password that was changed
         "57014",  # cancelled, by a timeout or an administrator
         "58030",  # input or output error
     ],
@@ -153,7 +163,9 @@ async def test_server_in_trouble_is_asked_again(database: Database, sqlstate: st
 
 
 @on_postgresql
-@pytest.mark.parametrize("sqlstate", ["22P05", "22001", "22003", "23505", "23514", "54000"])
+@pytest.mark.parametrize(
+    "sqlstate", ["22P05", "22001", "22003", "23505", "23514", "54000", "P0001", "AB123"]
+)
 async def test_what_the_server_refuses_is_not_asked_again(
     database: Database, sqlstate: str
 ) -> None:
@@ -168,6 +180,52 @@ async def test_nul_in_a_text_is_refused(database: Database) -> None:
         with pytest.raises(BatchRefused):
             await submitted(database, **{"run_id": "run-1"} | field)
     assert (await submitted(database, "run-1")).run_id == "run-1"
+
+
+@on_postgresql
+async def test_what_is_missing_is_said_in_the_databases_own_words(database: Database) -> None:
+    async def fail(books: Books) -> None:
+        await books.run(lambda _sql: "SELECT * FROM nothing")
+
+    with capture_logs() as logs:
+        for run in (database.transact_past_outages(9.0, fail), database.read(fail)):
+            with pytest.raises(StatementRejected, match='relation "nothing" does not exist'):
+                await run
+    assert 'relation "nothing" does not exist' in str(database.complaints.rejected)
+    # once for now: a thousand programs may wait for it
+    (line,) = [line for line in logs if line["event"] == "database.rejects_statement"]
+    assert (line["log_level"], line["during"]) == ("error", "fail")
+    assert "(42P01)" in line["error_message"]
+
+
+async def test_everything_that_leaves_is_an_error_of_ours(database: Database) -> None:
+    """What a driver raises in Python's words, too: a number, or a text, that it cannot send."""
+
+    async def ask(books: Books, value: object) -> None:
+        await books.fetch(lambda _sql: "SELECT :value AS value", value=value)
+
+    for value in ("\ud800", object(), {"text": "\ud800"}, {1: 2**80}):
+        for run in (database.transact(ask, value), database.read(ask, value)):
+            with suppress(BookkeepingError):
+                await run
+    with pytest.raises(BookkeepingError):
+        await database.read(ask, {"text": "\ud800"})
+
+
+async def test_cancellation_that_nobody_asked_for_ends_nothing(database: Database) -> None:
+    begun = 0
+
+    async def stray(books: Books) -> datetime:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            raise asyncio.CancelledError
+        return await clock_of(books)
+
+    assert isinstance(await database.transact(stray), datetime)
+    begun = 0
+    with pytest.raises(DatabaseUnavailable, match="nobody asked"):
+        await database.read(stray)
 
 
 CUTTING = {

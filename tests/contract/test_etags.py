@@ -14,8 +14,8 @@ from lost_commits import CASES
 from program_service.api.responses import etag
 from program_service.api.views import show
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.claiming import Hold, renew
 from program_service.bookkeeping.ledger.reading import Filter, Program, find, list_programs
+from program_service.bookkeeping.ledger.renewing import Hold, renew
 from servers import Connect, on_sqlite
 
 pytestmark = on_sqlite  # the same statements as on each database

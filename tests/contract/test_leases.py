@@ -22,8 +22,9 @@ from builders import (
     try_claim,
 )
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.claiming import Hold, Missed, renew
+from program_service.bookkeeping.ledger.claiming import Missed
 from program_service.bookkeeping.ledger.reading import find
+from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.lifecycle import (
     MAX_LEASE_LOSSES,
@@ -136,7 +137,8 @@ async def test_renewal_moves_the_end_of_the_lease_and_nothing_that_clients_see(
     before = await row_of(database, "run-1")
     earliest = await database.read(clock_of)
     hold = Hold(program.id, program.lease)
-    assert await database.transact(renew, [hold], lease_s=2 * HOUR_S) == {hold}
+    renewals = await database.transact(renew, [hold], lease_s=2 * HOUR_S)
+    assert renewals == {hold: Renewal.RENEWED}
     after = await row_of(database, "run-1")
     assert after["due_at"].timestamp() >= earliest.timestamp() + 2 * HOUR_S
     assert after["woken_at"] is None
@@ -151,7 +153,7 @@ async def test_lease_that_lapsed_unnoticed_is_renewed(database: Database) -> Non
     program = await claimed(database, "run-1")
     await lapse(database, "run-1")
     hold = Hold(program.id, program.lease)
-    assert await database.transact(renew, [hold], lease_s=HOUR_S) == {hold}
+    assert await database.transact(renew, [hold], lease_s=HOUR_S) == {hold: Renewal.RENEWED}
     assert await try_claim(database, "run-1", worker="worker-2") is Missed.GONE
 
 
@@ -163,7 +165,10 @@ async def test_renewal_returns_only_the_leases_that_hold(database: Database) -> 
     stranger = Hold(held.id, uuid.uuid4().hex)
     unknown = Hold(thief.id + 1_000, held.lease)
     holds = [stranger, Hold(lost.id, lost.lease), Hold(held.id, held.lease), unknown]
-    assert await database.transact(renew, holds, lease_s=HOUR_S) == {Hold(held.id, held.lease)}
+    renewals = await database.transact(renew, holds, lease_s=HOUR_S)
+    assert renewals == dict.fromkeys(holds, Renewal.LOST) | {
+        Hold(held.id, held.lease): Renewal.RENEWED
+    }
     assert (await row_of(database, "lost"))["lease"] == thief.lease
 
 
@@ -182,10 +187,10 @@ async def test_renewal_carries_a_cancel(database: Database) -> None:
     await database.transact(cancel, "run-1")
     before = await row_of(database, "run-1")
     hold = Hold(program.id, program.lease)
-    assert await database.transact(renew, [hold], lease_s=HOUR_S) == set()
+    assert await database.transact(renew, [hold], lease_s=HOUR_S) == {hold: Renewal.LOST}
     assert await row_of(database, "run-1") == before
     await database.transact(resume, "run-1", queues={})
-    assert await database.transact(renew, [hold], lease_s=HOUR_S) == set()
+    assert await database.transact(renew, [hold], lease_s=HOUR_S) == {hold: Renewal.LOST}
 
 
 async def test_errored_at_set_by_hand_stops_everything(database: Database) -> None:
@@ -197,7 +202,7 @@ async def test_errored_at_set_by_hand_stops_everything(database: Database) -> No
     before = await row_of(database, "run-1")
     assert await try_claim(database, "run-1", worker="worker-2") is Missed.GONE
     hold = Hold(program.id, program.lease)
-    assert await database.transact(renew, [hold], lease_s=HOUR_S) == set()
+    assert await database.transact(renew, [hold], lease_s=HOUR_S) == {hold: Renewal.LOST}
     assert await recorded(database, program, Done()) is None
     assert await recorded(database, program, Fail(a_failure())) is None
     assert await row_of(database, "run-1") == before
@@ -208,4 +213,5 @@ async def test_any_number_of_leases_is_renewed_at_once(database: Database, count
     program = await claimed(database, "run-1")
     hold = Hold(program.id, program.lease)
     strangers = [replace(hold, id=hold.id + 1 + number) for number in range(count)]
-    assert await database.transact(renew, [*strangers, hold], lease_s=HOUR_S) == {hold}
+    renewals = await database.transact(renew, [*strangers, hold], lease_s=HOUR_S)
+    assert renewals == dict.fromkeys(strangers, Renewal.LOST) | {hold: Renewal.RENEWED}

@@ -13,6 +13,7 @@ from builders import submitted
 from patience import eventually
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.engines import Limits, make_engine
+from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Status
 from program_service.bookkeeping.migrations import is_migrated, migrate, upgrade
@@ -131,7 +132,7 @@ async def test_migrations_that_were_done_before_a_failure_stay_done(old: Databas
     name = old.tables.rollups.name
     async with old.engine.begin() as connection:
         await connection.execute(sa.text(f"CREATE TABLE {name} (id INTEGER)"))
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(BookkeepingError):
         await migrate(old)
     assert await look(old, f"SELECT version_num FROM {old.tables.version_table}") == "0004"
     async with old.engine.begin() as connection:

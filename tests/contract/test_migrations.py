@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from builders import claimed, submitted, try_claim
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.lifecycle import Claimed, Status
 from program_service.bookkeeping.migrations import is_migrated, migrate
@@ -144,7 +145,7 @@ async def test_failed_migration_leaves_nothing_behind(fresh: Database) -> None:
     name = fresh.tables.programs.name
     async with fresh.engine.begin() as connection:
         await connection.execute(sa.text(f"CREATE TABLE {name}_jobs (id INTEGER)"))
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(BookkeepingError):
         await migrate(fresh)
     assert await _names(fresh) == {f"{name}_jobs"}
     assert not await is_migrated(fresh)

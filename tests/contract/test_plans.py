@@ -6,7 +6,7 @@ from datetime import timedelta
 from builders import JOBS, a_claim, a_claimant, a_record, lapse, seconds_ago
 from explaining import OPEN_ROWS, ROWS, Explained
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.claiming import Hold, claim, renew
+from program_service.bookkeeping.ledger.claiming import claim
 from program_service.bookkeeping.ledger.job_data import (
     JobDataEdit,
     change_job_data,
@@ -24,6 +24,7 @@ from program_service.bookkeeping.ledger.notifying import (
 from program_service.bookkeeping.ledger.purging import forget_keys, purge
 from program_service.bookkeeping.ledger.reading import find, standings
 from program_service.bookkeeping.ledger.recording import record
+from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import (
     Silence,
@@ -92,7 +93,8 @@ async def test_record_and_renew_look_programs_up_by_their_ids(explained: Explain
     async def work() -> None:
         programs = await _claimed(database, await _some(explained, 800))
         holds = [Hold(program.id, program.lease) for program in programs]
-        assert len(await database.transact(renew, holds, lease_s=60.0)) == BATCH
+        renewals = await database.transact(renew, holds, lease_s=60.0)
+        assert renewals == dict.fromkeys(holds, Renewal.RENEWED)
         edits = [JobDataEdit(program, "merge", {"a": 1}) for program in programs]
         await database.transact(change_job_data, edits)
         records = [a_record(program, Done({"b": 2})) for program in programs]

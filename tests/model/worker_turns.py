@@ -24,13 +24,12 @@ from model.reference import QUEUES, Held
 from program_service.bookkeeping.ledger.claiming import (
     Claim,
     Claimant,
-    Hold,
     Missed,
     claim,
-    renew,
 )
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, change_job_data
 from program_service.bookkeeping.ledger.recording import StepRecord, record
+from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.lifecycle import (
     Accepted,
     Claimed,
@@ -45,6 +44,13 @@ from program_service.bookkeeping.lifecycle import (
 
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 BATCHES = st.lists(RUN_IDS, min_size=1, max_size=2, unique=True)
+FEW, MANY = 1, 16
+SLOTS = st.sampled_from([FEW, MANY])
+"""With many, two suspects may run beside each other."""
+
+ONCE_OR_TWICE, TWICE = (1, 2), 2
+"""Lost leases of a suspect."""
+
 KNOWN = st.sampled_from([("a", "b"), ("a", "b"), ("a",)])
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     *(DONE, DONE, DONE, LATER, LATER, st.builds(Fail, FAILURES)),
@@ -62,11 +68,11 @@ Ended: TypeAlias = tuple[tuple[Claimed, Held], Outcome, bool]
 class WorkerTurns(Game):
     """Turns of two workers."""
 
-    @rule(worker=WORKERS, run_ids=BATCHES, knows=KNOWN)
-    def claim(self, worker: str, run_ids: list[str], knows: tuple[str, ...]) -> None:
+    @rule(worker=WORKERS, run_ids=BATCHES, knows=KNOWN, slots=SLOTS)
+    def claim(self, worker: str, run_ids: list[str], knows: tuple[str, ...], slots: int) -> None:
         """Claim programs in one transaction."""
         wishes = [Claim(run_id, next(self.names)) for run_id in run_ids]
-        self._claim(wishes, worker, knows)
+        self._claim(wishes, worker, knows, slots)
 
     @rule(worker=WORKERS, run_id=RUN_IDS, ends=st.lists(ENDS, max_size=3))
     def work(self, worker: str, run_id: str, ends: list[tuple[Outcome, bool, bool]]) -> None:
@@ -98,9 +104,11 @@ class WorkerTurns(Game):
         if program.lease == told.lease or program.due != "now":
             self._claim([Claim(told.run_id, told.lease)], told.worker, ("a", "b"))
 
-    def _claim(self, wishes: list[Claim], worker: str, knows: tuple[str, ...]) -> None:
-        claimant = Claimant(worker, knows, LONG_S, put_off_s=LONG_S)
-        put_off = self._suspects_beside_another(wishes, knows)
+    def _claim(
+        self, wishes: list[Claim], worker: str, knows: tuple[str, ...], slots: int = FEW
+    ) -> None:
+        claimant = Claimant(worker, knows, LONG_S, slots=slots, put_off_s=LONG_S)
+        put_off = self._put_off(wishes, knows, slots)
         for wish, answer in zip(wishes, self.bench.transact(claim, wishes, claimant), strict=True):
             program = self.expected[wish.run_id]
             if wish.run_id in put_off:
@@ -118,15 +126,27 @@ class WorkerTurns(Game):
             assert (answer.job_data, answer.version) == (program.job_data, program.version)
             self.holds.append((answer, told))
 
-    def _suspects_beside_another(self, wishes: list[Claim], knows: tuple[str, ...]) -> list[str]:
-        """Return those that lost a lease, but for the first: a worker holds one at most."""
+    def _put_off(self, wishes: list[Claim], knows: tuple[str, ...], slots: int) -> list[str]:
+        """Return the suspects that a worker must not hold beside the others (rule R11)."""
         leases = {wish.run_id: wish.lease for wish in wishes}
         asked = [program for run_id, program in self.expected.items() if run_id in leases]
-        is_one_held = any(each.lease == leases[each.run_id] and each.losses for each in asked)
-        suspects = [
-            each.run_id for each in asked if each.is_suspect_for(leases[each.run_id], knows)
+        beside = [
+            each.losses
+            for each in asked
+            if each.lease == leases[each.run_id] and each.losses in ONCE_OR_TWICE
         ]
-        return suspects if is_one_held else suspects[1:]
+        put_off = []
+        for each in asked:
+            losses = each.losses + bool(each.lease)
+            is_suspect = each.is_suspect_for(leases[each.run_id], knows)
+            if not is_suspect or losses not in ONCE_OR_TWICE:
+                continue
+            is_any_twice = TWICE in (losses, *beside)
+            if len(beside) < (1 if is_any_twice else max(1, slots // 8)):
+                beside.append(losses)
+            else:
+                put_off.append(each.run_id)
+        return put_off
 
     @precondition(is_held)
     @rule(old=st.lists(OLD, min_size=1, max_size=3))
@@ -134,13 +154,10 @@ class WorkerTurns(Game):
         """Renew leases, also such as were lost."""
         batch = [self.held(ago) for ago in old]
         asked = [Hold(claimed.id, told.lease) for claimed, told in batch]
-        renewed = self.bench.transact(renew, asked, lease_s=LONG_S)
-        kept = {
-            hold
-            for hold, (_, told) in zip(asked, batch, strict=True)
-            if self.expected[told.run_id].renew(told.lease)
-        }
-        assert renewed == kept
+        renewals = self.bench.transact(renew, asked, lease_s=LONG_S)
+        for hold, (_, told) in zip(asked, batch, strict=True):
+            is_kept = self.expected[told.run_id].renew(told.lease)
+            assert renewals[hold] is (Renewal.RENEWED if is_kept else Renewal.LOST)
 
     @precondition(is_held)
     @rule(

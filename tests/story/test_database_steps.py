@@ -10,7 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from patience import eventually
 from program_executor import Job, JobContext, JobError, Retry, RetryableError, job
+from program_service.bookkeeping import setbacks, step_transaction
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Status
 from program_service.wakeups.broker import Cancelled
@@ -340,3 +343,107 @@ async def test_more_jobs_than_connections_wait_for_their_turn(
     run_ids = [await stage.submit("add") for _ in range(50)]
     await stage.all_finished(run_ids)
     assert await counter.number() == 50
+
+
+async def test_transaction_that_idles_for_too_long_costs_an_attempt(
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database ends it, so that others get its rows: begun again, it would idle again."""
+    monkeypatch.setattr(step_transaction, "IDLE_TIMEOUT_S", 1)
+
+    async def idle(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            await asyncio.sleep(1.5)
+            await (await ctx.transaction()).execute(ADD)
+
+    await stage.hire(adding(idle))
+    program = await stage.finished(await stage.submit("add"))
+    attempts = await stage.attempts(program.run_id)
+    assert [attempt.outcome for attempt in attempts] == ["retry", "done"]
+    assert attempts[0].error_code == "transaction_idle"
+    assert "did nothing for" in str(attempts[0].error_message)
+    assert await counter.number() == 1
+
+
+async def test_transaction_that_idles_until_its_commit_costs_an_attempt(
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_transaction, "IDLE_TIMEOUT_S", 1)
+
+    async def idle(ctx: JobContext) -> None:
+        await asyncio.sleep(1.5 if ctx.attempt == 1 else 0)
+
+    await stage.hire(adding(idle))
+    program = await stage.finished(await stage.submit("add"))
+    attempts = await stage.attempts(program.run_id)
+    assert [attempt.error_code for attempt in attempts] == ["transaction_idle", None]
+    assert await counter.number() == 1
+
+
+async def test_step_whose_database_goes_away_again_and_again_pays_for_it_in_the_end(
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own statement may be what brings the server down."""
+    monkeypatch.setattr(setbacks, "PAUSES_S", (0.0,))
+    kill = {
+        "postgresql": sa.text("SELECT pg_terminate_backend(pg_backend_pid())"),
+        "mysql": sa.text("KILL CONNECTION_ID()"),
+    }
+
+    async def kill_its_connection(ctx: JobContext) -> None:
+        session = await ctx.transaction()
+        await session.execute(kill[session.get_bind().dialect.name])
+
+    await stage.hire(adding(kill_its_connection))
+    program = await stage.ended(await stage.submit("add"))
+    assert program.status is Status.ERRORED
+    outcomes = await stage.outcomes(program.run_id)
+    assert sorted(set(outcomes)) == ["failed", "released", "retry"]
+    assert outcomes[: setbacks.FEW] == ["released"] * setbacks.FEW
+    assert len(outcomes) <= (setbacks.FEW + 1) * QUICK.max_attempts
+    assert await counter.number() == 0
+
+
+class HandlerError(Exception):
+    """What a handler of the user's raises while its session is written."""
+
+
+@pytest.mark.parametrize("error", [HandlerError("no"), FileNotFoundError("no"), KeyError("no")])
+async def test_what_an_event_handler_of_the_job_raises_is_the_jobs(
+    stage: Stage, counter: Counter, error: Exception
+) -> None:
+    """It runs while we commit; it is neither an outage nor the end of the worker."""
+
+    async def listen(ctx: JobContext) -> None:
+        session = await ctx.transaction()
+
+        @sa.event.listens_for(session.sync_session, "before_commit")
+        def refuse(_session: object) -> None:
+            raise error
+
+    await stage.hire(adding(listen))
+    program = await stage.ended(await stage.submit("add"))
+    assert program.status is Status.ERRORED
+    assert "no" in str(program.error_message)
+    assert await stage.outcomes(program.run_id) == ["failed"]
+    assert await counter.number() == 0
+
+
+async def test_record_that_the_database_rejects_is_no_fault_of_the_job(
+    stage: Stage, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A privilege on a table of ours is missing: what the job did is undone, and done again."""
+    monkeypatch.setattr(setbacks, "PAUSES_S", (0.0,))
+    rejections = [1, 2]
+
+    async def reject(books: Books, records: list[StepRecord]) -> list[Recorded | None]:
+        if rejections:
+            rejections.pop()
+            await books.connection.execute(sa.text("INSERT INTO nothing VALUES (1)"))
+        return await record(books, records)
+
+    monkeypatch.setattr(step_transaction, "record", reject)
+    await stage.hire(adding())
+    program = await stage.finished(await stage.submit("add"))
+    assert await stage.outcomes(program.run_id) == ["released", "released", "done"]
+    assert await counter.number() == 1

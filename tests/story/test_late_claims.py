@@ -23,10 +23,10 @@ class Silent(Database):
 
     is_silent = True
 
-    async def transact_within(
+    async def transact_past_outages(
         self, patience_s: float, work: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
     ) -> Any:
-        answer = await super().transact_within(patience_s, work, *args, **kwargs)
+        answer = await super().transact_past_outages(patience_s, work, *args, **kwargs)
         if self.is_silent and any(isinstance(each, Claim) for batch in args for each in batch):
             self.is_silent = False
             await asyncio.sleep(SILENCE_S)

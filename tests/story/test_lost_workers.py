@@ -2,9 +2,13 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
+
+import pytest
 
 from builders import claimed, lapse, try_claim
 from lines import Lines, of_event
+from patience import eventually
 from program_executor import JobContext, job
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.lifecycle import MAX_LEASE_LOSSES, WORKER_LOST, Status
@@ -12,9 +16,9 @@ from servers import on_postgresql
 from stage import Stage
 
 
-async def orphaned(database: Database, *jobs: str, losses: int = 1) -> str:
+async def orphaned(database: Database, *jobs: str, losses: int = 1, **fields: Any) -> str:
     """Submit a program whose workers died, so many in a row."""
-    run_id = (await claimed(database, jobs=jobs, worker="dead-1")).run_id
+    run_id = (await claimed(database, jobs=jobs, worker="dead-1", **fields)).run_id
     for number in range(2, losses + 1):
         await lapse(database, run_id)
         await try_claim(database, run_id, worker=f"dead-{number}", knows=jobs)
@@ -87,8 +91,25 @@ async def test_third_lost_worker_of_a_step_ends_its_program(stage: Stage, logs: 
 
 
 @on_postgresql
-async def test_programs_that_lost_a_worker_run_one_at_a_time(stage: Stage) -> None:
-    """Rule R11: if one of them is poison, it takes no other suspect along."""
+async def test_programs_of_a_worker_that_died_run_beside_each_other_elsewhere(stage: Stage) -> None:
+    """Rule R11: an eighth of the slots is theirs, so that no death takes hours to recover from."""
+    together = asyncio.Barrier(10)
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        await together.wait()
+
+    run_ids = [await orphaned(stage.database, "work") for _ in range(10)]
+    await stage.hire(work, concurrency=100)
+    await stage.all_finished(run_ids)
+
+
+@on_postgresql
+@pytest.mark.parametrize(("losses", "slots", "places"), [(1, 8, 1), (1, 16, 2), (2, 100, 1)])
+async def test_programs_that_lost_a_worker_run_beside_few_others(
+    stage: Stage, losses: int, slots: int, places: int
+) -> None:
+    """Rule R11: a poison job among them takes few along, and none of them twice."""
     now: Counter[str] = Counter()
     most: Counter[str] = Counter()
     begun = asyncio.Event()
@@ -98,24 +119,48 @@ async def test_programs_that_lost_a_worker_run_one_at_a_time(stage: Stage) -> No
         kind = ctx.program_data["kind"]
         now[kind] += 1
         most[kind] = max(most[kind], now[kind])
-        # a suspect holds its turn until the innocent ones have run beside it
+        # a suspect holds its place until the innocent ones have run beside it
         await begun.wait()
         now[kind] -= 1
 
-    suspects = []
-    for _ in range(3):
-        program = await claimed(stage.database, jobs=["work"], program_data={"kind": "suspect"})
-        await lapse(stage.database, program.run_id)
-        suspects.append(program.run_id)
-    await stage.hire(work)
+    suspects = [
+        await orphaned(stage.database, "work", losses=losses, program_data={"kind": "suspect"})
+        for _ in range(4)
+    ]
+    await stage.hire(work, concurrency=slots)
     innocent = [await stage.submit("work", program_data={"kind": "innocent"}) for _ in range(5)]
     for run_id in innocent:
         await stage.until(run_id, lambda program: program.claimed_by is not None)
-    await stage.until(suspects[0], lambda program: program.lease_losses == 1)
+    await eventually(lambda: _has(now, "suspect", places))
     begun.set()
     await stage.all_finished([*suspects, *innocent])
-    assert most["suspect"] == 1
+    assert most["suspect"] == places
     assert most["innocent"] == 5
+
+
+async def _has(seen: Counter[str], kind: str, count: int) -> bool:
+    return seen[kind] == count
+
+
+@on_postgresql
+async def test_suspect_gives_its_place_up_when_its_step_is_recorded(stage: Stage) -> None:
+    """Rule R11: it may run for hours after that, and is no suspect any more."""
+    may_end = asyncio.Event()
+
+    @job
+    async def look(_ctx: JobContext) -> None:
+        pass
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        await may_end.wait()
+
+    run_ids = [await orphaned(stage.database, "look", "work", losses=2) for _ in range(3)]
+    await stage.hire(look, work)
+    for run_id in run_ids:
+        await stage.until(run_id, lambda program: program.step == 1)
+    may_end.set()
+    await stage.all_finished(run_ids)
 
 
 async def test_worker_that_lost_its_lease_records_nothing(stage: Stage, logs: Lines) -> None:

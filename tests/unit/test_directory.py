@@ -20,15 +20,15 @@ class Shelf:
         """Begin with these jobs."""
         self.names = list(names)
         self.readings = 0
-        self.is_away = False
+        self.failure: Exception | None = None
 
     async def read(self, _work: Callable[..., Any]) -> list[Job]:
         """Take a moment to read."""
         self.readings += 1
         found = [Job(name, IN_PROCESS, f"queue of {name}", None, {}) for name in self.names]
         await asyncio.sleep(0)
-        if self.is_away:
-            raise DatabaseUnavailable
+        if self.failure is not None:
+            raise self.failure
         return found
 
 
@@ -68,15 +68,33 @@ async def test_who_gives_up_leaves_the_others_their_reading() -> None:
     assert await patient == {"charge": "queue of charge"}
 
 
-async def test_reading_that_fails_is_told_to_all_and_followed_by_another() -> None:
+@pytest.mark.parametrize("failure", [DatabaseUnavailable(), LookupError("a bug")])
+async def test_reading_that_fails_is_told_to_all_and_followed_by_another(
+    failure: Exception,
+) -> None:
+    """In an outage each reading takes as long as connecting may: nobody waits for many of them."""
     shelf = Shelf("charge")
-    shelf.is_away = True
+    shelf.failure = failure
     directory = directory_of(shelf)
-    asked = [directory.queues(["charge"]) for _ in range(2)]
+    asked = [directory.queues(["charge"]) for _ in range(ASKING)]
     told = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(each) for each in told] == [DatabaseUnavailable] * 2
-    shelf.is_away = False
+    assert told == [failure] * ASKING
+    assert shelf.readings == 1
+    shelf.failure = None
     assert await directory.queues(["charge"]) == {"charge": "queue of charge"}
+
+
+async def test_reader_that_is_cancelled_is_followed_by_one_of_those_who_wait() -> None:
+    """A cancellation is for one of them; the others never see it."""
+    shelf = Shelf("charge")
+    directory = directory_of(shelf)
+    reader = asyncio.create_task(directory.queues(["charge"]))
+    waiting = [asyncio.create_task(directory.queues(["charge"])) for _ in range(ASKING)]
+    while not shelf.readings:
+        await asyncio.sleep(0)
+    reader.cancel()
+    assert await asyncio.gather(*waiting) == [{"charge": "queue of charge"}] * ASKING
+    assert shelf.readings == 2
 
 
 @pytest.mark.parametrize("count", [1, 3])

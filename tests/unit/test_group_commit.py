@@ -6,8 +6,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.group_commit import MAX_BATCH, GroupCommit
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    BookkeepingError,
+    DatabaseUnavailable,
+    RowLocked,
+    StatementRejected,
+    Stopping,
+)
+from program_service.bookkeeping.group_commit import MAX_BATCH, TRIES, GroupCommit
 
 
 class Ledger:
@@ -18,10 +25,12 @@ class Ledger:
         self.is_entered = asyncio.Event()
         self.is_open = asyncio.Event()
         self.is_open.set()
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.bugs: dict[int, Exception] = {}
+        self.locked: set[int] = set()
+        self.is_forgetful = False
 
-    async def flush(self, items: Sequence[int]) -> list[str]:
+    async def flush(self, items: Sequence[int]) -> list[str | BookkeepingError]:
         """Write a batch and answer each item in words."""
         self.batches.append(list(items))
         self.is_entered.set()
@@ -33,7 +42,9 @@ class Ledger:
         if min(items) < 0:
             msg = f"{min(items)} is negative"
             raise BatchRefused(msg)
-        return [f"wrote {item}" for item in items]
+        if self.is_forgetful:
+            return []
+        return [RowLocked() if item in self.locked else f"wrote {item}" for item in items]
 
     async def hold_up(self, group: GroupCommit[int, str], item: int) -> asyncio.Task[str]:
         """Have one item taken, whose commit does not end before `is_open` is set."""
@@ -155,14 +166,105 @@ async def test_dead_database_is_told_to_everybody_and_asked_once(
 
 
 @pytest.mark.parametrize("failure", [LookupError("a bug"), OverflowError(), OSError()])
-async def test_item_that_meets_a_bug_is_told_so_alone_and_the_loop_lives_on(
+async def test_item_that_meets_a_bug_is_refused_alone_and_the_loop_lives_on(
     ledger: Ledger, group: GroupCommit[int, str], failure: Exception
 ) -> None:
     """Invariant 12: what the database never saw may fail a batch, too."""
     ledger.bugs = {3: failure}
-    answers = await _all(group, 1, 2, 3, 4)
-    assert answers == ["wrote 1", "wrote 2", failure, "wrote 4"]
+    first, second, refused, fourth = await _all(group, 1, 2, 3, 4)
+    assert [first, second, fourth] == ["wrote 1", "wrote 2", "wrote 4"]
+    assert isinstance(refused, BatchRefused)
+    assert refused.__cause__ is failure
+    assert type(failure).__name__ in str(refused)
     assert await group.add(5) == "wrote 5"
+
+
+async def test_driver_that_fails_once_by_a_bug_refuses_nothing(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    """As when a connection is lost in a moment that a driver did not expect."""
+    ledger.failures = [AttributeError("'NoneType' object has no attribute 'write'")]
+    assert await group.add(1) == "wrote 1"
+    assert ledger.batches == [[1], [1]]
+
+
+async def test_cancellation_that_nobody_asked_for_is_a_failed_try(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    """It says nothing of the items, so that the batch stays whole; and it ends no loop."""
+    ledger.failures = [asyncio.CancelledError()]
+    assert await _all(group, 1, 2) == ["wrote 1", "wrote 2"]
+    assert ledger.batches == [[1, 2], [1, 2]]
+
+
+async def test_cancellation_that_comes_again_and_again_is_told_as_an_outage(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    ledger.failures = [asyncio.CancelledError() for _ in range(TRIES)]
+    answers = await _all(group, 1, 2)
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 2
+    assert await group.add(3) == "wrote 3"
+
+
+async def test_answers_that_are_too_few_are_a_bug_like_any_other(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    ledger.is_forgetful = True
+    answers = await _all(group, 1, 2)
+    assert [type(answer) for answer in answers] == [BatchRefused] * 2
+    ledger.is_forgetful = False
+    assert await group.add(3) == "wrote 3"
+
+
+async def test_item_that_fails_by_itself_in_a_batch_is_told_so(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    ledger.locked = {2}
+    first, second, third = await _all(group, 1, 2, 3)
+    assert isinstance(second, RowLocked)
+    assert (first, third) == ("wrote 1", "wrote 3")
+    assert ledger.batches == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    "blocked", [RowLocked(), StatementRejected("in a trigger", is_of_one_row=True)]
+)
+async def test_batch_that_one_row_holds_up_is_split(
+    ledger: Ledger, group: GroupCommit[int, str], blocked: DatabaseUnavailable
+) -> None:
+    ledger.bugs = {3: blocked}
+    assert await _all(group, 1, 2, 3, 4) == ["wrote 1", "wrote 2", blocked, "wrote 4"]
+
+
+async def test_batch_for_which_a_privilege_is_missing_is_not_split(
+    ledger: Ledger, group: GroupCommit[int, str]
+) -> None:
+    """All its parts would be rejected, too."""
+    rejected = StatementRejected()
+    ledger.failures = [rejected]
+    assert await _all(group, 1, 2) == [rejected, rejected]
+    assert ledger.batches == [[1, 2]]
+
+
+class PanicError(BaseException):
+    """What libraries written in Rust raise: no Exception, and no signal either."""
+
+
+async def test_loop_that_ends_by_a_bug_leaves_nobody_waiting_and_may_run_again(
+    ledger: Ledger,
+) -> None:
+    group = GroupCommit(ledger.flush)
+    ledger.failures = [PanicError()]
+    loop = asyncio.create_task(group.run())
+    taken = await ledger.hold_up(group, 1)
+    waiting = asyncio.create_task(group.add(2))
+    await asyncio.sleep(0)
+    ledger.is_open.set()
+    ended, told = await asyncio.gather(loop, taken, return_exceptions=True)
+    assert isinstance(ended, BaseExceptionGroup)
+    assert type(told) is DatabaseUnavailable
+    async with _running(group):
+        assert await waiting == "wrote 2"
 
 
 async def test_item_of_a_caller_that_gave_up_is_not_written(
@@ -204,13 +306,15 @@ async def test_item_that_is_taken_is_written_though_its_caller_gave_up(
 
 
 async def test_everybody_who_waits_is_told_when_it_is_stopped(ledger: Ledger) -> None:
+    """By an error of ours: a cancellation would be one that nobody sent them."""
     group = GroupCommit(ledger.flush)
     loop = asyncio.create_task(group.run())
     taken = await ledger.hold_up(group, 1)
     waiting = asyncio.create_task(group.add(2))
     await asyncio.sleep(0)
     loop.cancel()
-    await asyncio.gather(loop, taken, waiting, return_exceptions=True)
+    _, *told = await asyncio.gather(loop, taken, waiting, return_exceptions=True)
     assert loop.cancelled()
-    assert taken.cancelled()
-    assert waiting.cancelled()
+    assert [type(each) for each in told] == [Stopping, Stopping]
+    with pytest.raises(Stopping):
+        await group.add(3)

@@ -43,7 +43,7 @@ def a_step() -> Step:
     """Return a step of a program that is held."""
     program = a_program("run-1", "charge")
     held = Held(program, time.monotonic() + 60)
-    return Step(program, held, NOBODY, StepTransaction(NOBODY))
+    return Step(program, held, NOBODY, StepTransaction(NOBODY, program))
 
 
 def has_begun(step: Step) -> bool:

@@ -8,7 +8,7 @@ leases finds out.
 import asyncio
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.claiming import Hold, still_open
+from program_service.bookkeeping.ledger.renewing import Hold, still_open
 from program_service.loops.turns import turn
 from program_service.wakeups.broker import Cancelled
 from program_workers.lease import LeaseKeeper, StopReason

@@ -40,7 +40,7 @@ class Desk:
             NotStorable: the value is no JSON object.
         """
         checked = storable_object(value, what=f"the job data of {program.job!r}")
-        stored = await self._recorder.job_data.add(JobDataEdit(program, kind, checked))
+        stored = await self._recorder.edit_job_data(JobDataEdit(program, kind, checked))
         if stored is None:
             raise LeaseLost
         return stored

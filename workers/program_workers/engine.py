@@ -60,7 +60,7 @@ class Engine:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
         self.job_threads = JobThreads()
         self.catalogue = Catalogue(library)
-        claimant = Claimant(name, self.catalogue, settings.lease_s)
+        claimant = Claimant(name, self.catalogue, settings.lease_s, slots=settings.concurrency)
         self.room = Room(self.catalogue, threads=settings.threads)
         self.recorder = Recorder(database, metrics, claimant, room=self.room)
         self.keeper = LeaseKeeper(database, metrics, lease_s=settings.lease_s)

@@ -39,7 +39,6 @@ from program_service.bookkeeping.retry import Retry, draw
 from program_service.bookkeeping.step_transaction import (
     StepConnections,
     StepTransaction,
-    passing_outcome,
 )
 from program_service.bookkeeping.veiling import veil_outcome
 from program_service.crashpoints import CrashPoint, reach
@@ -58,7 +57,7 @@ from program_workers.judgement import judge
 from program_workers.lease import Held, LeaseKeeper, StopReason
 from program_workers.library import Job
 from program_workers.observer import Observer, facts_of
-from program_workers.recorder import Recorder, is_suspect
+from program_workers.recorder import Recorder
 from program_workers.repeats import Repeats
 from program_workers.room import Room
 from program_workers.safety_net import SafetyNet, outcome_of
@@ -141,7 +140,7 @@ class Execution:
                     await self._fail(held, caught.error)
         finally:
             tools.room.leave(program)
-            tools.recorder.suspects -= is_suspect(program)
+            tools.recorder.free_place(program)
 
     async def _fail(self, held: Held, error: BaseException) -> None:
         """Record what nobody foresaw as the failure of the step that it happened in."""
@@ -167,7 +166,7 @@ class Execution:
     async def _step(self, program: Claimed, held: Held) -> Claimed | None:
         """Run one step and record it; return the program if its next step is ours to run."""
         held.program, held.has_blocked = program, False
-        async with StepTransaction(self._tools.connections) as transaction:
+        async with StepTransaction(self._tools.connections, program) as transaction:
             ran = await self._perform(program, held, transaction)
             is_lost_by_itself = held.has_blocked and held.stop_reason is StopReason.LEASE_LOST
             if is_lost_by_itself and isinstance(ran.outcome, Released):
@@ -225,9 +224,13 @@ class Execution:
         try:
             recorded, change = await self._write(record, ran.transaction)
         except NotCommitted as error:
-            outcome = passing_outcome(error) or judge(error.__cause__ or error)
+            assert ran.transaction is not None
+            outcome = ran.transaction.passing_outcome(error) or judge(error.__cause__ or error)
             undone = replace(ran, outcome=outcome, transaction=None)
             return await self._record(program, undone, held)
+        self._tools.recorder.free_place(program)
+        if not isinstance(ran.outcome, Released):
+            self._tools.connections.setbacks.forget(program)
         if recorded is None:
             await self._let_go(program, change, ran)
             return None
@@ -294,17 +297,18 @@ class Execution:
         """
         if transaction is not None:
             return await transaction.commit_with(record), record.change
-        program, outcomes = record.program, self._tools.recorder.outcomes
+        program, recorder = record.program, self._tools.recorder
         try:
-            return await outcomes.add(record), record.change
+            return await recorder.record(record), record.change
         except (BatchRefused, RowUnreadable) as error:
             log.error(Event.OUTCOME_REFUSED, run_id=program.run_id, error_message=str(error))
             failure = _refusal(error)
         failed = settle(program, Fail(failure), Terms())
         queue = await self._queue_of(failed.job)
         with self._tools.net.around("record", program.run_id):
-            return await outcomes.add(replace(record, change=failed, queue=queue, log=None)), failed
-        is_ours = await self._tools.recorder.set_aside(program, failure)
+            instead = replace(record, change=failed, queue=queue, log=None)
+            return await recorder.record(instead), failed
+        is_ours = await recorder.set_aside(program, failure)
         written = Recorded(program.job_data, due_at=None, version=program.version)
         return written if is_ours else None, failed
 

@@ -27,7 +27,6 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
-from program_service.bookkeeping.step_transaction import AWAY_PAUSE_S, passing_outcome
 from program_service.bookkeeping.storable import NotStorable, storable_object
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -61,11 +60,12 @@ class InProcessJobs:
         except BaseException as error:
             if is_for_the_worker(error):
                 raise
-            if stopping := _stopping_outcome(error):
+            if stopping := _stopping_outcome(error, step):
                 return stopping
             if scope.expired() or step.held.stop_reason is not None:
                 return _stopped(job, step)
-            passing = passing_outcome(error) if step.transaction.was_asked_for else None
+            transaction = step.transaction
+            passing = transaction.passing_outcome(error) if transaction.was_asked_for else None
             return passing or judge(error)
         return _stopped(job, step) if scope.expired() else outcome
 
@@ -155,16 +155,16 @@ def _captured(job: Job, view: ThreadJobContext) -> tuple[Any, BaseException | No
         return None, error
 
 
-def _stopping_outcome(error: BaseException) -> Outcome | None:
+def _stopping_outcome(error: BaseException, step: Step) -> Outcome | None:
     """Find what we raised into the job, which ends the step, also in the group of its own tasks."""
     kind = type(error)  # not `isinstance`: it asks for a `__class__`, which may raise
     if issubclass(kind, BaseExceptionGroup):
-        found = (_stopping_outcome(inner) for inner in error.exceptions)  # type: ignore[attr-defined]
+        found = (_stopping_outcome(inner, step) for inner in error.exceptions)  # type: ignore[attr-defined]
         return next((outcome for outcome in found if outcome is not None), None)
     if issubclass(kind, CheckpointReached):
         return Yielded()
     if issubclass(kind, DatabaseUnavailable):  # our own database's, and no failure of the job
-        return Released(AWAY_PAUSE_S)
+        return step.transaction.give_back(error)
     return LetGo() if issubclass(kind, LeaseLost) else None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
-from program_service.bookkeeping.ledger.claiming import Hold, renew
+from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.logs import log
 from program_service.loops.turns import turn
@@ -97,10 +97,12 @@ class LeaseKeeper:
 
     def __init__(self, database: Database, metrics: Metrics, *, lease_s: float) -> None:
         """Take what it needs; nothing is held yet."""
-        self._database = database
+        # a connection that nobody else takes: neither jobs nor reads keep leases from renewal
+        self._database = database.reserved()
         self._metrics = metrics
         self.lease_s = lease_s
         self._held: dict[Hold, Held] = {}
+        self._overdue: set[Hold] = set()
 
     def deadline_from(self, sent_at: float) -> float:
         """Return the deadline of a lease whose claim or renewal was sent at this monotonic time."""
@@ -115,6 +117,7 @@ class LeaseKeeper:
             yield held
         finally:
             del self._held[held.hold]
+            self._overdue.discard(held.hold)
 
     def stop_all(self, reason: StopReason) -> None:
         """Stop everything."""
@@ -132,8 +135,9 @@ class LeaseKeeper:
             await asyncio.sleep(self.lease_s / TICKS)
             async with turn():
                 self._stop_lapsed()
-                if self._held and tick % 2 == 0:
-                    await self._renew()
+                asked = list(self._held if tick % 2 == 0 else self._overdue)
+                if asked:
+                    await self._renew(asked)
 
     def _stop_lapsed(self) -> None:
         for held in self._held.values():
@@ -144,24 +148,35 @@ class LeaseKeeper:
         if held.stop_reason is None and time.monotonic() >= held.deadline:
             self._lose(held, "it was not renewed in time")
 
-    async def _renew(self) -> None:
-        """Renew exactly what is executed; what is not returned is lost (protocol rule R3)."""
-        asked, sent_at = list(self._held), time.monotonic()
-        patience_s = self.lease_s / TICKS
+    async def _renew(self, asked: list[Hold]) -> None:
+        """Renew exactly these leases (protocol rule R3); those that are not are asked for soon."""
+        sent_at, patience_s = time.monotonic(), self.lease_s / TICKS
+        self._overdue.update(asked)
         try:
             async with asyncio.timeout(patience_s):
-                renewed = await self._database.transact(renew, asked, lease_s=self.lease_s)
+                renewals = await self._database.transact(renew, asked, lease_s=self.lease_s)
         except (BookkeepingError, TimeoutError) as error:
-            log.warning(Event.DATABASE_UNAVAILABLE, during="renew", error_message=str(error))
-            return
-        for hold in asked:
+            words = str(error) or f"no answer within {patience_s:.1f} s"
+            log.warning(Event.DATABASE_UNAVAILABLE, during="renew", error_message=words)
+            renewals = {}
+        self._overdue &= self._held.keys()
+        for hold, renewal in renewals.items():
             held = self._held.get(hold)
-            if held is None:
-                continue
-            if hold in renewed:
+            if held is not None:
+                self._settle(held, renewal, sent_at=sent_at)
+
+    def _settle(self, held: Held, renewal: Renewal, *, sent_at: float) -> None:
+        """Note what became of a lease."""
+        match renewal:
+            case Renewal.LOCKED:
+                seconds, complaints = self.lease_s / TICKS, self._database.complaints
+                complaints.note_locked("renew", held.run_id, seconds=seconds)
+                return
+            case Renewal.RENEWED:
                 held.deadline = self.deadline_from(sent_at)
-            elif held.stop_reason is None:
+            case Renewal.LOST if held.stop_reason is None:
                 self._lose(held, "the program ended, or another worker claimed it")
+        self._overdue.discard(held.hold)
 
     def _lose(self, held: Held, why: str) -> None:
         self._metrics.leases_lost.inc()

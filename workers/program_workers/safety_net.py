@@ -9,7 +9,6 @@ from typing import Self
 
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, Released, RetryLater
-from program_service.bookkeeping.step_transaction import AWAY_PAUSE_S
 from program_service.bookkeeping.storable import storable_text
 from program_service.logs import log
 from program_service.plain import name_of, text_of, traceback_of
@@ -18,6 +17,9 @@ from program_workers.judgement import is_cancellation, is_for_the_worker
 
 INTERNAL = "internal"
 """Type and code of a failure that is no job's: a bug of ours, or one of a library."""
+
+OUTAGE_PAUSE_S = 1.0
+"""When a step is begun again whose worker met an outage."""
 
 
 class SafetyNet:
@@ -75,7 +77,7 @@ def outcome_of(error: BaseException) -> Outcome:
     retry, so that it does not come again without end.
     """
     if isinstance(error, DatabaseUnavailable):
-        return Released(AWAY_PAUSE_S)
+        return Released(OUTAGE_PAUSE_S)
     said = f"{name_of(error)}: {text_of(error)}".removesuffix(": ")
     failure = Failure(
         message=storable_text(f"{INTERNAL}: the worker failed around this step: {said}"),

@@ -10,10 +10,10 @@ from program_executor.errors import UsageError
 from program_executor.processes import connect_broker
 from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.migrations import is_migrated
-from program_service.bookkeeping.trouble import FAILURES
 from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Metrics
 
@@ -64,8 +64,8 @@ async def _database(settings: Settings) -> list[Finding]:
     try:
         is_current = await is_migrated(database)
         apart_s = (datetime.now(UTC) - await database.read(read_clock)).total_seconds()
-    except FAILURES as error:
-        text = f"no answer ({type(error).__name__}): look at DATABASE_URL, and whether it runs"
+    except BookkeepingError as error:
+        text = f"{str(error).rstrip('.')}: look at DATABASE_URL, and whether it runs"
         return [Finding("database", is_good=False, text=text)]
     finally:
         await database.close()

@@ -3,7 +3,11 @@
 from pydantic import ValidationError
 
 from program_executor.errors import CommandError, UnreachableError, UsageError
-from program_service.bookkeeping.errors import DatabaseUnavailable, NotAdoptable
+from program_service.bookkeeping.errors import (
+    DatabaseUnavailable,
+    NotAdoptable,
+    StatementRejected,
+)
 from program_service.settings import PREFIX
 from program_service.tracing.switch import NoOpenTelemetry
 from program_service.webhooks.errors import BadWebhookSetting
@@ -23,10 +27,16 @@ def explain(error: Exception) -> CommandError | None:
             found = [_setting(each["loc"], each["msg"]) for each in error.errors()]
             return UsageError("; ".join(found))
         case DatabaseUnavailable():
-            text = f"{error} Look at {PREFIX}DATABASE_URL, and whether the database runs."
-            return UnreachableError(text)
+            return UnreachableError(_of_the_database(error))
         case _:
             return None
+
+
+def _of_the_database(error: DatabaseUnavailable) -> str:
+    if isinstance(error, StatementRejected):  # it does run
+        return str(error)
+    words = str(error).rstrip(".")
+    return f"{words}. Look at {PREFIX}DATABASE_URL, and whether the database runs."
 
 
 def _of_the_system(error: OSError) -> str:

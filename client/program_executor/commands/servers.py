@@ -90,7 +90,6 @@ def migrate() -> None:
     from program_executor.processes import connect_database, run
     from program_service.bookkeeping.errors import DatabaseUnavailable
     from program_service.bookkeeping.migrations import migrate as bring_up_to_date
-    from program_service.bookkeeping.trouble import FAILURES, is_transient
     from program_service.telemetry import configure_logging
 
     settings = _settings()
@@ -100,11 +99,9 @@ def migrate() -> None:
         database = connect_database(settings)
         try:
             await bring_up_to_date(database)
-        except FAILURES as error:
-            if not is_transient(error):
-                raise
-            message = f"The tables could not be changed: {getattr(error, 'orig', error)}."
-            raise DatabaseUnavailable(message) from error
+        except DatabaseUnavailable as error:
+            message = f"The tables could not be changed: {error}"
+            raise type(error)(message) from error
         finally:
             await database.close()
 

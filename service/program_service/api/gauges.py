@@ -15,7 +15,6 @@ from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavail
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
 from program_service.bookkeeping.lifecycle import Status
-from program_service.bookkeeping.trouble import FAILURES
 from program_service.loops.turns import is_set_within, turn
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Depths
@@ -94,7 +93,7 @@ class Gauges:
         try:
             async with asyncio.timeout(READ_WITHIN_S):
                 reading = await self._measure()
-        except (*FAILURES, BookkeepingError):
+        except (OSError, BookkeepingError):
             pass  # an alert tells of numbers that are missing
         finally:
             self._forget()  # no number is better than an old one

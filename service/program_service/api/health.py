@@ -5,9 +5,8 @@ from fastapi import APIRouter, Request, Response
 from program_service.api.contract.answers import FailingModel, LivenessModel, ReadinessModel
 from program_service.api.responses import json_response
 from program_service.api.services import Serving
-from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.errors import BookkeepingError, StatementRejected
 from program_service.bookkeeping.migrations import is_migrated
-from program_service.bookkeeping.trouble import FAILURES
 
 router = APIRouter(tags=["health"])
 
@@ -52,8 +51,11 @@ async def readyz(services: Serving) -> Response:
     try:
         if not await is_migrated(services.database):
             checks["migrations"] = "missing: run `program-executor migrate`"
-    except (*FAILURES, BookkeepingError) as error:
-        checks |= {"database": f"down: {type(error).__name__}", "migrations": "unknown"}
+    except StatementRejected as error:
+        checks |= {"database": str(error), "migrations": "unknown"}
+    except BookkeepingError as error:
+        reason = type(error.__cause__ or error).__name__
+        checks |= {"database": f"down: {reason}", "migrations": "unknown"}
     broker = services.monitor.health
     if broker.trouble is not None:
         checks["broker"] = (
@@ -62,6 +64,9 @@ async def readyz(services: Serving) -> Response:
         )
     is_ready = checks["database"] == checks["migrations"] == checks["loops"] == "ok"
     is_degraded = checks["broker"] != "ok"
+    if is_ready and (rejected := services.database.complaints.rejected):
+        # what needs the privilege that is missing waits; the rest is served
+        checks["database"], is_degraded = rejected, True
     status = "degraded" if is_ready and is_degraded else "ok" if is_ready else "unready"
     return json_response({"status": status, "checks": checks}, status=200 if is_ready else 503)
 

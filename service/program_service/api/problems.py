@@ -129,16 +129,25 @@ def status_of(error: Exception) -> int:
     """Return the status that an error is answered with."""
     if isinstance(error, HTTPException):
         return error.status_code
-    return CODES[type(error)][0] if type(error) in CODES else HTTPStatus.INTERNAL_SERVER_ERROR
+    found = _code_of(error)
+    return found[0] if found else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _code_of(error: Exception) -> tuple[int, str] | None:
+    """Return status and code of an error, or of the kind that it is one of."""
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
 
 
 async def _of_bookkeeping(request: Request, error: Exception) -> Response:
-    status, code = CODES[type(error)]
-    headers = {}
+    found = _code_of(error)
+    assert found is not None
+    (status, code), detail, headers = found, str(error), {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning(Event.DATABASE_UNAVAILABLE, during="request", error_message=str(error))
+        log.warning(Event.DATABASE_UNAVAILABLE, during="request", error_message=detail)
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answer(request, status=status, code=code, detail=str(error), headers=headers)
+        # the database's own words may name its hosts and tables: they are for the log
+        detail = type(error).__doc__ or detail
+    return answer(request, status=status, code=code, detail=detail, headers=headers)
 
 
 async def _of_http(request: Request, error: Exception) -> Response:

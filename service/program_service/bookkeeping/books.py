@@ -1,6 +1,7 @@
 """Books: one open transaction on the bookkeeping tables, and the words that it is kept in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from program_service.bookkeeping.dialects import DIALECTS
 from program_service.bookkeeping.engines import UtcClock
+from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.sql import Script, Sql, Statement
 from program_service.bookkeeping.tables import Tables, UtcDateTime, written
 
@@ -50,10 +52,11 @@ class Books:
     async def fetch(self, statement: Statement, **parameters: Any) -> Sequence[sa.Row[Any]]:
         """Run a statement and return its rows; lists and dicts are passed as JSON."""
         pack = self._words.sql.dialect.pack
-        packed = {
-            name: pack(value) if isinstance(value, list | dict) else value
-            for name, value in parameters.items()
-        }
+        with _refusing_values():
+            packed = {
+                name: pack(value) if isinstance(value, list | dict) else value
+                for name, value in parameters.items()
+            }
         if self._words.clock is not None:
             packed["now"] = written(self._words.clock())
         prepared = self._words.prepared(statement)
@@ -70,7 +73,13 @@ class Books:
 
     async def select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
         """Run a query whose shape depends on what was asked for."""
-        return (await self.connection.execute(query)).all()
+        with _refusing_values():
+            return (await self.connection.execute(query)).all()
+
+    @property
+    def skips_locked(self) -> bool:
+        """Whether rows are locked one by one, and those of others can be left alone."""
+        return bool(self._words.sql.dialect.skip_locked)
 
     @property
     def clock(self) -> sa.ColumnElement[datetime]:
@@ -80,8 +89,19 @@ class Books:
         return sa.literal(self._words.clock(), UtcDateTime())
 
     async def _run(self, text: sa.TextClause, packed: dict[str, Any]) -> Sequence[sa.Row[Any]]:
-        cursor = await self.connection.execute(text, packed)
-        return cursor.all() if cursor.returns_rows else ()
+        with _refusing_values():
+            cursor = await self.connection.execute(text, packed)
+            return cursor.all() if cursor.returns_rows else ()
+
+
+@contextmanager
+def _refusing_values() -> Iterator[None]:
+    """Say in our words that a value can be neither sent nor read; drivers say it in Python's."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        msg = f"{type(error).__name__}: {error}"
+        raise BatchRefused(msg) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,36 +3,49 @@
 The edge calls `Database.transact` with a function of the ledger. A transaction that failed because
 of a deadlock, or whose COMMIT answer was lost, is run again from its start; the ledger's statements
 are written so that this changes nothing (protocol rule R4).
+
+Errors of drivers do not leave this module: each becomes an error of the bookkeeping, in the
+database's own words, and so does a cancellation that nobody asked for.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from program_service.bookkeeping.advisory import EXPIRES_LATE_S, AdvisoryLocks
 from program_service.bookkeeping.books import Books, Words, changes_once
+from program_service.bookkeeping.complaints import Complaints
 from program_service.bookkeeping.engines import (
     IDLE_TIMEOUT_S,
     STATEMENT_TIMEOUT_S,
     Limits,
     UtcClock,
     make_engine,
+    make_ledger_engine,
     utc_now,
 )
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.errors import (
+    DatabaseUnavailable,
+    RowLocked,
+    StatementRejected,
+)
+from program_service.bookkeeping.patience import Patience
 from program_service.bookkeeping.tables import Tables
-from program_service.bookkeeping.trouble import FAILURES, is_transient
+from program_service.bookkeeping.trouble import in_our_words
 from program_service.crashpoints import reach_commit
 
 R = TypeVar("R")
 P = ParamSpec("P")
 
-PAUSE_S = 0.05
-"""The pause before a transaction is tried again; doubled each time, up to a second."""
+PATIENCE_S = 3.0
+"""How long a transaction is tried again for somebody who waits for its answer."""
+
+LOCK_WITHIN_S = 5.0
+"""How long it may take to take an advisory lock, for which nobody waits."""
 
 
 class Database(Words):
@@ -44,6 +57,7 @@ class Database(Words):
         is_embedded = engine.dialect.name == "sqlite"
         super().__init__(engine.dialect.name, tables, clock if is_embedded else None)
         self.engine = engine
+        self.complaints = Complaints()
         # the same connections, where each statement is a transaction: no BEGIN, no COMMIT; MariaDB
         # would be told so each time
         modes: dict[str, dict[str, Any]] = {
@@ -53,6 +67,10 @@ class Database(Words):
         self._singly = engine.execution_options(**modes.get(engine.dialect.name, {}))
         # SQLite has one writer: waiting here is fair, waiting in the database is a lottery
         self._writer = asyncio.Lock() if is_embedded else None
+        self._locks = AdvisoryLocks(
+            lambda: make_engine(self._url, Limits(1, statement_s=LOCK_WITHIN_S)), self.sql.dialect
+        )
+        self._reserved: list[Database] = []
 
     @classmethod
     def connect(
@@ -68,7 +86,7 @@ class Database(Words):
         Raises:
             ValueError: the URL names a database that is not supported.
         """
-        return cls(make_engine(url, Limits(pool_size)), Tables.named(table_name), clock)
+        return cls(make_ledger_engine(url, pool_size), Tables.named(table_name), clock)
 
     def beside(
         self,
@@ -76,12 +94,24 @@ class Database(Words):
         idle_timeout_s: int = IDLE_TIMEOUT_S,
         statement_timeout_s: float | None = STATEMENT_TIMEOUT_S,
     ) -> Self:
-        """Return the same database, over connections of its own with other limits."""
-        engine = make_engine(
-            self.engine.url.render_as_string(hide_password=False),
-            Limits(self.pool_size, statement_timeout_s, idle_timeout_s),
-        )
-        return type(self)(engine, self.tables, self.clock or utc_now)
+        """Return the same database over other connections, for work that is not the ledger's."""
+        engine = make_engine(self._url, Limits(self.pool_size, statement_timeout_s, idle_timeout_s))
+        database = type(self)(engine, self.tables, self.clock or utc_now)
+        if statement_timeout_s is None:
+            database._locks.expires_after_s = EXPIRES_LATE_S  # noqa: SLF001 - our own class
+        return database
+
+    def reserved(self) -> "Database":
+        """Return the same database over one connection of its own, which nobody else takes.
+
+        SQLite, which has one writer for everybody, returns itself. It is closed with this one.
+        """
+        if self._writer is not None:
+            return self
+        database = type(self)(make_ledger_engine(self._url, 1), self.tables)
+        database.complaints = self.complaints
+        self._reserved.append(database)
+        return database
 
     @property
     def pool_size(self) -> int:
@@ -91,6 +121,9 @@ class Database(Words):
 
     async def close(self) -> None:
         """Close all connections."""
+        for database in self._reserved:
+            await database.close()
+        await self._locks.close()
         await self.engine.dispose()
 
     async def transact(
@@ -102,10 +135,10 @@ class Database(Words):
         """Run `work` in a transaction, again while its failure is transient, for a few seconds.
 
         Raises:
-            DatabaseUnavailable: the database did not answer in time.
+            DatabaseUnavailable: the database did not answer in time, or not as it should.
             BatchRefused: the database refused what it was asked to store.
         """
-        return await self.transact_within(3.0, work, *args, **kwargs)
+        return await self.transact_within(PATIENCE_S, work, *args, **kwargs)
 
     async def transact_within(
         self,
@@ -115,24 +148,39 @@ class Database(Words):
         **kwargs: P.kwargs,
     ) -> R:
         """Like `transact`, with another patience."""
-        deadline, pause_s = time.monotonic() + patience_s, PAUSE_S
-        notes: dict[object, Any] = {}
+        patience, notes = Patience(patience_s), dict[object, Any]()
         while True:
             try:
-                with heeding_cancellation():
-                    async with self._transaction(work) as books:
-                        books.notes = notes  # the same for every try
-                        result = await work(books, *args, **kwargs)
-                reach_commit(work, "after")
-            except FAILURES as error:
-                if not is_transient(error):
-                    raise BatchRefused(str(getattr(error, "orig", error))) from error
-                if time.monotonic() + pause_s >= deadline:
-                    raise DatabaseUnavailable from error
-            else:
-                return result
-            await asyncio.sleep(pause_s)
-            pause_s = min(1.0, pause_s * 2)
+                return await self._transact_once(notes, work, *args, **kwargs)
+            except DatabaseUnavailable as error:
+                self.complaints.note(work, error, failing_s=patience.spent_s)
+                if not await patience.pause():
+                    raise
+
+    async def transact_past_outages(
+        self,
+        patience_s: float,
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Like `transact_within`, but wait for a database that is away, and for nothing else.
+
+        Raises:
+            RowLocked: at once, so that the rows beside it need not wait.
+            StatementRejected: at once.
+        """
+        patience, notes = Patience(patience_s), dict[object, Any]()
+        while True:
+            try:
+                return await self._transact_once(notes, work, *args, **kwargs)
+            except (RowLocked, StatementRejected) as error:
+                self.complaints.note(work, error)
+                raise
+            except DatabaseUnavailable as error:
+                self.complaints.note(work, error, failing_s=patience.spent_s)
+                if not await patience.pause():
+                    raise
 
     async def read(
         self,
@@ -143,44 +191,67 @@ class Database(Words):
         """Run `work` that only reads; on SQLite it does not wait for the writer.
 
         Raises:
-            DatabaseUnavailable: the database did not answer.
+            DatabaseUnavailable: the database did not answer, or not as it should.
+            BatchRefused: the database refused what it was asked for.
         """
         try:
-            with heeding_cancellation():
+            with in_our_words():
                 async with self._singly.connect() as connection:
-                    return await work(Books(connection, self), *args, **kwargs)
-        except FAILURES as error:
-            if not is_transient(error):
-                raise
-            raise DatabaseUnavailable from error
+                    result = await work(Books(connection, self), *args, **kwargs)
+        except DatabaseUnavailable as error:
+            self.complaints.note(work, error)
+            raise
+        self.complaints.forget(work)
+        return result
 
     @asynccontextmanager
     async def alone(self, purpose: str) -> AsyncIterator[bool]:
         """Hold an advisory lock of the deployment, if nobody does; say whether it is held.
 
         SQLite has none: its one process is always alone.
+
+        Raises:
+            DatabaseUnavailable: the database did not answer.
         """
-        dialect = self.sql.dialect
-        if dialect.try_advisory_lock is None:
+        if self.sql.dialect.try_advisory_lock is None:
             yield True
             return
         key = f"{self.tables.programs.name}:{purpose}"
-        # a session's lock, outside any transaction: no row stays locked, no snapshot stays open
-        with heeding_cancellation():
-            async with self.engine.connect() as connection:
-                session = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                lock = sa.text(dialect.try_advisory_lock)
-                is_alone = bool(await session.scalar(lock, {"key": key}))
-                try:
-                    yield is_alone
-                finally:
-                    if is_alone:
-                        await session.execute(sa.text(dialect.advisory_unlock), {"key": key})
+        with in_our_words():
+            is_alone = await self._locks.take(key)
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                # a session that is gone holds it no more
+                with suppress(DatabaseUnavailable), in_our_words():
+                    await self._locks.give_back(key)
+
+    async def stay_alone(self) -> None:
+        """Keep the advisory locks of this process in a turn that takes long."""
+        if self.sql.dialect.try_advisory_lock is not None:
+            with in_our_words():
+                await self._locks.keep()
 
     @property
     def commits_statements(self) -> bool:
         """Whether one statement can change rows, write of it elsewhere, and answer."""
         return self.sql.dialect.name == "postgresql"
+
+    async def _transact_once(
+        self,
+        notes: dict[object, Any],
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        with in_our_words():
+            async with self._transaction(work) as books:
+                books.notes = notes  # the same for every try
+                result = await work(books, *args, **kwargs)
+        reach_commit(work, "after")
+        self.complaints.forget(work)
+        return result
 
     @asynccontextmanager
     async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
@@ -193,19 +264,6 @@ class Database(Words):
             yield Books(connection, self)
             reach_commit(work, "before")
 
-
-@contextmanager
-def heeding_cancellation() -> Iterator[None]:
-    """Cancel the task that was asked to end in here, also when a driver swallowed that.
-
-    `asyncio.wait_for`, by which asyncmy reads, does so before Python 3.12 when what it waits for
-    comes at the same moment; a loop that was told to end would go on for ever.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    try:
-        yield
-    finally:
-        if task.cancelling() > before:
-            raise asyncio.CancelledError
+    @property
+    def _url(self) -> str:
+        return self.engine.url.render_as_string(hide_password=False)

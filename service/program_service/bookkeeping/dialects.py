@@ -7,6 +7,7 @@ import orjson
 
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.sql import Dialect, Script, Update
+from program_service.bookkeeping.stored import EARLIEST, LATEST
 
 
 class _Standard:
@@ -62,6 +63,11 @@ class PostgreSQL(_Standard):
     keep = "FOR KEY SHARE"
     try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
     advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
+    # by its name: there is none before version 14
+    end_when_silent = """
+        SELECT set_config(name, CAST(CAST(:seconds AS integer) * 1000 AS text), false)
+          FROM pg_settings WHERE name = 'idle_session_timeout'
+    """
 
     def later(self, seconds: str) -> str:
         """Add seconds to the clock."""
@@ -70,6 +76,24 @@ class PostgreSQL(_Standard):
     def moment(self, text: str) -> str:
         """Read a text; said twice, so that asyncpg takes a parameter for one."""
         return f"CAST(CAST({text} AS text) AS timestamptz)"
+
+    def as_read(self, column: str) -> str:
+        """Compare with the bounds."""
+        return f"GREATEST(LEAST({column}, timestamptz '{LATEST}'), timestamptz '{EARLIEST}')"
+
+    def update(self, wanted: Update) -> str | Script:
+        """Lock the rows first, where those of others are left out: an UPDATE waits for them."""
+        if not wanted.skip_locked:
+            return super().update(wanted)
+        return f"""
+            UPDATE {wanted.table} AS program SET {wanted.assignments}
+              FROM (SELECT program.id AS unlocked_id, batch.*
+                      FROM {wanted.table} AS program, {wanted.batch}
+                     WHERE {wanted.matching} AND {wanted.where}
+                     ORDER BY program.id {self.lock} {wanted.skip_locked}) AS batch
+             WHERE program.id = batch.unlocked_id
+            {f"RETURNING {wanted.returning}" if wanted.returning else ""}
+        """
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with json_to_recordset."""
@@ -95,6 +119,7 @@ class SQLite(_Standard):
     keep = ""
     try_advisory_lock: str | None = None
     advisory_unlock = ""
+    end_when_silent = ""
 
     def later(self, seconds: str) -> str:
         """Add seconds to the clock, with a function that the connection registers."""
@@ -103,6 +128,10 @@ class SQLite(_Standard):
     def moment(self, text: str) -> str:
         """Bring a text into the form of the columns."""
         return f"program_moment({text})"
+
+    def as_read(self, column: str) -> str:
+        """Read it as Python does."""
+        return self.moment(column)
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with json_each."""
@@ -128,6 +157,7 @@ class MySQL:
     # a lock is the whole server's, and other databases may have tables of the same names
     try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"
     advisory_unlock = "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), :key)))"
+    end_when_silent = "SET SESSION wait_timeout = :seconds"
 
     _TYPES = {  # noqa: RUF012 - a constant
         # JSON_TABLE cuts in silence: one character more than columns hold, and strict mode refuses
@@ -154,31 +184,46 @@ class MySQL:
         """Read a text without its zone, which is UTC."""
         return f"CAST(SUBSTRING_INDEX(REPLACE({text}, 'T', ' '), '+', 1) AS DATETIME(6))"
 
+    def as_read(self, column: str) -> str:
+        """Compare with the bounds; a month or a day 0 is allowed, and is no moment for Python."""
+        latest, earliest = (self.moment(f"'{each.isoformat()}'") for each in (LATEST, EARLIEST))
+        is_none = f"EXTRACT(MONTH FROM {column}) = 0 OR EXTRACT(DAY FROM {column}) = 0"
+        bounded = f"GREATEST(LEAST({column}, {latest}), {earliest})"
+        return f"CASE WHEN {is_none} THEN {earliest} ELSE {bounded} END"
+
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Unfold with JSON_TABLE."""
         typed = ", ".join(
             f"{name} {self._TYPES.get(kind, kind)} PATH '$.{name}'"
             for name, kind in columns.items()
         )
-        return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS({typed})) AS batch"
+        return f"{self._unfolded(parameter, typed)} AS batch"
 
     def among(self, column: str, parameter: str) -> str:
         """Compare with what JSON_TABLE unfolds."""
-        words = f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS(word VARCHAR(256) PATH '$')) AS words"
-        return f"{column} IN (SELECT word FROM {words})"
+        words = self._unfolded(parameter, "word VARCHAR(256) PATH '$'")
+        return f"{column} IN (SELECT word FROM {words} AS words)"
+
+    def _unfolded(self, parameter: str, columns: str) -> str:
+        """Unfold once: JSON_TABLE reads the text again for each row that it is joined with."""
+        rows = f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS({columns})) AS unfolded"
+        return f"(SELECT * FROM {rows} LIMIT {2**63 - 1})"
 
     def update(self, wanted: Update) -> str | Script:
         """Lock the rows, change them, and read them if they are asked for."""
-        batch = f", {wanted.batch}" if wanted.batch else ""
+        first = f"{wanted.batch}, " if wanted.batch else ""
+        # by their ids, and then what is to be written: else others are looked at, and waited for
+        then = f"STRAIGHT_JOIN {wanted.batch} ON {wanted.matching}" if wanted.batch else ""
         return Script(
             lock=f"""
-                SELECT program.id FROM {wanted.table} AS program{batch}
+                SELECT {self.as_joined} program.id FROM {first}{wanted.table} AS program
                  WHERE {wanted.matching} AND {wanted.where}
-                 ORDER BY program.id FOR UPDATE
+                 ORDER BY program.id {self.lock} {wanted.skip_locked}
             """,
             change=f"""
-                UPDATE {wanted.table} AS program{batch} SET {wanted.assignments}
-                 WHERE {wanted.matching} AND program.id IN :ids
+                UPDATE {wanted.table} AS program FORCE INDEX (PRIMARY) {then}
+                   SET {wanted.assignments}
+                 WHERE program.id IN :ids
             """,
             read=f"SELECT {wanted.returning} FROM {wanted.table} WHERE id IN :ids"
             if wanted.returning

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 import asyncpg
@@ -28,6 +29,10 @@ STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 CLOSE_TIMEOUT_S = 0.5
 """For the last words of a connection; the pool waits for one after the other."""
+
+LOCK_TIMEOUT_S = 0.5
+"""How long a statement of the ledger waits for a lock. A commit takes some milliseconds; a row that
+is held for longer is held by a person, or by a user's own code."""
 
 IDLE_TIMEOUT_S = 15
 """For a transaction whose client was lost: others wait for its rows, no longer than a statement."""
@@ -55,6 +60,20 @@ class Limits:
     """None for migrations: an index of a long table takes its time."""
 
     idle_s: int = IDLE_TIMEOUT_S
+    lock_s: float | None = None
+    """None for what is not the ledger's, jobs and migrations: as long as a statement may last."""
+
+
+def make_ledger_engine(url: str, connections: int) -> AsyncEngine:
+    """Make an engine for the ledger: it waits briefly for locks, and reads whatever a row says.
+
+    Raises:
+        ValueError: the URL names a database, or an option, that is not supported.
+    """
+    engine = make_engine(url, Limits(connections, lock_s=LOCK_TIMEOUT_S))
+    if engine.dialect.name == "postgresql":
+        _prepare_postgresql(engine)
+    return engine
 
 
 def make_engine(url: str, limits: Limits) -> AsyncEngine:
@@ -76,8 +95,6 @@ def make_engine(url: str, limits: Limits) -> AsyncEngine:
         _distrust_silence(engine)
     if engine.dialect.name == "mysql":
         _prepare_mysql(engine)
-    if engine.dialect.name == "postgresql":
-        _prepare_postgresql(engine)
     return engine
 
 
@@ -112,11 +129,14 @@ def _postgresql_options(limits: Limits) -> dict[str, Any]:
         "random_page_cost": "1.1",  # disks do not turn any more
         # a plan made while the table was empty would scan it for as long as the connection lives
         "plan_cache_mode": "force_custom_plan",
+        "statement_timeout": _milliseconds(limits.statement_s),
+        "lock_timeout": _milliseconds(limits.lock_s),
     }
     connect = {
         "server_settings": settings,
         "timeout": CONNECT_TIMEOUT_S,
-        "command_timeout": limits.statement_s,
+        # the server ends a statement before we take its silence for a lost connection
+        "command_timeout": _and_a_moment(limits.statement_s),
         "connection_class": _Connection,
     }
     return _pool_options(limits) | {"connect_args": connect}
@@ -128,25 +148,37 @@ def _mysql_options(limits: Limits) -> dict[str, Any]:
         "time_zone": "'+00:00'",
         # ANSI_QUOTES: a column named "key" is quoted as in every other database
         "sql_mode": "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'",
-        "innodb_lock_wait_timeout": str(STATEMENT_TIMEOUT_S),
+        "innodb_lock_wait_timeout": str(ceil(limits.lock_s or STATEMENT_TIMEOUT_S)),
     }
     # what only MariaDB knows stands in a comment that only MariaDB reads
     of_mariadb = {
         "idle_transaction_timeout": str(limits.idle_s),
         "max_statement_time": str(within_s or 0),
+        # else a short table is read whole into a buffer, and each of its rows is waited for
+        "join_cache_level": "0",
     }
     common = ", ".join(f"{name} = {value}" for name, value in settings.items())
     more = "".join(f", {name} = {value}" for name, value in of_mariadb.items())
     connect = {
         "charset": "utf8mb4",
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": within_s + CONNECT_TIMEOUT_S if within_s else None,
+        "read_timeout": _and_a_moment(within_s),
         "init_command": f"SET SESSION {common} /*M!100600 {more} */",
     }
     return _pool_options(limits) | {
         "isolation_level": "READ COMMITTED",
         "connect_args": connect,
     }
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """Write a time limit as PostgreSQL takes it, where 0 is none."""
+    return str(round((seconds or 0) * 1_000))
+
+
+def _and_a_moment(seconds: float | None) -> float | None:
+    """Return how long the driver waits for a server that gives up by itself in this time."""
+    return seconds + CONNECT_TIMEOUT_S if seconds else None
 
 
 def _sqlite_options(_limits: Limits) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Update:
     matching: str = "TRUE"
     """How a row finds its entry in the batch."""
     returning: str = ""
+    skip_locked: str = ""
+    """`SKIP LOCKED`, to leave out rows that others have locked; empty to wait for them."""
 
 
 class Dialect(Protocol):
@@ -72,11 +74,17 @@ class Dialect(Protocol):
     advisory_unlock: str
     """Give it back."""
 
+    end_when_silent: str
+    """End this session after `:seconds` without a statement."""
+
     def later(self, seconds: str) -> str:
         """Return the moment `seconds` (an SQL expression) from now."""
 
     def moment(self, text: str) -> str:
         """Return the moment that an RFC 3339 text in UTC (an SQL expression) names."""
+
+    def as_read(self, column: str) -> str:
+        """Return the moment that a column is read as: see `tables.EARLIEST`."""
 
     def batch(self, parameter: str, columns: dict[str, str]) -> str:
         """Return a FROM item `batch` that unfolds a JSON array of objects.
@@ -132,6 +140,10 @@ class Sql:
             rollups=tables.rollups.name,
         )
 
+    def as_read(self, column: str) -> str:
+        """Return the moment that a column is read as, to compare it with what was read."""
+        return self.dialect.as_read(column)
+
     @property
     def clock(self) -> str:
         """The database's clock."""
@@ -146,6 +158,14 @@ class Sql:
         (drain of 6,000 programs, 500 slots: 1,150 programs/s in the index's words, 3,100 in these).
         """
         return "COALESCE(finished_at, errored_at) IS NULL"
+
+    @property
+    def next_version(self) -> str:
+        """The version after a change of many rows, none of which may fail the others.
+
+        Somebody may have written the greatest number there is.
+        """
+        return f"CASE WHEN version < {2**31 - 1} THEN version + 1 ELSE version END"
 
     @property
     def lock(self) -> str:
@@ -179,6 +199,20 @@ class Sql:
     ) -> str | Script:
         """Change programs, by a batch if there is one, and answer with them if asked to."""
         wanted = Update(self.programs, assignments, where, batch, matching, returning)
+        return self.dialect.update(wanted)
+
+    def update_unlocked(
+        self,
+        assignments: str,
+        *,
+        where: str,
+        batch: str,
+        matching: str,
+        returning: str = "",
+    ) -> str | Script:
+        """Change programs like `update_programs`, but those that another session has locked."""
+        skip_locked = self.dialect.skip_locked
+        wanted = Update(self.programs, assignments, where, batch, matching, returning, skip_locked)
         return self.dialect.update(wanted)
 
 

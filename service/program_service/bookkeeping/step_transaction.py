@@ -13,17 +13,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import NotCommitted, NoTransactions
+from program_service.bookkeeping.errors import (
+    BookkeepingError,
+    DatabaseUnavailable,
+    NotCommitted,
+    NoTransactions,
+)
+from program_service.bookkeeping.idling import Idling
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, read_back, record
-from program_service.bookkeeping.lifecycle import Failure, Outcome, Released, RetryLater
-from program_service.bookkeeping.trouble import FAILURES, is_away, is_transient
+from program_service.bookkeeping.lifecycle import Claimed, Failure, Outcome, RetryLater
+from program_service.bookkeeping.setbacks import Setbacks
+from program_service.bookkeeping.trouble import (
+    FAILURES,
+    Kind,
+    error_of,
+    heeding_cancellation,
+    in_our_words,
+    is_away,
+    is_transient,
+    kind_of,
+    words_of,
+)
 
 StepSession: TypeAlias = AsyncSession
 """What a job works with; its `commit` and `rollback` are those of a savepoint."""
 
 FOR_EVER_S = float("inf")
-AWAY_PAUSE_S = 1.0
-"""When a step is tried again whose database went away."""
 
 CLOSE_WITHIN_S = 5.0
 IDLE_TIMEOUT_S = 60
@@ -36,6 +51,7 @@ class StepConnections:
     def __init__(self, database: Database) -> None:
         """Take the database of the bookkeeping; nothing is connected yet."""
         self.books = database
+        self.setbacks = Setbacks()
         self._own: Database | None = None
         self._free = asyncio.Semaphore(database.pool_size)
 
@@ -44,22 +60,18 @@ class StepConnections:
 
         Raises:
             NoTransactions: the database has one writer, for which everybody would wait.
-            DBAPIError: the database is not to be had.
+            DatabaseUnavailable: the database is not to be had; the job has not done anything yet.
         """
         if self.books.sql.dialect.name == "sqlite":
             raise NoTransactions
         await self._free.acquire()
         try:
-            self._own = self._own or self.books.beside(idle_timeout_s=IDLE_TIMEOUT_S)
-            connection = await self._own.engine.connect()
-            await connection.begin()
-        except BaseException as error:
+            with in_our_words():
+                self._own = self._own or self.books.beside(idle_timeout_s=IDLE_TIMEOUT_S)
+                connection = await self._own.engine.connect()
+                await connection.begin()
+        except BaseException:
             self._free.release()
-            if isinstance(error, FAILURES) and not isinstance(error, exc.SQLAlchemyError):
-                # as SQLAlchemy says it; a bare OSError could be anything that the job does
-                raise exc.OperationalError(
-                    "BEGIN", None, error, connection_invalidated=True
-                ) from error
             raise
         return connection
 
@@ -82,12 +94,14 @@ class StepConnections:
 class StepTransaction:
     """The transaction of one step; it begins when the job asks for it."""
 
-    def __init__(self, connections: StepConnections) -> None:
-        """Take where connections come from."""
+    def __init__(self, connections: StepConnections, program: Claimed) -> None:
+        """Take where connections come from, and whose step it is."""
         self._connections = connections
+        self._program = program
         self._connection: AsyncConnection | None = None
         self._session: AsyncSession | None = None
         self._beginning = asyncio.Lock()
+        self._idling = Idling(IDLE_TIMEOUT_S)
         self.was_asked_for = False
         """Whether the job has wanted it, also where it could not be begun."""
 
@@ -114,11 +128,13 @@ class StepTransaction:
 
         Raises:
             NoTransactions: the database is SQLite.
+            DatabaseUnavailable: it cannot begin; the step is given back, and costs no attempt.
         """
         self.was_asked_for = True
         async with self._beginning:
             if self._session is None:
                 self._connection = await self._connections.connect()
+                self._idling.watch(self._connection)
                 self._session = AsyncSession(
                     bind=self._connection,
                     expire_on_commit=False,
@@ -142,20 +158,54 @@ class StepTransaction:
             NotCommitted: nothing was committed; its cause says why.
         """
         try:
-            return await self._commit_with(step)
-        except FAILURES as error:
+            with heeding_cancellation():
+                return await self._commit_with(step)
+        except (*FAILURES, BookkeepingError) as error:
             await self.roll_back()
             # the answer to a COMMIT may be lost: then the receipt stands (rule R4)
             books = self._connections.books
             if recorded := await books.transact_within(FOR_EVER_S, read_back, step):
                 return recorded
-            raise NotCommitted from error
+            raise NotCommitted from _as_of_sqlalchemy(error)
 
     async def roll_back(self) -> None:
         """Undo what the job did, if it is not committed."""
         connection, self._connection, self._session = self._connection, None, None
         if connection is not None:
             await self._connections.close(connection)
+
+    def passing_outcome(self, error: BaseException) -> Outcome | None:
+        """Say what becomes of the step if its transaction failed for a reason that may pass.
+
+        A database that went away costs no attempt. A deadlock is the job's own, and does, as does a
+        transaction that idled. What the job raises otherwise is judged like any exception: None.
+        """
+        if isinstance(error, NotCommitted):
+            if given_back := self._of_our_record(error.__cause__):
+                return given_back
+            error = error.__cause__ or error
+        # not `isinstance`: what a job raises may have a `__class__` that raises
+        if not issubclass(type(error), exc.DBAPIError) or not is_transient(error):
+            return None
+        return self._of_outage(error) if is_away(error) else _retry(error, "not_committed")
+
+    def _of_our_record(self, error: BaseException | None) -> Outcome | None:
+        """Give back a step whose record was rejected, which is no fault of its job."""
+        if isinstance(error, DatabaseUnavailable):
+            return self.give_back(error)
+        is_rejected = error is not None and kind_of(error) is Kind.REJECTED
+        return self.give_back(error_of(error)) if error and is_rejected else None
+
+    def _of_outage(self, error: BaseException) -> Outcome:
+        if self._idling.was_too_long:
+            return _retry(error, "transaction_idle", f"{self._idling.words}: ")
+        words, setbacks = words_of(error), self._connections.setbacks
+        given_back = setbacks.give_back_a_few_times(self._program, words)
+        return given_back or _retry(error, "database_away")
+
+    def give_back(self, error: BaseException) -> Outcome:
+        """Give the step back, as what it asked of this program executor could not be done."""
+        return self._connections.setbacks.give_back(self._program, str(error))
 
     async def _commit_with(self, step: StepRecord) -> Recorded | None:
         assert self._connection is not None
@@ -166,18 +216,13 @@ class StepTransaction:
         return recorded
 
 
-def passing_outcome(error: BaseException) -> Outcome | None:
-    """Say what becomes of a step whose transaction failed for a reason that may pass, else None.
+def _retry(error: BaseException, code: str, because: str = "") -> RetryLater:
+    failure = Failure(because + words_of(error), type=type(error).__name__, code=code)
+    return RetryLater(failure)
 
-    A database that went away costs no attempt; a deadlock is the job's own, and does. Of what the
-    job itself raises, only what is surely a database's error is meant.
-    """
-    kinds: tuple[type[BaseException], ...] = (exc.DBAPIError,)
-    if isinstance(error, NotCommitted) and error.__cause__ is not None:
-        error, kinds = error.__cause__, FAILURES
-    if not issubclass(type(error), kinds) or not is_transient(error):
-        return None
-    if is_away(error):
-        return Released(AWAY_PAUSE_S)
-    text = str(getattr(error, "orig", error))
-    return RetryLater(Failure(text, type=type(error).__name__, code="not_committed"))
+
+def _as_of_sqlalchemy(error: BaseException) -> BaseException:
+    """Say a driver's bare error as SQLAlchemy does; an OSError could be anything of the job's."""
+    if isinstance(error, FAILURES) and not isinstance(error, exc.SQLAlchemyError):
+        return exc.OperationalError("COMMIT", None, error, connection_invalidated=True)
+    return error

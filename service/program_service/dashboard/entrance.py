@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from program_service.api.actors import Actor
 from program_service.api.auth import Caller, Scope
-from program_service.api.problems import CODES, Problem, words_of
+from program_service.api.problems import Problem, status_of, words_of
 from program_service.api.services import Services
 from program_service.api.sites import refuse_other_sites
 from program_service.bookkeeping.errors import BookkeepingError
@@ -48,7 +48,7 @@ class PageRoute(APIRoute):
             except RequestValidationError as error:
                 return _error_page(request, 422, words_of(error))
             except BookkeepingError as error:
-                return _error_page(request, CODES[type(error)][0], str(error))
+                return _error_page(request, status_of(error), str(error))
 
         return paged
 

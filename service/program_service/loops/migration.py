@@ -4,9 +4,8 @@ import asyncio
 from typing import NoReturn
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import DatabaseUnavailable, NotAdoptable
+from program_service.bookkeeping.errors import NotAdoptable
 from program_service.bookkeeping.migrations import migrate
-from program_service.bookkeeping.trouble import FAILURES, is_transient
 from program_service.logs import log
 from program_service.loops.turns import is_set_within
 from program_service.telemetry import Event
@@ -47,10 +46,6 @@ class Migration:
             except NotAdoptable as error:
                 self._refusal = error
                 self._is_settled.set()
-                raise
-            except FAILURES as error:
-                if is_transient(error):
-                    raise DatabaseUnavailable(str(error)) from error
                 raise
             else:
                 log.info(Event.DATABASE_MIGRATED)

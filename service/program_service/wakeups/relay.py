@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from program_service.bookkeeping.database import Database
@@ -27,6 +27,14 @@ DRAIN_WITHIN_S = 6.0
 """At the end of the process: longer than one publish may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What became of waking: rows that no broker confirmed, and rows that could not be marked."""
+
+    left: Sequence[Due]
+    unmarked: Sequence[Due]
+
+
 class Waker:
     """Publish wake-ups for due rows, and mark those that the broker confirmed."""
 
@@ -37,8 +45,8 @@ class Waker:
         self._metrics = metrics
         self._directory = JobDirectory(database)
 
-    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> list[Due]:
-        """Wake for these rows and return those whose wake-up the broker did not confirm.
+    async def wake(self, rows: Sequence[Due], *, published_at: datetime) -> Woken:
+        """Wake for these rows, and mark those whose wake-up the broker confirmed.
 
         The queue is that of the row's job by now, whoever wrote the row, and whenever.
         """
@@ -58,9 +66,8 @@ class Waker:
         reach(CrashPoint.WAKE_PUBLISHED)
         pairs = list(zip(bundles, confirmed, strict=True))
         woken = [row for rows, is_sure in pairs if is_sure for row in rows]
-        if woken:
-            await self._database.transact(mark_woken, woken)
-        return [row for rows, is_sure in pairs if not is_sure for row in rows]
+        unmarked = await self._database.transact(mark_woken, woken) if woken else ()
+        return Woken([row for rows, is_sure in pairs if not is_sure for row in rows], unmarked)
 
     async def queues_of(self, jobs: Iterable[str]) -> dict[str, str]:
         """Return {job: queue} of those that are registered, as of a second ago at most."""

@@ -6,7 +6,7 @@ The answer is given as soon as the rows are committed, whether the broker is up 
 import time
 from collections.abc import Sequence
 
-from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.database import PATIENCE_S, Database
 from program_service.bookkeeping.group_commit import GroupCommit
 from program_service.bookkeeping.ledger.submitting import (
     NewProgram,
@@ -30,7 +30,9 @@ class Submissions:
         self._database = database
         self._relay = relay
         self._metrics = metrics
-        self._group: GroupCommit[NewProgram, SubmitResult] = GroupCommit(self._flush)
+        self._group: GroupCommit[NewProgram, SubmitResult] = GroupCommit(
+            self._flush, name="submissions"
+        )
 
     async def run(self) -> None:
         """Commit what is submitted, until cancelled."""
@@ -60,7 +62,10 @@ class Submissions:
         began = time.perf_counter()
         has_keys = any(program.idempotency for program in programs)
         is_at_once = self._database.commits_statements and not has_keys
-        results = await self._database.transact(submit_at_once if is_at_once else submit, programs)
+        # an Idempotency-Key that another transaction is writing holds up its own program alone
+        results = await self._database.transact_past_outages(
+            PATIENCE_S, submit_at_once if is_at_once else submit, programs
+        )
         self._metrics.database_s.labels(op="submit").observe(time.perf_counter() - began)
         self._metrics.batch_rows.labels(op="submit").observe(len(programs))
         for program, result in zip(programs, results, strict=True):

@@ -5,10 +5,13 @@ lock while it publishes (protocol rules R5 and R6).
 """
 
 import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.waking import (
     Due,
+    DuePage,
     Silence,
     find_due,
     find_moved,
@@ -51,6 +54,8 @@ class Sweeper:
         self._waker = waker
         self._settings = settings
         self._looked_for_moved_at = float("-inf")
+        self._unmarked: dict[tuple[int, datetime], float] = {}
+        """{(id, due_at): the monotonic time from which on it is woken again}"""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -71,17 +76,38 @@ class Sweeper:
                 await self._wake_again(workers, jobs)
 
     async def _wake_due(self, jobs: list[str]) -> None:
-        """Wake for all that is due; jobs whose queue does not confirm have to wait for a turn."""
-        for _ in range(PAGES):
-            page = await self._database.read(find_due, jobs=jobs, limit=PAGE)
-            if not page.rows:
-                return
-            reach(CrashPoint.SWEEP_DUE)
-            left = await self._waker.wake(page.rows, published_at=page.read_at)
-            if left:
-                jobs = await self._without(left, jobs)
+        """Wake for all that is due; jobs whose queue does not confirm have to wait for a turn.
 
-    async def _without(self, left: list[Due], jobs: list[str]) -> list[str]:
+        A row that cannot be marked stays where it is, and is passed by, so that it is not found
+        again and again: somebody has locked it, perhaps for long.
+        """
+        since: datetime | None = None
+        for _ in range(PAGES):
+            page = await self._database.read(find_due, jobs=jobs, since=since, limit=PAGE)
+            rows = self._to_be_woken(page)
+            if rows:
+                reach(CrashPoint.SWEEP_DUE)
+                jobs = await self._wake(rows, page, jobs)
+            if len(page.rows) < PAGE:
+                return
+            last = page.rows[-1].due_at
+            since = last if rows else last + timedelta(microseconds=1)
+            await self._database.stay_alone()
+
+    def _to_be_woken(self, page: DuePage) -> list[Due]:
+        """Return the rows of a page, but those that were woken lately and could not be marked."""
+        now = time.monotonic()
+        self._unmarked = {row: until for row, until in self._unmarked.items() if until > now}
+        return [row for row in page.rows if (row.id, row.due_at) not in self._unmarked]
+
+    async def _wake(self, rows: list[Due], page: DuePage, jobs: list[str]) -> list[str]:
+        """Wake for rows of a page; return the jobs, but those whose queues did not confirm it."""
+        woken = await self._waker.wake(rows, published_at=page.read_at)
+        until = time.monotonic() + self._settings.wake_again_s
+        self._unmarked |= {(row.id, row.due_at): until for row in woken.unmarked}
+        return await self._without(woken.left, jobs) if woken.left else jobs
+
+    async def _without(self, left: Sequence[Due], jobs: list[str]) -> list[str]:
         """Return the jobs besides those of these rows, and those of the same queues."""
         sick, stuck = {row.queue for row in left}, {row.job for row in left}
         queues = await self._waker.queues_of(jobs)
@@ -94,11 +120,11 @@ class Sweeper:
         for _ in range(PAGES):
             queues = await self._waker.queues_of(jobs)
             page = await self._database.read(find_moved, queues, limit=PAGE)
-            if not page.rows:
+            rows = self._to_be_woken(page)
+            if not rows:
                 break
-            left = await self._waker.wake(page.rows, published_at=page.read_at)
-            if left:
-                jobs = await self._without(left, jobs)
+            jobs = await self._wake(rows, page, jobs)
+            await self._database.stay_alone()
         self._looked_for_moved_at = time.monotonic()
 
     async def _wake_again(self, workers: list[Worker], jobs: list[str]) -> None:
@@ -111,7 +137,7 @@ class Sweeper:
                 continue
             silence = Silence(queue, silence_s, since=newest if depth > 0 else None)
             page = await self._database.read(find_unanswered, silence, jobs=jobs, limit=PAGE)
-            if page.rows:
+            if rows := self._to_be_woken(page):
                 reach(CrashPoint.SWEEP_UNANSWERED)
-                log.info(Event.WAKEUP_AGAIN, queue=queue, programs=len(page.rows))
-                await self._waker.wake(page.rows, published_at=page.read_at)
+                log.info(Event.WAKEUP_AGAIN, queue=queue, programs=len(rows))
+                await self._wake(rows, page, jobs)

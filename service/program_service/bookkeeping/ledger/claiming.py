@@ -1,4 +1,4 @@
-"""Claim: take a due program under a lease, for one worker, and keep or drop that lease."""
+"""Claim: take a due program under a lease, for one worker."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from typing import Any, Protocol, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
 from program_service.bookkeeping.ledger.counting import LOST, NOBODY, Tally, count
+from program_service.bookkeeping.ledger.locking import lock_free
 from program_service.bookkeeping.ledger.rows import COLUMNS, ClaimedRow, Unreadable, claimed_from
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.sql import Script, Sql
+from program_service.bookkeeping.suspects import is_suspect, may_be_held
 
 
 @dataclass(slots=True)  # not frozen: see docs/performance.md
@@ -33,7 +35,7 @@ class Ration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims: a worker, the jobs it knows, and how long its leases hold.
+    """Who claims: a worker, the jobs it knows, how long its leases hold, and its slots.
 
     It has room for any number of programs at `jobs`, and for some at those of the `ration`.
     """
@@ -41,9 +43,10 @@ class Claimant:
     worker: str
     jobs: Collection[str]
     lease_s: float
+    slots: int = 1
     ration: Ration | None = None
     put_off_s: float = 1.0
-    """When a suspect is due again that it must not hold beside another."""
+    """When a suspect is due again that it must not hold beside others."""
 
 
 class Missed(Enum):
@@ -54,7 +57,9 @@ class Missed(Enum):
     UNKNOWN_JOB = "unknown_job"
     """It is due, but for a worker that knows its job."""
     PUT_OFF = "put_off"
-    """It lost a lease, and its worker holds such a suspect already: it is due again soon."""
+    """It lost a lease, and its worker holds too many such suspects: it is due again soon."""
+    LOCKED = "locked"
+    """Another session has locked its row: it is woken again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,12 @@ Answer: TypeAlias = ClaimedRow | Missed | NoRoom
 
 
 async def claim(
-    books: Books, claims: Sequence[Claim], claimant: Claimant, *, holds_suspect: bool = False
+    books: Books, claims: Sequence[Claim], claimant: Claimant, *, suspects: Sequence[int] = ()
 ) -> list[Answer]:
     """Claim what is due and known, and say of each other program why not (protocol rule R1).
 
-    Of those that lost a lease, suspects, one at most, and none if the worker holds one: a poison
-    job takes no other program down (rule R11).
+    `suspects` has the number of lost leases of each suspect that the worker holds. Those that it
+    must not hold beside them are put off, so that a poison job harms few others (rule R11).
     """
     answers: dict[str, Answer] = {**await _take_unclaimed(books, claims, claimant)}
     missing = [_as_row(claim) for claim in claims if claim.run_id not in answers]
@@ -82,7 +87,7 @@ async def claim(
         terms, known = _terms(claimant), [*claimant.jobs, *_rationed(claimant)]
         locked = await books.fetch(_lock_claimable, batch=missing, known=known)
         known_rows = [row for row in locked if row.is_known]
-        put_off = _supernumerary(known_rows, holds_suspect=holds_suspect)
+        put_off = _supernumerary(known_rows, suspects, slots=claimant.slots)
         if put_off:
             of_run_ids = [{"of_run_id": run_id} for run_id in put_off]
             await books.run(_put_off, batch=of_run_ids, put_off_s=claimant.put_off_s)
@@ -96,6 +101,24 @@ async def claim(
         answers |= no_room
         answers |= await _claim_again(books, taken, terms)
     return [_answer(claim, answers.get(claim.run_id)) for claim in claims]
+
+
+async def claim_unlocked(
+    books: Books, claims: Sequence[Claim], claimant: Claimant, *, suspects: Sequence[int] = ()
+) -> list[Answer]:
+    """Claim like `claim`, but wait for no row: leave those that another session has locked."""
+    locked = await lock_free(books, [each.run_id for each in claims])
+    of_locked = [each for each in claims if each.run_id in locked]
+    # one that has our lease is ours, by a COMMIT whose answer was lost (rule R4)
+    ours = await _read_held(books, [_as_row(each) for each in of_locked])
+    left = [each for each in claims if each.run_id not in locked]
+    claimed = iter(await claim(books, left, claimant, suspects=suspects) if left else ())
+    return [
+        _answer(each, ours.get(each.run_id, Missed.LOCKED))
+        if each.run_id in locked
+        else next(claimed)
+        for each in claims
+    ]
 
 
 @one_change
@@ -132,19 +155,26 @@ def _answer(wish: Claim, answer: Answer | None) -> Answer:
     return answer or Missed.GONE
 
 
-def _supernumerary(locked: Sequence[Any], *, holds_suspect: bool) -> set[str]:
-    """Return the run_ids of the suspects that one worker must not hold beside another.
+def _supernumerary(locked: Sequence[Any], held: Sequence[int], *, slots: int) -> set[str]:
+    """Return the run_ids of the suspects that one worker must not hold beside its others.
 
-    One whose new lease stands already was claimed by a try before this one (rule R4).
+    Those whose new lease stands already were claimed by a try before this one (rule R4).
     """
-    ours = [row for row in locked if row.lease == row.new_lease]
-    suspects = dict.fromkeys(
-        row.run_id
-        for row in locked
-        if row.lease != row.new_lease and (row.lease_losses > 0 or row.lease is not None)
-    )
-    is_taken = holds_suspect or any(row.lease_losses > 0 for row in ours)
-    return set(list(suspects)[0 if is_taken else 1 :])
+    ours = (row.lease_losses for row in locked if row.lease == row.new_lease)
+    beside = [*held, *filter(is_suspect, ours)]
+    wished: dict[str, int] = {}
+    for row in locked:
+        if row.lease != row.new_lease:
+            wished.setdefault(row.run_id, row.lease_losses + (row.lease is not None))
+    put_off = set()
+    for run_id, losses in wished.items():
+        if not is_suspect(losses):
+            continue
+        if may_be_held(losses, beside, slots=slots):
+            beside.append(losses)
+        else:
+            put_off.add(run_id)
+    return put_off
 
 
 def _rationed(claimant: Claimant) -> Sequence[str]:
@@ -195,38 +225,16 @@ async def _claim_again(
         await books.run(_claim_lapsed, batch=changes, **terms)
     taken_over: set[str] = books.notes.setdefault("taken over", set())
     taken_over.update(row.new_lease for row in lost)
-    held = await books.fetch(_select_held, batch=_wishes(locked)) if locked else []
-    return {row.run_id: claimed_from(row, is_taken_over=row.lease in taken_over) for row in held}
+    wishes = [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in locked]
+    return await _read_held(books, wishes, taken_over=taken_over)
 
 
-def _wishes(rows: Sequence[Any]) -> list[dict[str, str]]:
-    return [{"of_run_id": row.run_id, "new_lease": row.new_lease} for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A program that is being executed under a lease."""
-
-    id: int
-    lease: str
-
-
-@one_change
-async def renew(books: Books, holds: Sequence[Hold], *, lease_s: float) -> set[Hold]:
-    """Prolong exactly these leases and return those that still hold (rule R3).
-
-    What is not returned is lost: claimed by another worker, cancelled, or ended by hand.
-    """
-    batch = [{"of_id": hold.id, "of_lease": hold.lease} for hold in holds]
-    rows = await books.fetch(_renew, batch=batch, lease_s=lease_s)
-    return {Hold(row.id, row.lease) for row in rows}
-
-
-async def still_open(books: Books, holds: Sequence[Hold]) -> set[Hold]:
-    """Return those of these holds whose programs have not ended and are still held so."""
-    batch = [{"of_id": hold.id, "of_lease": hold.lease} for hold in holds]
-    rows = await books.fetch(_select_open, batch=batch)
-    return {Hold(row.id, row.lease) for row in rows}
+async def _read_held(
+    books: Books, wishes: Sequence[dict[str, str]], *, taken_over: Collection[str] = ()
+) -> dict[str, ClaimedRow]:
+    """Read what is held under these leases, and which were taken over; return {run_id: program}."""
+    rows = await books.fetch(_select_held, batch=list(wishes)) if wishes else ()
+    return {row.run_id: claimed_from(row, is_taken_over=row.lease in taken_over) for row in rows}
 
 
 def _claim_unclaimed(sql: Sql) -> str | Script:
@@ -247,12 +255,12 @@ def _claim_unclaimed(sql: Sql) -> str | Script:
 
 def _lock_claimable(sql: Sql) -> str:
     return f"""
-        SELECT program.run_id, program.lease, batch.new_lease, lease_losses, step_retry_count,
+        SELECT {sql.dialect.as_joined}
+               program.run_id, program.lease, batch.new_lease, lease_losses, step_retry_count,
                awaiting, job, claimed_by,
                CASE WHEN {sql.among("job", "known")} THEN 1 ELSE 0 END AS is_known
-          FROM {sql.programs} AS program
-          JOIN {sql.batch(of_run_id="varchar", new_lease="varchar")}
-            ON program.run_id = batch.of_run_id
+          FROM {sql.batch(of_run_id="varchar", new_lease="varchar")}
+          JOIN {sql.programs} AS program ON program.run_id = batch.of_run_id
          WHERE {sql.is_open}
            AND (lease = batch.new_lease OR due_at <= {sql.clock})
          ORDER BY program.id {sql.lock}
@@ -301,23 +309,4 @@ def _select_held(sql: Sql) -> str:
           JOIN {sql.batch(of_run_id="varchar", new_lease="varchar")}
             ON run_id = of_run_id AND lease = new_lease
          WHERE {sql.is_open}
-    """
-
-
-def _renew(sql: Sql) -> str | Script:
-    return sql.update_programs(
-        f"due_at = {sql.later(':lease_s')}, woken_at = NULL",
-        batch=sql.batch(of_id="bigint", of_lease="varchar"),
-        matching="program.id = batch.of_id",
-        where=f"program.lease = batch.of_lease AND {sql.is_open}",
-        returning="id, lease",
-    )
-
-
-def _select_open(sql: Sql) -> str:
-    return f"""
-        SELECT program.id, program.lease
-          FROM {sql.programs} AS program
-          JOIN {sql.batch(of_id="bigint", of_lease="varchar")} ON program.id = batch.of_id
-         WHERE program.lease = batch.of_lease AND {sql.is_open}
     """

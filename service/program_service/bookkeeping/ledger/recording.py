@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
+from program_service.bookkeeping.errors import RowLocked
 from program_service.bookkeeping.ledger.counting import (
     FINISHED,
     LET_GO,
@@ -21,6 +22,7 @@ from program_service.bookkeeping.ledger.counting import (
     insert_counts,
 )
 from program_service.bookkeeping.ledger.job_data import merge_job_data, read_job_data
+from program_service.bookkeeping.ledger.locking import lock_free
 from program_service.bookkeeping.lifecycle import Change, Claimed, Ending, Json
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.tables import read_moment
@@ -79,6 +81,16 @@ async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded |
         Recorded(known[program.id], *applied[program.id]) if program.id in applied else None
         for program in programs
     ]
+
+
+async def record_unlocked(
+    books: Books, records: Sequence[StepRecord]
+) -> list[Recorded | RowLocked | None]:
+    """Write like `record`, but wait for no program: leave those that another session has locked."""
+    locked = await lock_free(books, [each.program.run_id for each in records])
+    free = [each for each in records if each.program.run_id not in locked]
+    written = iter(await record(books, free) if free else ())
+    return [RowLocked() if each.program.run_id in locked else next(written) for each in records]
 
 
 @one_change

@@ -48,9 +48,15 @@ class DuePage:
     read_at: datetime
 
 
-async def find_due(books: Books, *, jobs: Sequence[str], limit: int) -> DuePage:
-    """Find due rows that nobody was woken for, of jobs that a live worker knows."""
-    rows = await books.fetch(_select_due, known=list(jobs), head_start_s=-RELAY_TIME_S, limit=limit)
+async def find_due(
+    books: Books, *, jobs: Sequence[str], limit: int, since: datetime | None = None
+) -> DuePage:
+    """Find rows due since a moment that nobody was woken for, of jobs that a live worker knows."""
+    terms = {"known": list(jobs), "head_start_s": -RELAY_TIME_S, "limit": limit}
+    if since is None:
+        rows = await books.fetch(_select_due, **terms)
+    else:
+        rows = await books.fetch(_select_due_since, since=since.isoformat(), **terms)
     return await _page(books, rows)
 
 
@@ -92,8 +98,11 @@ async def find_moved(books: Books, queues: Mapping[str, str], *, limit: int) -> 
 
 
 @one_change
-async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
-    """Note where a wake-up was confirmed, if `due_at` and `queue` still are as they were read."""
+async def mark_woken(books: Books, rows: Sequence[Due]) -> list[Due]:
+    """Note where a wake-up was confirmed, if `due_at` and `queue` still are as they were read.
+
+    It waits for no row; return those that could not be marked: they are locked, or have changed.
+    """
     batch = [
         {
             "of_id": row.id,
@@ -103,7 +112,8 @@ async def mark_woken(books: Books, rows: Sequence[Due]) -> None:
         }
         for row in rows
     ]
-    await books.run(_mark_woken, batch=batch)
+    marked = {row.id for row in await books.fetch(_mark_woken, batch=batch)}
+    return [row for row in rows if row.id not in marked]
 
 
 async def welcome_jobs(books: Books, queues: Mapping[str, str], *, new: Container[str]) -> None:
@@ -137,17 +147,27 @@ def _due(row: Any) -> Due:
     return Due(row.id, row.run_id, row.queue, due_at, is_suspect=is_suspect, job=row.job)
 
 
+# no sum: it would overflow where somebody wrote the greatest number there is
 COLUMNS = """
     id, run_id, job, queue, due_at,
-    lease_losses + CASE WHEN lease IS NULL THEN 0 ELSE 1 END AS is_suspect
+    CASE WHEN lease IS NULL AND lease_losses = 0 THEN 0 ELSE 1 END AS is_suspect
 """
 OPEN = "finished_at IS NULL AND errored_at IS NULL"
 
 
 def _select_due(sql: Sql) -> str:
+    return _select_due_where(sql, "TRUE")
+
+
+def _select_due_since(sql: Sql) -> str:
+    return _select_due_where(sql, f"due_at >= {sql.moment(':since')}")
+
+
+def _select_due_where(sql: Sql, condition: str) -> str:
     return f"""
         SELECT {COLUMNS} FROM {sql.programs}
          WHERE {OPEN} AND woken_at IS NULL AND due_at <= {sql.later(":head_start_s")}
+           AND {condition}
            AND {sql.among("job", "known")}
          ORDER BY due_at LIMIT :limit
     """
@@ -200,10 +220,10 @@ def _select_unanswered_queues(sql: Sql) -> str:
 
 
 def _mark_woken(sql: Sql) -> str | Script:
-    return sql.update_programs(
+    return sql.update_unlocked(
         # MariaDB sees new values in later assignments: the comparison comes first
         f"""
-            version = version + CASE WHEN queue <> of_queue THEN 1 ELSE 0 END,
+            version = CASE WHEN queue <> of_queue THEN {sql.next_version} ELSE version END,
             queue = of_queue, woken_at = {sql.clock}
         """,
         batch=sql.batch(
@@ -211,15 +231,16 @@ def _mark_woken(sql: Sql) -> str | Script:
         ),
         matching="program.id = of_id",
         where=f"""
-            {sql.moment("due_at")} = {sql.moment("was_due_at")} AND queue = was_queue
-            AND {sql.is_open}
+            {sql.as_read("due_at")} = {sql.moment("was_due_at")}
+            AND queue IN (was_queue, of_queue) AND {sql.is_open}
         """,
+        returning="id",
     )
 
 
 def _move_to_queues(sql: Sql) -> str | Script:
-    return sql.update_programs(
-        "woken_at = NULL, queue = new_queue, version = version + 1",
+    return sql.update_unlocked(
+        f"woken_at = NULL, queue = new_queue, version = {sql.next_version}",
         batch=sql.batch(of_job="varchar", new_queue="varchar"),
         matching="job = of_job",
         where=f"{OPEN} AND lease IS NULL AND queue <> new_queue",
@@ -236,7 +257,7 @@ def _select_woken(sql: Sql) -> str:
 
 
 def _wake_anew(sql: Sql) -> str | Script:
-    return sql.update_programs(
+    return sql.update_unlocked(
         "woken_at = NULL",
         batch=sql.batch(of_id="bigint"),
         matching="program.id = of_id",

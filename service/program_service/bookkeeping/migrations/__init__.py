@@ -16,9 +16,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import NotAdoptable
+from program_service.bookkeeping.errors import NotAdoptable, RowLocked
 from program_service.bookkeeping.tables import Tables
-from program_service.bookkeeping.trouble import is_lock_timeout
+from program_service.bookkeeping.trouble import in_our_words
 from program_service.logs import log
 from program_service.telemetry import Event
 
@@ -38,7 +38,9 @@ async def migrate(database: Database) -> None:
 
     Raises:
         NotAdoptable: a table of the program table's name is there, and it is not ours.
-        DBAPIError: the database is not to be had, or somebody did not let go of a table.
+        DatabaseUnavailable: the database is not to be had, a privilege is missing, or somebody did
+            not let go of a table.
+        BatchRefused: the database refuses a change.
     """
     gives_up_at = time.monotonic() + GIVE_UP_AFTER_S
     patient = database.beside(statement_timeout_s=None)
@@ -56,12 +58,13 @@ async def _take_turn(database: Database, *, gives_up_at: float) -> bool:
         if not is_alone:
             return False
         try:
-            async with database.engine.connect() as connection:
-                await connection.run_sync(_upgrade_alone, database.tables)
-        except sa.exc.DBAPIError as error:
-            if not is_lock_timeout(error) or time.monotonic() > gives_up_at:
+            with in_our_words():
+                async with database.engine.connect() as connection:
+                    await connection.run_sync(_upgrade_alone, database.tables)
+        except RowLocked as error:
+            if time.monotonic() > gives_up_at:
                 raise
-            log.warning(Event.MIGRATION_WAITS, error_message=str(error.orig))
+            log.warning(Event.MIGRATION_WAITS, error_message=str(error))
             return False
     return True
 
@@ -84,9 +87,14 @@ def _upgrade_alone(connection: sa.Connection, tables: Tables) -> None:
 
 
 async def is_migrated(database: Database) -> bool:
-    """Say whether the tables are those that this version was written for, or newer."""
-    async with database.engine.connect() as connection:
-        return await connection.run_sync(_is_current, database.tables)
+    """Say whether the tables are those that this version was written for, or newer.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer, or does not let us look.
+    """
+    with in_our_words():
+        async with database.engine.connect() as connection:
+            return await connection.run_sync(_is_current, database.tables)
 
 
 def tables() -> Tables:

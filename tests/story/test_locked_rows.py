@@ -1,0 +1,157 @@
+"""Locked rows: somebody holds one row in psql, and every other program goes its way."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from builders import by_hand, seconds_ago
+from lines import Lines, of_event
+from patience import eventually
+from program_executor import JobContext, job
+from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.lifecycle import Status
+from servers import Connect, on_servers
+from stage import Stage
+
+pytestmark = on_servers  # SQLite has one writer, for whom everybody waits
+
+LEASE_S = 6.0
+
+
+@pytest.fixture
+def holder(connect: Connect) -> Database:
+    """Return the connections of somebody with psql."""
+    return connect()
+
+
+@asynccontextmanager
+async def locked(holder: Database, table: sa.Table, run_id: str) -> AsyncGenerator[None]:
+    """Hold the rows of a program locked meanwhile, in one table."""
+    async with holder.engine.begin() as connection:
+        rows = sa.select(table).where(table.c.run_id == run_id).with_for_update()
+        assert (await connection.execute(rows)).all()
+        yield
+
+
+async def test_one_locked_row_costs_its_worker_no_lease(
+    stage: Stage, holder: Database, logs: Lines
+) -> None:
+    """Rules R3 and R7: it waits for longer than a lease lasts; all the others are renewed."""
+    may_end = asyncio.Event()
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        await may_end.wait()
+
+    shift = await stage.hire(work, lease_s=LEASE_S)
+    run_ids = [await stage.submit("work") for _ in range(5)]
+    for run_id in run_ids:
+        await stage.until(run_id, lambda program: program.status is Status.RUNNING)
+    async with locked(holder, holder.tables.programs, run_ids[0]):
+        held = {run_id: (await stage.program(run_id)).due_at for run_id in run_ids[1:]}
+        for _ in range(2):  # renewals of each
+            for run_id, due_at in held.items():
+                renewed = await stage.until(run_id, lambda it, was=due_at: it.due_at > was)  # type: ignore[misc]
+                held[run_id] = renewed.due_at
+    may_end.set()
+    for run_id in run_ids[1:]:
+        assert (await stage.finished(run_id)).lease_losses == 0
+        assert await stage.outcomes(run_id) == ["done"]
+    await stage.finished(run_ids[0])
+    assert shift.metrics.leases_lost._value.get() <= 1
+    assert of_event(logs, "program.row_locked")
+
+
+async def test_locked_row_holds_up_neither_claims_nor_the_sweeper(
+    stage: Stage, holder: Database
+) -> None:
+    """Rules R1 and R5: what is due beside it, and behind it, is woken and claimed."""
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    held = await stage.submit("work")
+    await by_hand(stage.database, held, due_at=seconds_ago(stage.database, 60), woken_at=None)
+    async with locked(holder, holder.tables.programs, held):
+        await stage.hire(work)
+        run_ids = [await stage.submit("work") for _ in range(20)]
+        for run_id in run_ids:
+            await by_hand(stage.database, run_id, woken_at=None)
+            await stage.finished(run_id)
+        # it is not woken each time that the sweeper finds it unmarked
+        assert (await stage.program(held)).status is Status.PENDING
+    await stage.finished(held)
+
+
+@pytest.mark.parametrize("data", [None, {"done": True}])
+async def test_outcome_of_a_locked_row_holds_up_no_other(
+    stage: Stage, holder: Database, data: dict[str, bool] | None
+) -> None:
+    """They are one batch; the locked one is recorded when it is free, and is not run again."""
+    runs: list[str] = []
+    together, may_end = asyncio.Barrier(5), asyncio.Event()
+
+    @job
+    async def work(ctx: JobContext) -> dict[str, bool] | None:
+        runs.append(ctx.run_id)
+        await together.wait()
+        await may_end.wait()
+        return data
+
+    await stage.hire(work)
+    run_ids = [await stage.submit("work") for _ in range(5)]
+    await eventually(lambda: _are(runs, 5))
+    async with locked(holder, holder.tables.programs, run_ids[0]):
+        may_end.set()
+        for run_id in run_ids[1:]:
+            await stage.finished(run_id)
+        assert (await stage.program(run_ids[0])).status is Status.RUNNING
+    await stage.finished(run_ids[0])
+    assert sorted(runs) == sorted(run_ids)
+
+
+async def test_edit_of_a_locked_row_holds_up_no_other(stage: Stage, holder: Database) -> None:
+    together, may_edit = asyncio.Barrier(3), asyncio.Event()
+
+    @job
+    async def work(ctx: JobContext) -> None:
+        await together.wait()
+        await may_edit.wait()
+        await ctx.job_data.merge({"page": 1})
+
+    await stage.hire(work)
+    run_ids = [await stage.submit("work") for _ in range(3)]
+    for run_id in run_ids:
+        await stage.until(run_id, lambda program: program.status is Status.RUNNING)
+    async with locked(holder, holder.tables.programs, run_ids[0]):
+        may_edit.set()
+        for run_id in run_ids[1:]:
+            await stage.finished(run_id)
+    program = await stage.finished(run_ids[0])
+    assert program.job_data == {"work": {"page": 1}}
+    assert await stage.outcomes(run_ids[0]) == ["done"]
+
+
+async def test_locked_count_holds_up_no_outcome(stage: Stage, holder: Database) -> None:
+    """Counts are rows, too, which many outcomes share."""
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    await stage.hire(work)
+    await stage.finished(await stage.submit("work"))
+    rollups = holder.tables.rollups
+    async with holder.engine.begin() as connection:
+        assert (await connection.execute(sa.select(rollups).with_for_update())).all()
+        run_ids = [await stage.submit("work") for _ in range(5)]
+        for run_id in run_ids:
+            await stage.finished(run_id)
+
+
+async def _are(seen: list[str], count: int) -> bool:
+    return len(seen) == count
