@@ -8,6 +8,7 @@ import pytest
 from patience import eventually
 from program_service.telemetry import Metrics
 from program_service.wakeups.broker import Announcement, Cancelled
+from program_service.wakeups.rabbitmq import publishers, readings
 from program_service.wakeups.rabbitmq.broker import RabbitBroker
 from tcp_proxy import TcpProxy
 from wakeups import (
@@ -90,6 +91,19 @@ async def test_reading_pauses_no_publishing(
     assert await far.depth("default") is None
     proxy.heal()
     assert count_of(metrics, "broker_reconnects") == 0
+
+
+async def test_queues_beyond_the_channels_of_a_connection_share_them(
+    far: RabbitBroker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishers, "MAX_CHANNELS", 2)
+    monkeypatch.setattr(readings, "CHANNELS", 2)
+    sent = [a_wakeup(queue, queue=queue) for queue in QUEUES]
+    for _ in range(3):
+        assert await far.publish(sent) == [True] * len(QUEUES)
+        assert len(far._publishers._of_queue) <= 2
+    assert (await far.read(QUEUES)).depths == dict.fromkeys(QUEUES, 3)
+    assert proxy.accepted == 2
 
 
 @pytest.mark.long  # a broker is silent for so long

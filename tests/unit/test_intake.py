@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from program_service.telemetry import Metrics
-from program_service.wakeups.broker import Delivery
+from program_service.wakeups.broker import Delivery, Wakeup
 from program_workers import intake as module
 from program_workers.intake import Intake, Slots
 
@@ -75,3 +76,15 @@ async def test_intake_that_is_started_again_receives_again() -> None:
         await asyncio.sleep(0)
         assert not subscription.is_paused
         running.cancel()
+
+
+@pytest.mark.parametrize(("ahead", "is_noted"), [(timedelta(), True), (timedelta(days=1), False)])
+def test_wakeup_of_the_future_does_not_make_all_others_count_as_lost(
+    ahead: timedelta, *, is_noted: bool
+) -> None:
+    """Rule R6: workers report the newest that they claimed."""
+    nothing = cast("Any", None)
+    intake = Intake(nothing, nothing, nothing, slots=Slots(1), line=nothing, metrics=Metrics())
+    moment = datetime.now(UTC) + ahead
+    intake._note(Wakeup("default", ("p-1",), moment), "claimed")
+    assert intake.newest_wakeups == ({"default": moment} if is_noted else {})

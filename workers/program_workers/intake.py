@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime  # noqa: TC003 - it stands beside what is needed at run time
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
@@ -36,6 +36,9 @@ LOOK_EVERY_S = 0.02
 """How often a worker that stops looks whether its slots are free."""
 
 TRY_AGAIN_S = 0.5
+
+AHEAD = timedelta(hours=1)
+"""How far the database's clock, by which wake-ups are published, may be ahead of this host's."""
 
 HOLD_S = 0.5
 """How long a wake-up waits for slots here, before it goes back to the queue."""
@@ -232,7 +235,7 @@ class Intake:
         self._metrics.taken_over.inc(program.is_taken_over)
         if isinstance(program, Claimed):
             waited = program.claimed_at - wakeup.published_at
-            self._metrics.wait_s.labels(program.job).observe(waited.total_seconds())
+            self._metrics.wait_s.labels(program.job).observe(max(0.0, waited.total_seconds()))
 
     async def _claim_one(self, run_id: str) -> tuple[Answer, float]:
         """Claim a program; what nobody foresaw makes it one that is not to be had.
@@ -277,6 +280,8 @@ class Intake:
 
     def _note(self, wakeup: Wakeup, result: str) -> None:
         self._metrics.received.labels(result).inc()
+        if wakeup.published_at > datetime.now(UTC) + AHEAD:
+            return  # somebody made it up: all others would count as lost
         newest = self.newest_wakeups.get(wakeup.queue)
         if newest is None or wakeup.published_at > newest:
             self.newest_wakeups[wakeup.queue] = wakeup.published_at

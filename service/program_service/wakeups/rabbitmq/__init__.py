@@ -5,7 +5,7 @@ link, pace    one connection that is opened when needed, and given up when it fa
 route         the connection by which a queue is reached: the shared one, unless the queue fails
 topology, declarations, messages
               the names and arguments of queues, how they are declared, and what is in a message
-publisher, recovery
+publishers, publisher, recovery
               wake-ups go out, confirmed; queues that fail are tried from time to time
 consumer, subscription
               wake-ups come in, whatever happens to the connection

@@ -6,7 +6,6 @@ moment when it counts what waits, and one more for a queue that fails.
 
 import asyncio
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from program_service.wakeups.rabbitmq.driver.errors import BrokerError
 from program_service.wakeups.rabbitmq.link import Link, Nodes
 from program_service.wakeups.rabbitmq.pace import Pace
 from program_service.wakeups.rabbitmq.publisher import Publisher
+from program_service.wakeups.rabbitmq.publishers import Publishers
 from program_service.wakeups.rabbitmq.readings import DepthReader
 from program_service.wakeups.rabbitmq.recovery import Recovery
 from program_service.wakeups.rabbitmq.route import Route
@@ -58,7 +58,7 @@ class RabbitBroker:
         self._publishing = self._link("publisher", pace)
         self._consuming = self._link("consumer", pace, leaves_one=True)
         self._readings = DepthReader(Nodes(url, purpose="readings"), self._topology)
-        self._publishers: dict[str, Publisher] = {}
+        self._publishers = Publishers(self._publisher)
         self._outbox = Outbox(self._publishing, self._topology, metrics)
         self._recovery = Recovery()
         self.loops: Sequence[Loop] = (self._outbox, self._recovery)
@@ -68,7 +68,7 @@ class RabbitBroker:
         await asyncio.gather(
             self._publishing.close(),
             self._consuming.close(),
-            *(publisher.close() for publisher in self._publishers.values()),
+            self._publishers.close(),
         )
 
     @property
@@ -81,20 +81,7 @@ class RabbitBroker:
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
         """Send wake-ups and say of each whether the broker confirmed it."""
-        places: defaultdict[str, list[int]] = defaultdict(list)
-        for place, wakeup in enumerate(wakeups):
-            places[wakeup.queue].append(place)
-        answers = await asyncio.gather(
-            *(
-                self._publisher(queue).publish([wakeups[place] for place in of_queue])
-                for queue, of_queue in places.items()
-            )
-        )
-        confirmed = [False] * len(wakeups)
-        for of_queue, of_places in zip(answers, places.values(), strict=True):
-            for answer, place in zip(of_queue, of_places, strict=True):
-                confirmed[place] = answer
-        return confirmed
+        return await self._publishers.publish(wakeups)
 
     def subscribe(self, queues: Sequence[str], *, prefetch: int) -> RabbitSubscription:
         """Receive the wake-ups of these queues, while the loops of the subscription run."""
@@ -138,13 +125,11 @@ class RabbitBroker:
         return (await self.read([queue])).depths.get(queue)
 
     def _publisher(self, queue: str) -> Publisher:
-        if queue not in self._publishers:
-            self._publishers[queue] = Publisher(
-                self._route(queue, "publish", self._publishing),
-                self._declarations,
-                fails=self._recovery.take,
-            )
-        return self._publishers[queue]
+        return Publisher(
+            self._route(queue, "publish", self._publishing),
+            self._declarations,
+            fails=self._recovery.take,
+        )
 
     def _route(self, queue: str, use: str, shared: Link) -> Route:
         nodes = Nodes(self._url, purpose="examiner")

@@ -59,6 +59,7 @@ class Publisher:
         self._settled_at = 0.0
         self._paused_until = 0.0
         self._sample: Sequence[Wakeup] = ()
+        self._under_way = 0
         self.is_failing = False
 
     async def publish(self, wakeups: Sequence[Wakeup]) -> list[bool]:
@@ -66,7 +67,16 @@ class Publisher:
         self._sample = wakeups[:1]
         if self.is_failing or _now() < self._paused_until:
             return [False] * len(wakeups)
-        return await self._send(wakeups)
+        self._under_way += 1
+        try:
+            return await self._send(wakeups)
+        finally:
+            self._under_way -= 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being sent, or tried."""
+        return self._under_way == 0 and not self.is_failing
 
     async def recover(self) -> None:
         """Try one wake-up again and again, until it is confirmed."""
@@ -79,7 +89,10 @@ class Publisher:
                 await self._route.examine()
 
     async def close(self) -> None:
-        """Close the queue's own connection, if it has one."""
+        """Give its channel back, and close the queue's own connection if it has one."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
         await self._route.close()
 
     async def _send(self, wakeups: Sequence[Wakeup]) -> list[bool]:

@@ -12,6 +12,9 @@ from program_service.wakeups.rabbitmq.driver.errors import BrokerError, QueueMis
 from program_service.wakeups.rabbitmq.link import Nodes
 from program_service.wakeups.rabbitmq.topology import Topology
 
+CHANNELS = 100
+"""Queues that are asked for at a time."""
+
 Depth = int | BrokerError
 
 
@@ -31,17 +34,23 @@ class DepthReader:
         """
         connection = await self._nodes.connect()
         try:
-            depths = await asyncio.gather(*(self._depth(connection, each) for each in queues))
+            depths: dict[str, Depth] = {}
+            for first in range(0, len(queues), CHANNELS):
+                some = queues[first : first + CHANNELS]
+                found = await asyncio.gather(*(self._depth(connection, each) for each in some))
+                depths |= zip(some, found, strict=True)
+            return depths
         finally:
             await connection.close()
-        return dict(zip(queues, depths, strict=True))
 
     async def _depth(self, connection: Connection, queue: str) -> Depth:
         try:
             # a channel of its own: asking for a queue that is not there closes it
             channel = await connection.channel()
-            return (await channel.declare_queue(self._topology.queue(queue), passive=True)).messages
+            found = await channel.declare_queue(self._topology.queue(queue), passive=True)
         except QueueMissing:
             return 0  # a queue that is not there holds nothing
         except BrokerError as error:
             return error
+        await channel.close()
+        return found.messages
