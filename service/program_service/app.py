@@ -54,6 +54,9 @@ from program_service.webhooks.guard import Guard
 from program_service.webhooks.notifier import Notifier
 
 TITLE = "Program Executor"
+LOOPS_CONNECTIONS = 2
+"""What slow requests, as a search in millions of rows, leave to submits and background loops."""
+
 MIGRATE_WITHIN_S = 5.0
 """An index of a long table takes minutes: the API is there, and alive, meanwhile."""
 
@@ -80,7 +83,7 @@ def create_app(
     )
     services = Services(
         settings=settings,
-        database=database,
+        database=database.leaving(LOOPS_CONNECTIONS),
         broker=broker,
         monitor=monitor,
         relay=relay,

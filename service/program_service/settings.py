@@ -110,7 +110,12 @@ class Settings(BaseSettings):
         default=True, description="Whether the service brings the tables up to date when it starts."
     )
     database_pool_size: int = Field(
-        10, ge=3, description="Database connections that one process keeps."
+        10,
+        ge=3,
+        description=(
+            "Database connections that one process keeps; requests leave two of them to submits and"
+            " background loops."
+        ),
     )
 
     host: str = Field("127.0.0.1", description="The address that the API listens on.")

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 from builders import HOUR_S, claimed, clock_of
 from patience import eventually
 from program_service.bookkeeping import advisory
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.tables import Tables
 from servers import Connect, on_servers
@@ -40,6 +42,42 @@ async def test_leases_are_renewed_while_all_connections_are_taken(small: Databas
     async with small.engine.connect():
         renewals = await reserved.transact(renew, [hold], lease_s=HOUR_S)
     assert renewals == {hold: Renewal.RENEWED}
+
+
+async def test_slow_requests_leave_connections_to_submits_and_loops(connect: Connect) -> None:
+    database = connect(pool_size=3)
+    requests, gate = database.leaving(2), asyncio.Event()
+    begun: list[int] = []
+
+    async def slow(_books: Books, number: int) -> int:
+        begun.append(number)
+        await gate.wait()
+        return number
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(requests.read(slow, number)) for number in range(3)]
+        waiting += [tasks.create_task(requests.transact(slow, number)) for number in range(3, 6)]
+        await asyncio.gather(*(database.transact(clock_of) for _ in range(4)))
+        assert begun == [0]
+        gate.set()
+    assert [each.result() for each in waiting] == list(range(6))
+
+
+async def test_request_does_not_wait_for_slow_ones_for_ever(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("program_service.bookkeeping.database.CONNECTION_WITHIN_S", 0.05)
+    requests, gate = connect(pool_size=3).leaving(2), asyncio.Event()
+
+    async def slow(_books: Books) -> None:
+        await gate.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(requests.read(slow))
+        await asyncio.sleep(0)
+        with pytest.raises(DatabaseUnavailable, match="DATABASE_POOL_SIZE"):
+            await requests.read(clock_of)
+        gate.set()
 
 
 async def test_process_does_not_hold_a_lock_twice(small: Database, connect: Connect) -> None:

@@ -2,8 +2,10 @@
 
 import math
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,9 +117,17 @@ def test_what_the_job_asks_for_is_a_lower_bound_only(
     assert policy.delay_s(1, after=after, draw=draw) == max(plain, asked_s)
 
 
-def test_jitter_is_no_module_s_to_seed() -> None:
+def test_jitter_is_no_job_module_s_to_seed() -> None:
     """Workers of one job module would all wait alike."""
     random.seed(1)
     first = draw()
     random.seed(1)
     assert draw() != first
+    root = Path(__file__).parents[2]
+    using = [
+        file.name
+        for folder in ("service", "workers")
+        for file in (root / folder).rglob("*.py")
+        if re.search(r"^import random|^from random", file.read_text(), re.MULTILINE)
+    ]
+    assert using == ["retry.py"]

@@ -10,7 +10,8 @@ database's own words, and so does a cancellation that nobody asked for.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
@@ -44,6 +45,9 @@ P = ParamSpec("P")
 PATIENCE_S = 3.0
 """How long a transaction is tried again for somebody who waits for its answer."""
 
+CONNECTION_WITHIN_S = 10.0
+"""How long requests wait for each other; the pool has the same patience."""
+
 LOCK_WITHIN_S = 5.0
 """How long it may take to take an advisory lock, for which nobody waits."""
 
@@ -71,6 +75,7 @@ class Database(Words):
             lambda: make_engine(self._url, Limits(1, statement_s=LOCK_WITHIN_S)), self.sql.dialect
         )
         self._reserved: list[Database] = []
+        self._room: asyncio.Semaphore | None = None
 
     @classmethod
     def connect(
@@ -111,6 +116,18 @@ class Database(Words):
         database = type(self)(make_ledger_engine(self._url, 1), self.tables)
         database.complaints = self.complaints
         self._reserved.append(database)
+        return database
+
+    def leaving(self, connections: int) -> "Database":
+        """Return the same database, whose users leave at least so many connections to others.
+
+        SQLite, which opens as many as it needs, returns itself.
+        """
+        if self._writer is not None:
+            return self
+        database = copy(self)
+        places = max(1, self.pool_size - connections)
+        database._room = asyncio.Semaphore(places)  # noqa: SLF001 - our own class
         return database
 
     @property
@@ -196,7 +213,7 @@ class Database(Words):
         """
         try:
             with in_our_words():
-                async with self._singly.connect() as connection:
+                async with self._place(), self._singly.connect() as connection:
                     result = await work(Books(connection, self), *args, **kwargs)
         except DatabaseUnavailable as error:
             self.complaints.note(work, error)
@@ -246,12 +263,15 @@ class Database(Words):
         **kwargs: P.kwargs,
     ) -> R:
         with in_our_words():
-            async with self._transaction(work) as books:
+            async with self._place(), self._transaction(work) as books:
                 books.notes = notes  # the same for every try
                 result = await work(books, *args, **kwargs)
         reach_commit(work, "after")
         self.complaints.forget(work)
         return result
+
+    def _place(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext() if self._room is None else _within(self._room)
 
     @asynccontextmanager
     async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
@@ -267,3 +287,17 @@ class Database(Words):
     @property
     def _url(self) -> str:
         return self.engine.url.render_as_string(hide_password=False)
+
+
+@asynccontextmanager
+async def _within(room: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(CONNECTION_WITHIN_S):
+            await room.acquire()
+    except TimeoutError as error:
+        msg = "All connections that requests may use are busy; see DATABASE_POOL_SIZE."
+        raise DatabaseUnavailable(msg) from error
+    try:
+        yield
+    finally:
+        room.release()

@@ -1,6 +1,5 @@
 """Courier: send signed notifications to receivers, and leave those alone that do not respond."""
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from program_service.bookkeeping.retry import draw
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.tracing.spans import HEADER
@@ -47,7 +47,7 @@ class Courier:
         """Return for how long to leave a receiver alone; 0 lets the asker call now."""
         wait_s = self._breakers.wait_s(host_of(url))
         # not all of them at the same moment
-        return wait_s * (1 + random.random())  # noqa: S311 - jitter
+        return wait_s * (1 + draw())
 
     async def send(self, notification: Notification) -> str | None:
         """Send a notification, in the trace of its program; return what went wrong, or None."""

@@ -8,7 +8,6 @@ at all, so everything else leaves the last one to publishers: see `leaves_one`.
 """
 
 import asyncio
-import random
 import re
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from contextlib import suppress
 
 from yarl import URL
 
+from program_service.bookkeeping.retry import draw
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 from program_service.wakeups.rabbitmq.driver.connection import (
@@ -66,7 +66,7 @@ class Nodes:
         """
         query = {"heartbeat": str(HEARTBEAT_S), "name": f"program-executor {purpose}"}
         urls = [URL(each).update_query(query) for each in addresses(text)]
-        self._urls = deque(random.sample(urls, len(urls)))
+        self._urls = deque(sorted(urls, key=lambda _url: draw()))
 
     async def connect(self) -> Connection:
         """Open a connection to the first node that takes it.

@@ -1,8 +1,8 @@
 """Pace: when a process may try to connect again; all of its connections share one."""
 
-import random
 import time
 
+from program_service.bookkeeping.retry import draw
 from program_service.wakeups.rabbitmq.driver.errors import Paused
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
@@ -37,10 +37,10 @@ class Pace:
 
     def failed(self, *, at: float) -> None:
         """Pause from this moment on, for longer than the last time."""
-        self._until = at + self._pause_s * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        self._until = at + self._pause_s * (0.5 + draw() / 2)
         self._pause_s = min(self._longest_s, self._pause_s * 2)
 
     def lost(self, *, at: float) -> None:
         """Pause for a moment, after a connection that had worked."""
         self._pause_s = FIRST_PAUSE_S
-        self._until = at + random.uniform(0, SCATTER_S)  # noqa: S311 - no secret
+        self._until = at + SCATTER_S * draw()
