@@ -13,8 +13,9 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
+from program_service.bookkeeping.setbacks import REMEMBERED, InARow
 from program_workers.lease import Held, StopReason
-from program_workers.repeats import FREE, NO_PROGRESS, REMEMBERED, Repeats
+from program_workers.repeats import FREE, NO_PROGRESS, Repeats
 from rooms import a_program
 
 PROGRAM = replace(a_program("run-1", "sync"), job_data={"sync": {"page": 1}})
@@ -66,9 +67,9 @@ async def test_other_outcomes_are_as_they_are(outcome: Outcome) -> None:
         assert repeats.bounded(PROGRAM, outcome, stopping) == outcome
 
 
-async def test_steps_that_are_remembered_are_limited() -> None:
-    repeats, step = Repeats(), await held()
-    with capture_logs():
-        for number in range(REMEMBERED + 10):
-            repeats.bounded(replace(PROGRAM, run_id=str(number)), Yielded(), step)
-    assert len(repeats._counts) == REMEMBERED
+def test_steps_that_are_remembered_are_limited() -> None:
+    in_a_row = InARow()
+    for number in range(REMEMBERED + 10):
+        in_a_row.add(replace(PROGRAM, run_id=str(number)))
+    assert len(in_a_row) == REMEMBERED
+    assert in_a_row.times(replace(PROGRAM, run_id="0")) == 0

@@ -5,8 +5,6 @@ same happens again and again in one step, it would never end: the pauses grow, a
 time on it counts, as a failed attempt or as a lost lease.
 """
 
-from collections import OrderedDict
-
 from program_service.bookkeeping.lifecycle import (
     Claimed,
     Failure,
@@ -15,6 +13,7 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
+from program_service.bookkeeping.setbacks import InARow
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_workers.lease import Held, StopReason
@@ -24,9 +23,6 @@ FREE = 10
 
 LONGEST_PAUSE_S = 60.0
 
-REMEMBERED = 10_000
-"""Steps that one process remembers: about 2 MB."""
-
 NO_PROGRESS, LEASE_LOST = "no_progress", "lease_lost"
 
 
@@ -35,7 +31,7 @@ class Repeats:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._in_a_row = InARow()
 
     def bounded(self, program: Claimed, outcome: Outcome, held: Held) -> Outcome | None:
         """Return what is recorded of a step; None if its lease is left to lapse, which counts."""
@@ -53,14 +49,11 @@ class Repeats:
                 times = self._again(program, LEASE_LOST)
                 return Released(_pause_s(times)) if times <= FREE else None
             case _:
-                self._counts.pop((program.run_id, program.step), None)
+                self._in_a_row.forget(program)
                 return outcome
 
     def _again(self, program: Claimed, what: str) -> int:
-        times = self._counts.pop((program.run_id, program.step), 0) + 1
-        self._counts[program.run_id, program.step] = times
-        if len(self._counts) > REMEMBERED:
-            self._counts.popitem(last=False)
+        times = self._in_a_row.add(program)
         log.warning(
             Event.STEP_REPEATED,
             run_id=program.run_id,

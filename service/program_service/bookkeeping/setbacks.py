@@ -15,7 +15,35 @@ FEW = 10
 """A database that goes away so often within one step is perhaps brought down by it."""
 
 REMEMBERED = 10_000
-"""Steps whose setbacks one process remembers."""
+"""Steps that one process remembers: about 2 MB."""
+
+
+class InARow:
+    """How often the same happened to each step in a row, in this process."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Count the steps that are remembered."""
+        return len(self._counts)
+
+    def times(self, program: Claimed) -> int:
+        """Return how often it happened to the current step."""
+        return self._counts.get((program.run_id, program.step), 0)
+
+    def add(self, program: Claimed) -> int:
+        """Count once more, and return how often it was."""
+        count = self._counts.pop((program.run_id, program.step), 0) + 1
+        self._counts[program.run_id, program.step] = count
+        if len(self._counts) > REMEMBERED:
+            self._counts.popitem(last=False)
+        return count
+
+    def forget(self, program: Claimed) -> None:
+        """Begin again with the current step."""
+        self._counts.pop((program.run_id, program.step), None)
 
 
 class Setbacks:
@@ -23,14 +51,11 @@ class Setbacks:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._in_a_row = InARow()
 
     def give_back(self, program: Claimed, words: str) -> Released:
         """Give the current step back, for a while that grows."""
-        count = self._counts.pop((program.run_id, program.step), 0) + 1
-        self._counts[program.run_id, program.step] = count
-        if len(self._counts) > REMEMBERED:
-            self._counts.popitem(last=False)
+        count = self._in_a_row.add(program)
         log.warning(
             Event.STEP_GIVEN_BACK,
             run_id=program.run_id,
@@ -43,9 +68,8 @@ class Setbacks:
 
     def give_back_a_few_times(self, program: Claimed, words: str) -> Released | None:
         """Give the current step back, unless that was done too often in a row."""
-        count = self._counts.get((program.run_id, program.step), 0)
-        return self.give_back(program, words) if count < FEW else None
+        return self.give_back(program, words) if self._in_a_row.times(program) < FEW else None
 
     def forget(self, program: Claimed) -> None:
         """Note that the current step was recorded."""
-        self._counts.pop((program.run_id, program.step), None)
+        self._in_a_row.forget(program)
