@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from builders import (
     HOUR_S,
+    WORKER,
     a_claim,
     a_claimant,
     a_failure,
@@ -70,12 +71,20 @@ from program_service.bookkeeping.ledger.registry import (
     register_jobs,
 )
 from program_service.bookkeeping.ledger.renewing import Hold, renew
+from program_service.bookkeeping.ledger.setting_aside import SetAside, set_aside, set_aside_alone
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.ledger.workers import Worker, forget_gone, leave
-from program_service.bookkeeping.lifecycle import Accepted, Claimed, Done, Fail, RetryLater
+from program_service.bookkeeping.lifecycle import (
+    Accepted,
+    Claimed,
+    Done,
+    Fail,
+    LetGo,
+    RetryLater,
+)
 from program_service.telemetry import Metrics
 from program_workers.catalogue import Catalogue
 from program_workers.library import JobLibrary
@@ -218,6 +227,23 @@ async def change_data_without_waiting(database: Database) -> Doing:
     return partial(database.transact, change_job_data_unlocked, edits)
 
 
+@of(record)
+async def let_go_of_a_cancelled_program(database: Database) -> Doing:
+    program = await claimed(database, "run-1")
+    await database.transact(cancel, "run-1")
+    return _recording(database, program, LetGo())
+
+
+@of(set_aside)
+async def set_a_program_aside(database: Database) -> Doing:
+    return partial(database.transact, set_aside, await _aside(database))
+
+
+@of(set_aside_alone)
+async def set_a_program_aside_alone(database: Database) -> Doing:
+    return partial(database.transact, set_aside_alone, await _aside(database))
+
+
 @of(change_job_data)
 async def change_data_of_a_running_job(database: Database) -> Doing:
     program = await claimed(database, "run-1")
@@ -353,8 +379,9 @@ async def register_functions(database: Database) -> Doing:
 
 @of(announce)
 async def announce_a_worker(database: Database) -> Doing:
-    await overdue(database, "run-1", queue="elsewhere")
-    await by_hand(database, "run-1", woken_at=seconds_ago(database, 1))
+    for run_id, queue in (("run-1", "elsewhere"), ("run-2", "seats")):
+        await overdue(database, run_id, queue=queue)
+        await by_hand(database, run_id, woken_at=seconds_ago(database, 1))
     return partial(database.transact, announce, {"reserve": "seats"}, worker=MARY, beat_s=BEAT_S)
 
 
@@ -443,6 +470,11 @@ async def _delete_by_hand(database: Database, run_id: str) -> None:
         await connection.execute(sa.delete(programs).where(programs.c.run_id == run_id))
 
 
+async def _aside(database: Database) -> SetAside:
+    program = await claimed(database, "run-1", notify="https://shop.example/ended")
+    return SetAside(program.id, program.run_id, program.lease, WORKER, a_failure())
+
+
 async def _awaited(database: Database, **fields: Any) -> Claimed:
     program = await claimed(database, "run-1", **fields)
     await stands(database, program, Accepted(within_s=600))
@@ -467,7 +499,7 @@ def _claiming(database: Database, *run_ids: str) -> Doing:
     return partial(_recorder(database)._claim, [a_claim(run_id) for run_id in run_ids])
 
 
-def _recording(database: Database, program: Claimed, outcome: Done | RetryLater) -> Doing:
+def _recording(database: Database, program: Claimed, outcome: Done | RetryLater | LetGo) -> Doing:
     return partial(_recorder(database)._record, [a_record(program, outcome)])
 
 

@@ -28,15 +28,26 @@ class SetAside:
 async def set_aside(books: Books, aside: SetAside) -> bool:
     """End a program, write the try that it ends with, and count it; say if the lease still held."""
     await books.run(_insert_attempt, batch=[_as_row(aside)])
+    is_second_try = _end in books.notes
+    books.notes[_end] = aside
     rows = await books.fetch(_end, batch=[_as_row(aside)])
     await count(books, [Tally(row.job, FAILED, aside.worker) for row in rows])
-    return bool(rows)
+    return bool(rows) or (is_second_try and await _has_ended(books, aside))
 
 
 @one_change
 async def set_aside_alone(books: Books, aside: SetAside) -> bool:
     """End a program and write nothing else: the database refused that."""
-    return bool(await books.fetch(_end, batch=[_as_row(aside)]))
+    is_second_try = _end in books.notes
+    books.notes[_end] = aside
+    rows = await books.fetch(_end, batch=[_as_row(aside)])
+    return bool(rows) or (is_second_try and await _has_ended(books, aside))
+
+
+async def _has_ended(books: Books, aside: SetAside) -> bool:
+    """Say whether a program has ended with this failure: by an earlier try, then (rule R4)."""
+    rows = await books.fetch(_select_error, of_id=aside.id)
+    return any(row.error_message == aside.failure.message for row in rows)
 
 
 def _as_row(aside: SetAside) -> dict[str, object]:
@@ -88,3 +99,9 @@ def _end(sql: Sql) -> str | Script:
         where=f"program.lease = batch.of_lease AND {sql.is_open}",
         returning="id, job",
     )
+
+
+def _select_error(sql: Sql) -> str:
+    return f"""
+        SELECT error_message FROM {sql.programs} WHERE id = :of_id AND errored_at IS NOT NULL
+    """
