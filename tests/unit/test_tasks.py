@@ -11,11 +11,7 @@ FACTORY = "workers/program_workers/job_tasks.py"
 """What makes the tasks that jobs ask for."""
 # a call of aiormq that is stuck cannot be waited for, not even by a task group
 BORDER = "service/program_service/wakeups/rabbitmq/driver/transport.py"
-PENDING = {
-    "service/program_service/webhooks/caller.py",
-    "service/program_service/webhooks/notifier.py",
-}
-EXEMPT = {SUPERVISOR, FACTORY, BORDER, *PENDING}
+EXEMPT = {SUPERVISOR, FACTORY, BORDER}
 SOURCES = [
     str(file.relative_to(ROOT))
     for folder in ("service", "workers", "client")
