@@ -1,5 +1,6 @@
 """Refusing: databases that go away, or forbid what we would write."""
 
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,3 +54,37 @@ async def own_constraint(database: Database, condition: str) -> AsyncGenerator[N
         yield
     finally:
         await alter("DROP CONSTRAINT no_secrets")
+
+
+@asynccontextmanager
+async def own_trigger(
+    database: Database, condition: str, *, event: str = "UPDATE", table: str = "programs"
+) -> AsyncGenerator[None]:
+    """Add a trigger that refuses to have some rows changed, for a while; they are called OLD."""
+    name, of_table = f"refuse_{uuid.uuid4().hex[:12]}", getattr(database.tables, table).name
+    begun = f"CREATE TRIGGER {name} BEFORE {event} ON {of_table} FOR EACH ROW"
+    raising = "BEGIN RAISE EXCEPTION 'not this one'; END"
+    signal = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'"
+    make = {
+        "postgresql": [
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {raising} $$",
+            f"{begun} WHEN ({condition}) EXECUTE FUNCTION {name}()",
+        ],
+        "mysql": [
+            f"{begun} IF {condition} THEN {signal}; END IF",
+        ],
+        "sqlite": [f"{begun} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'not this one'); END"],
+    }
+    drop = {"postgresql": f"DROP FUNCTION {name} CASCADE"}
+
+    async def run(*statements: str) -> None:
+        async with database.engine.begin() as connection:
+            for statement in statements:
+                await connection.exec_driver_sql(statement)
+
+    dialect = database.engine.dialect.name
+    await run(*make[dialect])
+    try:
+        yield
+    finally:
+        await run(drop.get(dialect, f"DROP TRIGGER {name}"))

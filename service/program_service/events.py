@@ -138,6 +138,12 @@ class Event(StrEnum):
         "Another session has locked the row of a program; others go ahead, and it is tried again.",
         "run_id during seconds",
     )
+    ROW_REFUSED = (
+        "program.row_refused",
+        "error",
+        "The database refuses to have the row of a program changed; others go ahead.",
+        "run_id during error_message",
+    )
     STEP_GIVEN_BACK = (
         "step.given_back",
         "warning",
@@ -266,6 +272,12 @@ class Event(StrEnum):
         "warning",
         "A message was none of ours.",
         "queue error_message",
+    )
+    WELCOME_REFUSED = (
+        "worker.welcome_refused",
+        "warning",
+        "The database refuses to have programs moved to a worker's queues; the sweeper wakes them.",
+        "worker error_message",
     )
     CLAIM_REFUSED = (
         "claim.refused_by_database",

@@ -243,7 +243,8 @@ async def test_plain_job_that_keeps_the_lock_and_computes_is_named(
         return any(line["run_id"] == run_id for line in of_event(logs, "loop.blocked"))
 
     await eventually(is_named)
-    line = of_event(logs, "loop.blocked")[-1]
+    lines = of_event(logs, "loop.blocked")  # a busy machine may block the loop once more
+    line = next(line for line in lines if line["run_id"] == run_id)
     assert (line["job"], line["step"]) == ("hoarding", 0)
     assert line["seconds"] > BLOCKED_S
     assert line["threads"][0].startswith(f"hoarding of {run_id}: ")

@@ -6,7 +6,7 @@ the lease, less a margin; past it the worker starts no step and stops what runs 
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from itertools import count
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.halves import write_by_halves
 from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.logs import log
@@ -150,20 +151,30 @@ class LeaseKeeper:
 
     async def _renew(self, asked: list[Hold]) -> None:
         """Renew exactly these leases (protocol rule R3); those that are not are asked for soon."""
-        sent_at, patience_s = time.monotonic(), self.lease_s / TICKS
+        patience_s = self.lease_s / TICKS
         self._overdue.update(asked)
         try:
             async with asyncio.timeout(patience_s):
-                renewals = await self._database.transact(renew, asked, lease_s=self.lease_s)
+                await write_by_halves(self._renew_these, asked, leave_out=self._leave_out)
         except (BookkeepingError, TimeoutError) as error:
             words = str(error) or f"no answer within {patience_s:.1f} s"
             log.warning(Event.DATABASE_UNAVAILABLE, during="renew", error_message=words)
-            renewals = {}
         self._overdue &= self._held.keys()
+
+    async def _renew_these(self, asked: Sequence[Hold]) -> None:
+        sent_at = time.monotonic()
+        renewals = await self._database.transact_past_outages(
+            self.lease_s / TICKS, renew, asked, lease_s=self.lease_s
+        )
         for hold, renewal in renewals.items():
             held = self._held.get(hold)
             if held is not None:
                 self._settle(held, renewal, sent_at=sent_at)
+
+    def _leave_out(self, hold: Hold, error: BookkeepingError) -> None:
+        """Ask again soon for a lease that the database refuses to have renewed; it may lapse."""
+        if (held := self._held.get(hold)) is not None:
+            self._database.complaints.note_refused("renew", held.run_id, error)
 
     def _settle(self, held: Held, renewal: Renewal, *, sent_at: float) -> None:
         """Note what became of a lease."""

@@ -6,7 +6,7 @@ import socket
 from dataclasses import asdict, dataclass
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.errors import BatchRefused, BookkeepingError
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.lifecycle import Json
@@ -125,7 +125,14 @@ class Presence:
         queues = self._queues()
         fresh = {job: queue for job, queue in queues.items() if self._announced.get(job) != queue}
         worker, beat_s = self._description(), self._settings.worker_beat_s
-        await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
+        try:
+            await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
+        except BatchRefused as error:
+            if not fresh:
+                raise
+            # some program's row is not to be changed; the sweeper finds all the others by and by
+            log.warning(Event.WELCOME_REFUSED, worker=self._name, error_message=str(error))
+            await self._database.transact(workers.beat, worker)
         self._announced = queues
 
     def _queues(self) -> dict[str, str]:

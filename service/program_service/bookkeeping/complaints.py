@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from program_service.bookkeeping.errors import DatabaseUnavailable, StatementRejected
+from program_service.bookkeeping.errors import (
+    BookkeepingError,
+    DatabaseUnavailable,
+    StatementRejected,
+)
 from program_service.logs import log
 from program_service.telemetry import Event
 
@@ -55,6 +59,13 @@ class Complaints:
         if self._is_due(during):
             self._logged_at[during] = time.monotonic()
             log.warning(Event.ROW_LOCKED, during=during, run_id=run_id, seconds=round(seconds, 1))
+
+    def note_refused(self, during: str, run_id: str, error: BookkeepingError) -> None:
+        """Note that the database refuses to have a program's row changed."""
+        if self._is_due(during):
+            self._logged_at[during] = time.monotonic()
+            words = str(error)
+            log.error(Event.ROW_REFUSED, during=during, run_id=run_id, error_message=words)
 
     def forget(self, work: Work) -> None:
         """Note that `work` succeeded."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.database import PATIENCE_S, Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.halves import write_by_halves
 from program_service.bookkeeping.ledger.waking import Due, mark_woken
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
@@ -66,8 +67,24 @@ class Waker:
         reach(CrashPoint.WAKE_PUBLISHED)
         pairs = list(zip(bundles, confirmed, strict=True))
         woken = [row for rows, is_sure in pairs if is_sure for row in rows]
-        unmarked = await self._database.transact(mark_woken, woken) if woken else ()
-        return Woken([row for rows, is_sure in pairs if not is_sure for row in rows], unmarked)
+        left = [row for rows, is_sure in pairs if not is_sure for row in rows]
+        return Woken(left, await self._mark(woken))
+
+    async def _mark(self, woken: Sequence[Due]) -> list[Due]:
+        """Mark rows as woken; return those that are locked, have changed, or cannot be changed."""
+        unmarked = list[Due]()
+
+        async def mark(rows: Sequence[Due]) -> None:
+            unmarked.extend(
+                await self._database.transact_past_outages(PATIENCE_S, mark_woken, rows)
+            )
+
+        def leave_out(row: Due, error: BookkeepingError) -> None:
+            self._database.complaints.note_refused("wake", row.run_id, error)
+            unmarked.append(row)
+
+        await write_by_halves(mark, woken, leave_out=leave_out)
+        return unmarked
 
     async def queues_of(self, jobs: Iterable[str]) -> dict[str, str]:
         """Return {job: queue} of those that are registered, as of a second ago at most."""

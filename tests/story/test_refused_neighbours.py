@@ -1,0 +1,91 @@
+"""Refused rows: the database lets one row be changed no more, and every other goes its way.
+
+A trigger, or a constraint that was added later, refuses every change of such a row: whatever
+is written for many programs at once is written for the others.
+"""
+
+import asyncio
+
+from builders import by_hand, seconds_ago
+from lines import Lines, of_event
+from program_executor import JobContext, job
+from program_service.bookkeeping.lifecycle import Status
+from refusing import own_trigger
+from stage import Stage
+
+LEASE_S = 6.0
+BAD = "OLD.submitted_by = 'bad'"
+
+
+async def test_row_that_refuses_its_renewal_costs_no_other_its_lease(
+    stage: Stage, logs: Lines
+) -> None:
+    may_end = asyncio.Event()
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        await may_end.wait()
+
+    shift = await stage.hire(work, lease_s=LEASE_S)
+    bad = await stage.submit("work", submitted_by="bad")
+    good = [await stage.submit("work") for _ in range(4)]
+    for run_id in (bad, *good):
+        await stage.until(run_id, lambda program: program.status is Status.RUNNING)
+    async with own_trigger(stage.database, BAD):
+        held = {run_id: (await stage.program(run_id)).due_at for run_id in good}
+        for _ in range(3):  # renewals of each
+            for run_id, due_at in held.items():
+                renewed = await stage.until(run_id, lambda it, was=due_at: it.due_at > was)  # type: ignore[misc]
+                held[run_id] = renewed.due_at
+        may_end.set()
+        for run_id in good:
+            assert (await stage.finished(run_id)).lease_losses == 0
+            assert await stage.outcomes(run_id) == ["done"]
+    await stage.finished(bad)
+    assert shift.metrics.leases_lost._value.get() <= 1
+    refused = of_event(logs, "program.row_refused")
+    assert {(line["run_id"], line["during"]) for line in refused} == {(bad, "renew")}
+
+
+async def test_row_that_refuses_its_mark_holds_up_no_other(stage: Stage, logs: Lines) -> None:
+    """Rule R5; nor is it woken for again at once: it is passed by."""
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    bad = await stage.submit("work", submitted_by="bad")
+    await by_hand(stage.database, bad, due_at=seconds_ago(stage.database, 60), woken_at=None)
+    async with own_trigger(stage.database, BAD):
+        await stage.hire(work)
+        for _ in range(3):
+            run_id = await stage.submit("work")
+            await stage.finished(run_id)
+            late = await stage.submit("work", "work")
+            await stage.finished(late)
+        waiting = [await stage.submit("elsewhere") for _ in range(3)]
+
+        @job
+        async def elsewhere(_ctx: JobContext) -> None:
+            pass
+
+        await stage.hire(elsewhere)
+        for run_id in waiting:
+            await stage.finished(run_id)
+    await stage.finished(bad)
+    assert {line["run_id"] for line in of_event(logs, "program.row_refused")} == {bad}
+
+
+async def test_row_that_refuses_to_move_keeps_no_worker_from_starting(
+    stage: Stage, logs: Lines
+) -> None:
+    @job(queue="default")
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    run_ids = [await stage.submit("work", queue="former", submitted_by=by) for by in (None, "bad")]
+    async with own_trigger(stage.database, BAD):
+        await stage.hire(work)
+        await stage.finished(run_ids[0])
+    await stage.finished(run_ids[1])
+    assert of_event(logs, "worker.welcome_refused")
