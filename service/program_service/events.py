@@ -273,6 +273,12 @@ class Event(StrEnum):
         "A message was none of ours.",
         "queue error_message",
     )
+    JOB_NOT_REGISTERED = (
+        "job.not_registered",
+        "warning",
+        "The row of a worker's job is locked, or the database refuses it; it is tried again.",
+        "job error_message",
+    )
     WELCOME_REFUSED = (
         "worker.welcome_refused",
         "warning",
@@ -455,6 +461,12 @@ class Event(StrEnum):
         "info",
         "Old programs were deleted, in one go.",
         "programs",
+    )
+    PURGE_HELD_UP = (
+        "purge.held_up",
+        "warning",
+        "Something old could not be deleted: it is locked, or the database refuses; it is left.",
+        "run_id error_message",
     )
     AUDIT_CANCELLED = (
         "audit.program_cancelled",

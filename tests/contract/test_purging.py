@@ -2,10 +2,11 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from builders import (
     HOUR_S,
@@ -25,6 +26,7 @@ from builders import (
     submitted,
     submitted_all,
 )
+from lines import Lines, of_event
 from patience import eventually
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
@@ -34,8 +36,10 @@ from program_service.bookkeeping.ledger.purging import forget_counts, forget_key
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import Submitted
 from program_service.bookkeeping.lifecycle import Done, Fail
+from program_service.loops import purger
 from program_service.loops.purger import BATCH, Purger
 from program_service.telemetry import Metrics
+from refusing import own_trigger
 from servers import Connect, on_servers
 
 DAY_S = 24 * HOUR_S
@@ -278,11 +282,11 @@ async def test_old_counts_are_deleted_however_long_programs_are_kept(
 async def test_one_process_purges_at_a_time(connect: Connect) -> None:
     database, other = connect(), connect()
     await _ended_long_ago(database, "run-1")
-    purger = _purger(database)
+    purging = _purger(database)
     async with other.alone("purge"):
-        await purger._turn()
+        await purging._turn()
         assert await _run_ids(database) == ["run-1"]
-    await purger._turn()
+    await purging._turn()
     assert await _run_ids(database) == []
 
 
@@ -303,3 +307,60 @@ async def test_keys_of_programs_that_are_gone_are_forgotten_without_a_retention(
         await connection.execute(sa.delete(programs).where(programs.c.run_id == "gone"))
     await _purger(database, retention_days=None)._turn()
     assert await _run_ids(database, "idempotency") == ["there"]
+
+
+async def test_program_that_the_database_keeps_holds_up_no_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of the user's may refer to it; so may some of the oldest."""
+    monkeypatch.setattr(purger, "PAUSE_S", 0.0)
+    await _many_old(database, 30)
+    kept = ["old-0000", "old-0011", "old-0029"]
+    condition = f"OLD.run_id IN ({', '.join(map(repr, kept))})"
+    purging = _purger(database)
+    with capture_logs() as lines:
+        async with own_trigger(database, condition, event="DELETE"):
+            await purging._turn()
+            assert await _run_ids(database) == kept
+            await purging._turn()  # they are passed by now
+    told = of_event(cast("Lines", lines), "purge.held_up")
+    assert sorted(line["run_id"] for line in told) == kept
+    await _purger(database)._turn()
+    assert await _run_ids(database) == []
+
+
+@on_servers  # SQLite has one writer at a time
+@pytest.mark.parametrize("table", ["attempts", "idempotency", "rollups"])
+async def test_what_somebody_has_locked_holds_up_no_other(connect: Connect, table: str) -> None:
+    database, other = connect(), connect()
+    for run_id in ("held", "free"):
+        await _finished(database, run_id, idempotency=a_key(run_id))
+        await by_hand(database, run_id, finished_at=seconds_ago(database, 2 * DAY_S))
+    await _counted_days_ago(database, 8)
+    rows = getattr(database.tables, table)
+    held = sa.select(rows).with_for_update()
+    if table != "rollups":
+        held = held.where(rows.c.run_id == "held")
+    async with other.engine.begin() as connection:
+        assert (await connection.execute(held)).all()
+        await _purger(database)._turn()
+        assert await _run_ids(database) == ([] if table == "rollups" else ["held"])
+    await _purger(database)._turn()
+    assert await _run_ids(database) == []
+
+
+@on_servers
+async def test_key_that_somebody_has_locked_is_forgotten_later(connect: Connect) -> None:
+    database, other = connect(), connect()
+    for run_id in ("held", "free"):
+        await submitted(database, run_id, idempotency=a_key(run_id))
+    keys, programs = database.tables.idempotency, database.tables.programs
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.delete(programs))
+    async with other.engine.begin() as connection:
+        held = sa.select(keys).where(keys.c.run_id == "held").with_for_update()
+        assert (await connection.execute(held)).all()
+        await database.transact_past_outages(0.0, forget_keys, after="", limit=10)
+        assert await _run_ids(database, "idempotency") == ["held"]
+    await database.transact(forget_keys, after="", limit=10)
+    assert await _run_ids(database, "idempotency") == []

@@ -23,6 +23,7 @@ from program_service.bookkeeping.ledger.workers import (
     new_process,
 )
 from program_service.settings import MAX_WORKER_NAME
+from servers import Connect, on_servers
 
 BEAT_S = 5.0
 SHIP = Job("ship", "in-process", "parcels", 2.5, {"max_attempts": 3, "jitter": "none"})
@@ -159,6 +160,22 @@ async def test_processes_that_were_killed_are_forgotten_in_the_end(database: Dat
     await database.transact(forget_gone)
     workers = await database.read(list_workers, beat_s=GONE_S)
     assert [each.name for each in workers] == ["alive"]
+
+
+@on_servers  # SQLite has one writer
+async def test_process_that_was_killed_and_is_locked_is_forgotten_later(connect: Connect) -> None:
+    """A worker that starts waits for the row of no other."""
+    database, other = connect(), connect()
+    workers = database.tables.workers
+    for name in ("held", "killed"):
+        await database.transact(beat, named(name))
+        await _last_seen(database, f"{name}~1", GONE_S + 60)
+    async with other.engine.begin() as connection:
+        held = sa.select(workers).where(workers.c.worker == "held").with_for_update()
+        assert (await connection.execute(held)).all()
+        await database.transact_past_outages(0.0, forget_gone)
+    left = await database.read(list_workers, beat_s=GONE_S)
+    assert [each.name for each in left] == ["held"]
 
 
 async def test_worker_of_the_release_before_works_beside_one_of_its_name(

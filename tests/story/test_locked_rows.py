@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from lines import Lines, of_event
 from patience import eventually
 from program_executor import JobContext, job
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.registry import find_job
 from program_service.bookkeeping.lifecycle import Status
 from servers import Connect, on_servers
 from stage import Stage
@@ -155,3 +157,31 @@ async def test_locked_count_holds_up_no_outcome(stage: Stage, holder: Database) 
 
 async def _are(seen: list[str], count: int) -> bool:
     return len(seen) == count
+
+
+async def test_locked_job_keeps_no_worker_from_starting(
+    stage: Stage, holder: Database, logs: Lines
+) -> None:
+    """What a worker says of that job is registered later."""
+
+    @job
+    async def other(_ctx: JobContext) -> None:
+        pass
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    jobs = holder.tables.jobs
+    await stage.hire(work)
+    async with holder.engine.begin() as connection:
+        held = sa.select(jobs).where(jobs.c.name == "work").with_for_update()
+        assert (await connection.execute(held)).all()
+        await stage.hire(replace(work, queue="late"), other, queues=["default", "late"])
+        await stage.finished(await stage.submit("other"))
+        assert {line["job"] for line in of_event(logs, "job.not_registered")} == {"work"}
+
+    async def is_registered() -> bool:
+        return (await stage.database.read(find_job, "work")).queue == "late"
+
+    await eventually(is_registered)

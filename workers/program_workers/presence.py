@@ -3,10 +3,12 @@
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.database import PATIENCE_S, Database
 from program_service.bookkeeping.errors import BatchRefused, BookkeepingError
+from program_service.bookkeeping.halves import write_by_halves
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.lifecycle import Json
@@ -62,6 +64,7 @@ class Presence:
         self._intake = intake
         self._metrics = metrics
         self._is_ending = asyncio.Event()
+        self._unregistered = registered(library)
         self._announced: dict[str, str] = {}
         """{job: queue} as the table has it from us."""
 
@@ -83,11 +86,25 @@ class Presence:
 
     async def _register(self) -> None:
         # apart from what follows, which may take seconds, in which nobody could change these jobs
-        await self._database.transact(registry.register_jobs, registered(self._library))
+        await self._register_jobs()
         await self._database.transact(workers.forget_gone)
         # before the first beat, which names all jobs
         self._engine.catalogue.update(await self._database.read(registry.list_endpoints))
         await self._beat()
+
+    async def _register_jobs(self) -> None:
+        """Register the jobs; those whose rows are locked, or refused, are tried again later."""
+        left = list[registry.Job]()
+
+        async def register(jobs: Sequence[registry.Job]) -> None:
+            await self._database.transact_past_outages(PATIENCE_S, registry.register_jobs, jobs)
+
+        def leave_out(job: registry.Job, error: BookkeepingError) -> None:
+            log.warning(Event.JOB_NOT_REGISTERED, job=job.name, error_message=str(error))
+            left.append(job)
+
+        await write_by_halves(register, self._unregistered, leave_out=leave_out)
+        self._unregistered = left
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -102,6 +119,7 @@ class Presence:
         while not await is_set_within(self._is_ending, self._settings.worker_beat_s):
             try:
                 await self._beat()
+                await self._register_jobs()
                 await self._look_for_namesakes()
             except BookkeepingError as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="beat", error_message=str(error))

@@ -5,10 +5,19 @@ small and paused between, so that those who work do not notice.
 """
 
 import asyncio
+import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypedDict
 
-from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
+from program_service.bookkeeping.database import PATIENCE_S, Database
+from program_service.bookkeeping.errors import BatchRefused, RowLocked
+from program_service.bookkeeping.ledger.purging import (
+    find_old,
+    forget_counts,
+    forget_keys,
+    purge,
+)
 from program_service.logs import log
 from program_service.loops.turns import take_turns
 from program_service.telemetry import Event, Metrics
@@ -20,6 +29,17 @@ BATCHES = 500
 """In one turn at most; the next turn continues."""
 PAUSE_S = 0.1
 """Between batches: some thousand programs a second at most, more than a service finishes."""
+
+LOCKED_FOR_S = 60.0
+REFUSED_FOR_S = 3_600.0
+"""How long a program is left out that could not be deleted: to find it again takes ten tries."""
+MOST_LEFT_OUT = 5_000
+
+
+class _Terms(TypedDict):
+    older_than: timedelta
+    limit: int
+    without: Sequence[int]
 
 
 class Purger:
@@ -41,6 +61,8 @@ class Purger:
         self._older_than = None if retention_days is None else timedelta(days=retention_days)
         self._counts_older_than = timedelta(days=rollup_days)
         self._looked_to = ""
+        self._until: dict[int, float] = {}
+        """{id of a program that is left out: until which monotonic time}"""
 
     async def run(self) -> None:
         """Take turns until cancelled."""
@@ -49,25 +71,66 @@ class Purger:
     async def _turn(self) -> None:
         """Purge what is too old by now, unless another process does."""
         async with self._database.alone("purge") as is_alone:
-            if is_alone:
-                await self._database.transact(forget_counts, older_than=self._counts_older_than)
-                await self._forget_keys()  # people delete programs by hand, whatever the retention
-            if is_alone and self._older_than is not None:
-                await self._purge(self._older_than)
+            if not is_alone:
+                return
+            # people delete programs by hand, whatever the retention
+            for part in (self._forget_counts, self._forget_keys, self._purge):
+                try:
+                    await part()
+                except (BatchRefused, RowLocked) as error:
+                    words = str(error)
+                    log.warning(Event.PURGE_HELD_UP, run_id=None, error_message=words)
 
-    async def _purge(self, older_than: timedelta) -> None:
-        total = 0
-        for _ in range(BATCHES):
-            purged = await self._database.transact(purge, older_than=older_than, limit=BATCH)
-            self._metrics.purged.inc(purged)
-            total += purged
-            if purged < BATCH:
-                break
-            await asyncio.sleep(PAUSE_S)
-        if total:
-            log.info(Event.PROGRAMS_PURGED, programs=total)
+    async def _forget_counts(self) -> None:
+        older_than = self._counts_older_than
+        await self._database.transact_past_outages(PATIENCE_S, forget_counts, older_than=older_than)
 
     async def _forget_keys(self) -> None:
         """Look at the next few keys: going through all of them takes many turns."""
         looked_to = await self._database.transact(forget_keys, after=self._looked_to, limit=BATCH)
         self._looked_to = looked_to or ""
+
+    async def _purge(self) -> None:
+        if self._older_than is None:
+            return
+        total, limit = 0, BATCH
+        for _ in range(BATCHES):
+            purged = await self._purge_batch(self._older_than, limit)
+            if purged is None:  # find by halves which program is not to be deleted
+                limit = limit // 2 or BATCH
+                continue
+            total += purged
+            if purged < limit:
+                break
+            await asyncio.sleep(PAUSE_S)
+        if total:
+            log.info(Event.PROGRAMS_PURGED, programs=total)
+
+    async def _purge_batch(self, older_than: timedelta, limit: int) -> int | None:
+        """Delete some programs, and return how many; None if one of them is held or refused.
+
+        One alone is left out from then on, for a while: a table of the user's may refer to it, or
+        somebody has locked an attempt.
+        """
+        terms: _Terms = {"older_than": older_than, "limit": limit, "without": self._left_out()}
+        try:
+            purged = await self._database.transact_past_outages(PATIENCE_S, purge, **terms)
+        except (BatchRefused, RowLocked) as error:
+            if limit == 1:
+                await self._leave_out(error, terms)
+            return None
+        self._metrics.purged.inc(purged)
+        return purged
+
+    async def _leave_out(self, error: BatchRefused | RowLocked, terms: "_Terms") -> None:
+        for row in await self._database.transact(find_old, **terms):
+            seconds = LOCKED_FOR_S if isinstance(error, RowLocked) else REFUSED_FOR_S
+            self._until[row.id] = time.monotonic() + seconds
+            log.warning(Event.PURGE_HELD_UP, run_id=row.run_id, error_message=str(error))
+
+    def _left_out(self) -> list[int]:
+        """Return the ids of programs that are not to be deleted now."""
+        now = time.monotonic()
+        kept = [(of_id, until) for of_id, until in self._until.items() if until > now]
+        self._until = dict(kept[-MOST_LEFT_OUT:])
+        return list(self._until)

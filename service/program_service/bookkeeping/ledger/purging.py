@@ -17,21 +17,33 @@ AT_ONCE = timedelta(minutes=10)
 """Of counts in one transaction; the purger's next turn takes the next."""
 
 
-async def purge(books: Books, *, older_than: timedelta, limit: int) -> int:
+async def purge(
+    books: Books, *, older_than: timedelta, limit: int, without: Sequence[int] = ()
+) -> int:
     """Delete up to `limit` programs that ended longer ago; return how many.
 
-    Whose end has yet to be told to its `notify` address stays until that was done, or given up.
+    Whose end has yet to be told to its `notify` address stays until that was done, or given up, and
+    so do the ids in `without`.
     """
     if (count := await _purged_before(books)) is not None:
         return count
-    ended_before = await read_clock(books) - older_than
-    rows = await _lock_finished(books, ended_before, limit)
-    if len(rows) < limit:
-        rows = [*rows, *await _lock_errored(books, ended_before, limit - len(rows))]
+    rows = await find_old(books, older_than=older_than, limit=limit, without=without)
     if rows:
         await _delete(books, rows)
         books.notes[purge] = [row.run_id for row in rows]
     return len(rows)
+
+
+async def find_old(
+    books: Books, *, older_than: timedelta, limit: int, without: Sequence[int] = ()
+) -> Sequence[Any]:
+    """Lock the programs that `purge` would delete, and return their ids and run_ids."""
+    ended_before = await read_clock(books) - older_than
+    rows = await _lock_finished(books, ended_before, limit, without)
+    if len(rows) < limit:
+        more = await _lock_errored(books, ended_before, limit - len(rows), without)
+        rows = [*rows, *more]
+    return rows
 
 
 async def _purged_before(books: Books) -> int | None:
@@ -62,12 +74,21 @@ async def forget_keys(books: Books, *, after: str, limit: int) -> str | None:
         .limit(limit)
     )
     # by what was read: a subquery in a DELETE would lock programs on MariaDB
-    gone = [row.run_id for row in rows if row.id is None]
+    gone = await _lock_keys(books, [row.run_id for row in rows if row.id is None])
     if gone:
         await books.connection.execute(sa.delete(keys).where(keys.c.run_id.in_(gone)))
     looked_to = rows[-1].run_id if len(rows) == limit else None
     books.notes[forget_keys] = gone, looked_to
     return looked_to
+
+
+async def _lock_keys(books: Books, run_ids: Sequence[str]) -> list[str]:
+    """Lock the keys of programs that are gone, where nobody else has; return their run_ids."""
+    if not run_ids:
+        return []
+    run_id = books.tables.idempotency.c.run_id
+    locked = sa.select(run_id).where(run_id.in_(run_ids)).with_for_update(skip_locked=True)
+    return [row.run_id for row in await books.select(locked)]
 
 
 async def forget_counts(books: Books, *, older_than: timedelta) -> None:
@@ -83,29 +104,38 @@ async def forget_counts(books: Books, *, older_than: timedelta) -> None:
         await books.connection.execute(sa.delete(rollups).where(rollups.c.minute < moment))
 
 
-async def _lock_finished(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:
+async def _lock_finished(
+    books: Books, ended_before: datetime, limit: int, without: Sequence[int]
+) -> Sequence[Any]:
     finished_at = books.tables.programs.c.finished_at
-    return await _lock(books, finished_at < ended_before, order=finished_at, limit=limit)
+    is_old = finished_at < ended_before
+    return await _lock(books, is_old, order=finished_at, limit=limit, without=without)
 
 
-async def _lock_errored(books: Books, ended_before: datetime, limit: int) -> Sequence[Any]:
+async def _lock_errored(
+    books: Books, ended_before: datetime, limit: int, without: Sequence[int]
+) -> Sequence[Any]:
     row = books.tables.programs.c
     # one that somebody gave a finished_at too, by hand, has finished
     is_old = sa.and_(row.errored_at < ended_before, row.finished_at.is_(None))
-    return await _lock(books, is_old, order=row.errored_at, limit=limit)
+    return await _lock(books, is_old, order=row.errored_at, limit=limit, without=without)
 
 
 async def _lock(
-    books: Books, is_old: sa.ColumnElement[bool], *, order: sa.Column[Any], limit: int
+    books: Books,
+    is_old: sa.ColumnElement[bool],
+    *,
+    order: sa.Column[Any],
+    limit: int,
+    without: Sequence[int],
 ) -> Sequence[Any]:
     programs = books.tables.programs
-    return await books.select(
-        sa.select(programs.c.id, programs.c.run_id)
-        .where(is_old, programs.c.notify_due_at.is_(None))
-        .order_by(order)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    query = sa.select(programs.c.id, programs.c.run_id).where(
+        is_old, programs.c.notify_due_at.is_(None)
     )
+    if without:
+        query = query.where(programs.c.id.not_in(without))
+    return await books.select(query.order_by(order).limit(limit).with_for_update(skip_locked=True))
 
 
 async def _delete(books: Books, rows: Sequence[Any]) -> None:

@@ -25,6 +25,8 @@ MISSED_BEATS = 3
 GONE_S = 3_600.0
 """When a process that took no leave is forgotten: it was killed, and no other has its key."""
 
+FORGOTTEN_AT_ONCE = 1_000
+
 PROCESS_CHARACTERS = 8
 
 CLOCKS_DIFFER_BY = timedelta(minutes=1)
@@ -93,8 +95,9 @@ async def leave(books: Books, process: str) -> None:
 
 
 async def forget_gone(books: Books) -> None:
-    """Forget the processes that were killed, which took no leave."""
-    await books.run(_delete_gone, gone_s=-GONE_S)
+    """Forget the processes that were killed, which took no leave; those that are locked stay."""
+    for row in await books.fetch(_lock_gone, gone_s=-GONE_S):
+        await books.run(_delete_worker, name=row.name)
 
 
 async def find_namesakes(books: Books, name: str, *, process: str) -> list[Namesake]:
@@ -174,8 +177,12 @@ def _delete_worker(sql: Sql) -> str:
     return f"DELETE FROM {sql.workers} WHERE name = :name"
 
 
-def _delete_gone(sql: Sql) -> str:
-    return f"DELETE FROM {sql.workers} WHERE last_seen_at < {sql.later(':gone_s')}"
+def _lock_gone(sql: Sql) -> str:
+    lock = f"FOR UPDATE {sql.dialect.skip_locked}" if sql.dialect.skip_locked else ""
+    return f"""
+        SELECT name FROM {sql.workers} WHERE last_seen_at < {sql.later(":gone_s")}
+         ORDER BY name LIMIT {FORGOTTEN_AT_ONCE} {lock}
+    """
 
 
 def _select_namesakes(sql: Sql) -> str:
