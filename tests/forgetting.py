@@ -6,7 +6,7 @@ Every function that a transaction is made of is found in the source, so that no 
 import ast
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,20 +46,30 @@ VARIES = frozenset(
 """What is another one each time."""
 
 
+@dataclass(slots=True)
+class Losses:
+    """How many answers to COMMIT are to be lost."""
+
+    to_come: int = 0
+    of_works: Collection[str] | None = None
+    """The names of the functions whose answers may be lost; None for all."""
+
+
 class Forgetful(Database):
     """A database that commits, and whose answer is then lost, as often as it is told."""
 
-    answers_to_lose = 0
-    of_works: Collection[str] | None = None
-    """The names of the functions whose answers may be lost; None for all."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Lose nothing yet."""
+        super().__init__(*args, **kwargs)
+        self.losses = Losses()  # the same for its copies, which leave connections to others
 
     @asynccontextmanager
     async def _transaction(self, work: Callable[..., Any]) -> AsyncIterator[Books]:
         async with super()._transaction(work) as books:
             yield books
-        is_meant = self.of_works is None or work.__name__ in self.of_works
-        if self.answers_to_lose and is_meant:
-            self.answers_to_lose -= 1
+        losses = self.losses
+        if losses.to_come and (losses.of_works is None or work.__name__ in losses.of_works):
+            losses.to_come -= 1
             cut = ConnectionResetError("the answer to COMMIT was lost")
             raise sa.exc.DBAPIError("COMMIT", None, cut, connection_invalidated=True)
 

@@ -41,6 +41,7 @@ MASKS = [
     (r"\b\d+(?:\.\d+)? ?(?:ms|s|min|h)\b", "DURATION"),
     (r"pe_(\w+?)_[\w-]{43}", r"pe_\1_KEY"),
     (r"\b[0-9a-f]{64}\b", "HASH"),
+    (r'(etag: "\d+-)[0-9a-f]{8}', r"\1HASH"),
     (r"\s+", ""),
 ]
 

@@ -210,7 +210,7 @@ async def test_no_operation_is_missing_here(forgetful: Forgetful) -> None:
 async def test_secret_that_is_shown_is_the_one_that_signs(forgetful: Forgetful, name: str) -> None:
     async with serving(forgetful, jobs=JOBS, callback_allow=ALLOW) as service:
         asked = await REQUESTS[name][1](service)
-        forgetful.of_works, forgetful.answers_to_lose = asked.works.split(), 2
+        forgetful.losses.to_come, forgetful.losses.of_works = 2, asked.works.split()
         shown = json_of(await asked.send(service))["secret"]
         job = await forgetful.read(find_job, "charge")
     assert job.endpoint is not None
@@ -223,10 +223,11 @@ async def _answered(forgetful: Forgetful, name: str, *, answers_to_lose: int) ->
     await empty(forgetful)
     async with serving(forgetful, jobs=JOBS, callback_allow=ALLOW) as service:
         asked = await REQUESTS[name][1](service)
-        forgetful.of_works, forgetful.answers_to_lose = asked.works.split(), answers_to_lose
+        forgetful.losses.to_come = answers_to_lose
+        forgetful.losses.of_works = asked.works.split()
         with capture_logs() as lines:
             answer = await asked.send(service)
-        assert forgetful.answers_to_lose == 0
+        assert forgetful.losses.to_come == 0
         return {
             "status": answer.status_code,
             "body": plain(answer.json() if answer.content else None),

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.registry import Endpoint
+from program_service.bookkeeping.ledger.registry import Endpoint, Secret
 from program_service.bookkeeping.tables import UtcDateTime
 from screens import VIEWS, Screen
 from servers import on_sqlite
@@ -19,7 +19,7 @@ UNSEEN = {
     "programs": {"lease"},
     "attempts": {"run_id", "lease"},
     "jobs": {"kind", "policy"},
-    "workers": {"newest_wakeups"},
+    "workers": {"name", "newest_wakeups"},
     "idempotency": {"owner", "key", "request_hash", "run_id"},
     "rollups": {"worker", "outcome"},
 }
@@ -35,7 +35,7 @@ SHAPES: dict[str, Any] = {
     "programs.jobs": lambda text: [text],
     "programs.labels": lambda text: {text: text},
     "attempts.log": lambda text: [
-        {"at": text, "level": text, "text": text, "fields": {text: text}}
+        {"at": "2026-01-01T00:00:00Z", "level": text, "text": text, "fields": {text: text}}
     ],
     "workers.queues": lambda text: [text],
     "workers.jobs": lambda text: [text, payload("jobs.name")],
@@ -43,7 +43,7 @@ SHAPES: dict[str, Any] = {
     "workers.endpoints": lambda text: {"breakers": {text: "open"}, "running": {}},
     "workers.last_seen_at": lambda _text: datetime.now(UTC) + timedelta(minutes=1),
     "jobs.kind": lambda _text: "callback",
-    "jobs.endpoint": lambda text: Endpoint(text, [], "key").as_json(),
+    "jobs.endpoint": lambda text: Endpoint(text, [Secret(text)], "ab" * 32).as_json(),
 }
 """Columns whose values have a form; the worker is alive for a while."""
 

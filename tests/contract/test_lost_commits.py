@@ -58,19 +58,19 @@ async def test_operation_whose_answer_was_lost_is_done_once(
     undisturbed = await _done(forgetful, case)
     for work in case.works:
         for times in (1, 2):
-            forgetful.of_works = {work}
+            forgetful.losses.of_works = {work}
             disturbed = await _done(forgetful, case, answers_to_lose=times)
             assert disturbed == undisturbed
-            lost += times - forgetful.answers_to_lose
+            lost += times - forgetful.losses.to_come
     assert lost >= 2  # not every database runs every function of a case
 
 
 async def _done(forgetful: Forgetful, case: Case, *, answers_to_lose: int = 0) -> Any:
     """Do it on empty tables; return the answer and the tables."""
     await empty(forgetful)
-    forgetful.answers_to_lose = 0
+    forgetful.losses.to_come = 0
     do = await case.prepare(forgetful)
-    forgetful.answers_to_lose = answers_to_lose
+    forgetful.losses.to_come = answers_to_lose
     answer = plain(await do())
     return answer, await tables_of(forgetful)
 
@@ -98,9 +98,9 @@ async def _count(database: Database) -> int:
 async def test_submit_gives_the_row_that_stands(forgetful: Forgetful) -> None:
     """Rule R4, invariant 1: also with an idempotency key, which is no replay."""
     programs = [a_program("run-1"), a_program("run-2", idempotency=a_key("k"))]
-    forgetful.answers_to_lose = 1
+    forgetful.losses.to_come = 1
     answers = await submitted_all(forgetful, programs)
-    assert forgetful.answers_to_lose == 0
+    assert forgetful.losses.to_come == 0
     rows = [await row_of(forgetful, program.run_id) for program in programs]
     assert await _count(forgetful) == 2
     for answer, row in zip(answers, rows, strict=True):
@@ -120,7 +120,7 @@ async def test_claim_is_mine_if_the_lease_is_mine(forgetful: Forgetful, *, is_la
         await forgetful.transact(claim, [a_claim("run-1")], a_claimant("worker-1"))
         await lapse(forgetful, "run-1")
     wish = a_claim("run-1")
-    forgetful.answers_to_lose = 2
+    forgetful.losses.to_come = 2
     (answer,) = await forgetful.transact(claim, [wish], a_claimant("worker-2"))
     assert isinstance(answer, Claimed)
     assert answer.lease == wish.lease
@@ -137,7 +137,7 @@ async def test_timed_out_callback_is_counted_once(forgetful: Forgetful) -> None:
     """Rule R1, rule R4."""
     await submitted(forgetful, "run-1")
     await by_hand(forgetful, "run-1", awaiting=1, due_at=seconds_ago(forgetful, 1))
-    forgetful.answers_to_lose = 1
+    forgetful.losses.to_come = 1
     (answer,) = await forgetful.transact(claim, [a_claim("run-1")], a_claimant())
     assert isinstance(answer, Claimed)
     assert answer.step_retry_count == (await row_of(forgetful, "run-1"))["step_retry_count"] == 1
@@ -169,7 +169,7 @@ async def test_outcome_is_recorded_once(
         seen.extend(dict(row._mapping) for row in await books.select(sa.select(programs)))
         return answer
 
-    forgetful.answers_to_lose = 2
+    forgetful.losses.to_come = 2
     answer = await forgetful.transact(record_and_look)
     first, *others = seen
     assert others == [first, first]
@@ -196,7 +196,7 @@ async def test_outcome_stands_though_others_went_on_meanwhile(forgetful: Forgetf
 async def test_letting_go_is_recorded_once(forgetful: Forgetful) -> None:
     program = await claimed(forgetful, "run-1")
     await forgetful.transact(cancel, "run-1")
-    forgetful.answers_to_lose = 1
+    forgetful.losses.to_come = 1
     answer = await let_go(forgetful, program)
     row = await row_of(forgetful, "run-1")
     assert answer is not None
@@ -208,7 +208,7 @@ async def test_job_data_are_edited_once(forgetful: Forgetful) -> None:
     """Invariant 7."""
     program = await claimed(forgetful, "run-1", job_data={"reserve": {"a": 1}})
     edits = [JobDataEdit(program, "merge", {"b": 2}), JobDataEdit(program, "merge", {"a": 3})]
-    forgetful.answers_to_lose = 1
+    forgetful.losses.to_come = 1
     answers = await forgetful.transact(change_job_data, edits)
     assert answers[-1] == {"reserve": {"a": 3, "b": 2}}
     assert (await row_of(forgetful, "run-1"))["job_data"] == {"reserve": {"a": 3, "b": 2}}
@@ -217,7 +217,7 @@ async def test_job_data_are_edited_once(forgetful: Forgetful) -> None:
 async def test_cancel_is_the_callers_though_its_answer_was_lost(forgetful: Forgetful) -> None:
     """Rule R14."""
     await submitted(forgetful, "run-1")
-    forgetful.answers_to_lose = 1
+    forgetful.losses.to_come = 1
     program, _ = await forgetful.transact(cancel, "run-1")
     assert (program.status, program.version) == (Status.CANCELLED, 2)
     assert list((await counts_of(forgetful)).values()) == [1]
@@ -226,8 +226,8 @@ async def test_cancel_is_the_callers_though_its_answer_was_lost(forgetful: Forge
 async def test_database_that_never_answers_is_unavailable_in_the_end(
     forgetful: Forgetful,
 ) -> None:
-    forgetful.answers_to_lose = 1_000
+    forgetful.losses.to_come = 1_000
     with pytest.raises(DatabaseUnavailable):
         await forgetful.transact_within(0.2, submit, [a_program("run-1")])
-    forgetful.answers_to_lose = 0
+    forgetful.losses.to_come = 0
     assert await _count(forgetful) == 1

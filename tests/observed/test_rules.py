@@ -28,7 +28,7 @@ def alerts() -> dict[str, Any]:
 
 
 def test_configuration_and_rules_are_valid(promtool: Promtool) -> None:
-    assert "11 rules found" in promtool("check", "rules", DEPLOY / "rules.yml")
+    assert "12 rules found" in promtool("check", "rules", DEPLOY / "rules.yml")
     assert "is valid" in promtool("check", "config", DEPLOY / "prometheus.yml")
 
 

@@ -196,23 +196,23 @@ async def test_wakeup_that_cannot_be_handed_back_or_acknowledged_takes_no_slot(
 async def test_stop_while_a_full_worker_resumes_its_consumers_takes_no_slot(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_resuming, may_end = asyncio.Event(), asyncio.Event()
+    has_resumed, may_end = asyncio.Event(), asyncio.Event()
 
-    async def hang(_subscription: MemorySubscription) -> None:
-        is_resuming.set()
-        await asyncio.Event().wait()
+    def note(_subscription: MemorySubscription) -> None:
+        if may_end.is_set():
+            has_resumed.set()
 
     @job
     async def fill(_ctx: JobContext) -> None:
         await may_end.wait()
 
-    monkeypatch.setattr(MemorySubscription, "resume", hang)
+    monkeypatch.setattr(MemorySubscription, "resume", note)
     shift = await stage.hire(fill, concurrency=1)
     run_id = await stage.submit("fill")
     await stage.until(run_id, lambda program: program.status is Status.RUNNING)
     await asyncio.sleep(2 * HOLD_S)  # it is full for longer than it holds wake-ups
     may_end.set()
-    await is_resuming.wait()
+    await has_resumed.wait()
     assert await shift.stop() is Stopped.DRAINED
     assert shift.worker._slots.free == 1
 

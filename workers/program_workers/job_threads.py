@@ -76,8 +76,9 @@ class JobThreads:
         try:
             yield
         finally:
-            del self._runs[run.thread_id]
+            # in this order: whoever looks in between sees it
             self._ended.append(run.use(is_over=True))
+            del self._runs[run.thread_id]
 
     def uses(self) -> list[ThreadUse]:
         """Return what each job has used since the last look, the most first."""

@@ -5,7 +5,7 @@ steps, their records, hooks. No task group that holds many programs sees an exce
 """
 
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, get_args
 
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, Released, RetryLater
@@ -18,6 +18,11 @@ from program_workers.judgement import is_cancellation, is_for_the_worker
 INTERNAL = "internal"
 """Type and code of a failure that is no job's: a bug of ours, or one of a library."""
 
+During = Literal[
+    "claim", "measure", "hand_back", "acknowledge", "run", "observe", "record", "fail", "abandon"
+]
+"""What is done for one program."""
+
 OUTAGE_PAUSE_S = 1.0
 """When a step is begun again whose worker met an outage."""
 
@@ -28,12 +33,14 @@ class SafetyNet:
     def __init__(self, metrics: Metrics) -> None:
         """Take where it is counted."""
         self._metrics = metrics
+        for during in get_args(During):
+            metrics.failed_internally.labels(during)  # shown from the start
 
-    def around(self, during: str, run_id: str) -> "Caught":
+    def around(self, during: During, run_id: str) -> "Caught":
         """Let no exception out of a block but what ends its task; log and count it."""
         return Caught(self, during, run_id)
 
-    def catch(self, during: str, run_id: str, error: BaseException) -> None:
+    def catch(self, during: During, run_id: str, error: BaseException) -> None:
         """Log and count an exception."""
         self._metrics.failed_internally.labels(during).inc()
         trace = traceback_of(error)
@@ -45,7 +52,7 @@ class Caught:
 
     __slots__ = ("_during", "_net", "_run_id", "error")
 
-    def __init__(self, net: SafetyNet, during: str, run_id: str) -> None:
+    def __init__(self, net: SafetyNet, during: During, run_id: str) -> None:
         """Begin without one."""
         self._net = net
         self._during = during
