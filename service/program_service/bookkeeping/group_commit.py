@@ -18,6 +18,7 @@ from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
     Stopping,
 )
+from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
 from program_service.telemetry import Event
 
@@ -98,7 +99,7 @@ class GroupCommit(Generic[T, R]):
                 await self._commit(batch)
             finally:
                 # a lane that ends leaves nobody waiting
-                is_stopping = _is_being_cancelled()
+                is_stopping = is_being_cancelled()
                 _fail(batch, Stopping() if is_stopping else DatabaseUnavailable(LANE_FAILED))
 
     def _take(self) -> list[Waiting[T, R]]:
@@ -116,7 +117,7 @@ class GroupCommit(Generic[T, R]):
             results = await self._flush([item for item, _ in batch])
             _answer(batch, results)
         except asyncio.CancelledError as error:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             await self._commit_again(batch, error, tries)
         except BookkeepingError as error:
@@ -174,9 +175,3 @@ def _fail(batch: Sequence[Waiting[T, R]] | deque[Waiting[T, R]], error: Exceptio
     for _, answer in batch:
         if not answer.done():
             answer.set_exception(error)
-
-
-def _is_being_cancelled() -> bool:
-    """Say whether somebody asked the current task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
