@@ -56,14 +56,19 @@ def text_of(value: object) -> str:
     return tried(lambda: "".join(["", str(value)]), f"<{name_of(value)} without a text>")
 
 
+def told(error: BaseException) -> str:
+    """Return an exception's type and text, as the last line of a traceback says them."""
+    return f"{name_of(error)}: {text_of(error)}".removesuffix(": ")
+
+
 def traceback_of(error: BaseException) -> str:
     """Return the traceback; of what cannot be formatted, just where it was raised."""
     frames = _innermost(BaseException.__dict__["__traceback__"].__get__(error))
     whole = partial(traceback.format_exception, type(error), error, frames, limit=-MAX_FRAMES)
-    if told := tried(whole, None):
-        return "".join(told)
-    told = tried(partial(traceback.format_tb, frames), [])
-    return "".join([*told, f"{name_of(error)}, which cannot be told\n"])
+    if lines := tried(whole, None):
+        return "".join(lines)
+    lines = tried(partial(traceback.format_tb, frames), [])
+    return "".join([*lines, f"{name_of(error)}, which cannot be told\n"])
 
 
 def _innermost(frames: TracebackType | None) -> TracebackType | None:

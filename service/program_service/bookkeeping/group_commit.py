@@ -20,6 +20,7 @@ from program_service.bookkeeping.errors import (
 )
 from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
+from program_service.plain import told
 from program_service.telemetry import Event
 
 T = TypeVar("T")
@@ -152,7 +153,7 @@ class GroupCommit(Generic[T, R]):
         if tries > 1:
             await self._commit(batch, tries - 1)
             return
-        words = f"{type(error).__name__}: {error}"
+        words = told(error)
         log.error(Event.COMMIT_FAILED, during=self.name, error_message=words, exc_info=error)
         kind = BatchRefused if isinstance(error, Exception) else DatabaseUnavailable
         failure = kind(words)

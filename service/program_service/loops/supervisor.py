@@ -20,6 +20,7 @@ from program_service.bookkeeping.retry import Retry
 from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
 from program_service.loops.turns import on_completed
+from program_service.plain import told
 from program_service.telemetry import Event, Metrics
 
 BACKOFF = Retry(initial_s=0.2, max_s=5.0, jitter="none")
@@ -206,7 +207,7 @@ class Supervisor:
         return self._note_failure(watch, problem)
 
     def _note_failure(self, watch: Watch, problem: BaseException) -> float:
-        watch.fail(text_of(problem))
+        watch.fail(told(problem))
         self._metrics.loop_failures.labels(watch.loop.name).inc()
         wait_s = BACKOFF.delay_s(watch.failures, after=None, draw=1.0)
         log.error(
@@ -261,12 +262,3 @@ class Running:
         if not self.tasks:
             return set()
         return (await asyncio.wait(self.tasks, timeout=seconds))[1]
-
-
-def text_of(error: BaseException) -> str:
-    """Return the words of an exception with its type, also of one that cannot say them."""
-    try:
-        words = str(error)
-    except Exception:  # noqa: BLE001 - its own __str__
-        words = "an error without a text"
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__

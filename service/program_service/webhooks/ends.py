@@ -23,8 +23,8 @@ from program_service.bookkeeping.ledger.reading import Program
 from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
 from program_service.loops.in_flight import InFlight
-from program_service.loops.supervisor import text_of
 from program_service.loops.turns import is_set_within, turn
+from program_service.plain import told
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.courier import Courier, Notification
 from program_service.webhooks.guard import host_of
@@ -173,7 +173,7 @@ class Ends:
             raise
         except Exception as error:  # noqa: BLE001 - everything done for some programs
             if len(claims) == 1:
-                self._outcomes.add(self._outcome(claims[0], text_of(error)))
+                self._outcomes.add(self._outcome(claims[0], told(error)))
                 return
             for claim in claims:
                 await self._begin([claim])
@@ -203,7 +203,7 @@ class Ends:
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
-            return text_of(error)
+            return told(error)
 
     def _notification(self, program: Program) -> Notification:
         return Notification(
