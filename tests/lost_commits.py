@@ -69,14 +69,15 @@ from program_service.bookkeeping.ledger.registry import (
     Secret,
     find_job,
     register_jobs,
+    register_unlocked,
 )
 from program_service.bookkeeping.ledger.renewing import Hold, renew
 from program_service.bookkeeping.ledger.setting_aside import SetAside, set_aside, set_aside_alone
 from program_service.bookkeeping.ledger.steering import cancel, resume
-from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
+from program_service.bookkeeping.ledger.submitting import submit, submit_at_once, submit_unlocked
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken
 from program_service.bookkeeping.ledger.welcoming import announce
-from program_service.bookkeeping.ledger.workers import Worker, forget_gone, leave
+from program_service.bookkeeping.ledger.workers import Worker, beat, forget_gone, leave
 from program_service.bookkeeping.lifecycle import (
     Accepted,
     Claimed,
@@ -144,6 +145,17 @@ async def submit_with_a_key_that_came_before(database: Database) -> Doing:
 @of(submit_at_once)
 async def submit_without_a_key(database: Database) -> Doing:
     return partial(database.transact, submit_at_once, [a_program("run-1"), a_program("run-2")])
+
+
+@of(submit_unlocked)
+async def submit_without_waiting(database: Database) -> Doing:
+    programs = [a_program("run-1"), a_program("run-2", idempotency=a_key("k"))]
+    return partial(database.transact, submit_unlocked, programs)
+
+
+@of(register_unlocked)
+async def register_jobs_without_waiting(database: Database) -> Doing:
+    return partial(database.transact, register_unlocked, [Job("mail", IN_PROCESS, "q", None, {})])
 
 
 @of(claim, claim_at_once)
@@ -383,6 +395,11 @@ async def announce_a_worker(database: Database) -> Doing:
         await overdue(database, run_id, queue=queue)
         await by_hand(database, run_id, woken_at=seconds_ago(database, 1))
     return partial(database.transact, announce, {"reserve": "seats"}, worker=MARY, beat_s=BEAT_S)
+
+
+@of(beat)
+async def beat_without_a_welcome(database: Database) -> Doing:
+    return partial(database.transact, beat, MARY)
 
 
 @of(leave)

@@ -102,5 +102,6 @@ def reach(point: CrashPoint) -> None:
 def reach_commit(work: Callable[..., Any], when: str) -> None:
     """Die before or after the commit of this function's transaction, if a test wants it."""
     if _aim is not None:
-        name = work.__name__.removesuffix("_at_once")  # a form of the same that commits by itself
+        # forms of the same: one commits by itself, the other waits for no row
+        name = work.__name__.removesuffix("_at_once").removesuffix("_unlocked")
         _aim.reach(f"{name}.{when}_commit")

@@ -61,12 +61,12 @@ def of(operation_id: str) -> Callable[[Ask], Ask]:
 
 @of("submit_program")
 async def submit(_service: Service) -> Asked:
-    return Asked("submit submit_at_once", "POST", "/programs", {"jobs": ["reserve"]})
+    return Asked("submit_unlocked submit_at_once", "POST", "/programs", {"jobs": ["reserve"]})
 
 
 @of("submit_program")
 async def submit_with_a_key(_service: Service) -> Asked:
-    return Asked("submit", "POST", "/programs", {"jobs": ["reserve"]}, key="order-1")
+    return Asked("submit_unlocked", "POST", "/programs", {"jobs": ["reserve"]}, key="order-1")
 
 
 @of("submit_programs")

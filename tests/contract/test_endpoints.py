@@ -35,7 +35,7 @@ from program_service.bookkeeping.ledger.registry import (
     register_jobs,
 )
 from program_service.bookkeeping.ledger.steering import cancel
-from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
+from program_service.bookkeeping.ledger.submitting import submit, submit_at_once, submit_unlocked
 from program_service.bookkeeping.ledger.workers import Worker, beat
 from servers import Connect, on_servers
 
@@ -253,7 +253,7 @@ async def test_job_is_not_deleted_beside_a_submit_that_needs_it(connect: Connect
     await deleting.transact(cancel, "run-1")
     assert await _refused(deleting) is None
     later = a_program("run-2", jobs=["ship", "charge"], is_for_known_jobs=True)
-    for work in (submit, submit_at_once):
+    for work in (submit, submit_unlocked):
         with pytest.raises(JobsNotRegistered, match="'charge'"):
             await submitting.transact(work, [later])
     await submitting.transact(submit, [a_program("run-3", jobs=["charge"])])
@@ -267,7 +267,7 @@ async def _refused(database: Database) -> Exception | None:
     return None
 
 
-@pytest.mark.parametrize("work", [submit, submit_at_once])
+@pytest.mark.parametrize("work", [submit, submit_unlocked, submit_at_once])
 async def test_program_of_registered_jobs_is_written_once(database: Database, work: Any) -> None:
     """Rule R4: also with the check that its jobs are there."""
     await put(database, a_job())

@@ -23,6 +23,7 @@ from program_service.bookkeeping.ledger.registry import (
 from program_service.bookkeeping.ledger.workers import Worker, beat, list_workers
 from program_workers.catalogue import Catalogue
 from program_workers.library import JobLibrary
+from servers import on_sqlite
 
 BEAT_S = 5.0
 SECRET = "whsec_" + "A" * 32
@@ -174,3 +175,37 @@ async def test_moments_that_a_worker_cannot_have_reported_are_ignored(
     await by_hand(registered, "workers", "newest_wakeups", orjson.dumps(stored).decode())
     broken, _ = await registered.read(list_workers, beat_s=BEAT_S)
     assert broken.newest_wakeups == {"naive": now, "right": now}
+
+
+FUTURE = {
+    "postgresql": ["infinity", "294276-12-31", "9999-12-31 23:59:59+00"],
+    "mysql": ["9999-12-31 23:59:59.999999", "2999-01-01"],
+    "sqlite": ["infinity", "9999-12-31 23:59:59.999999", "yesterday"],
+}
+
+
+async def test_worker_that_was_seen_in_the_future_is_no_live_worker(registered: Database) -> None:
+    """Nobody is woken for it for ever, and it keeps no sweeper from its work."""
+    table = registered.tables.workers.name
+    for moment in FUTURE[registered.engine.dialect.name]:
+        async with registered.engine.begin() as connection:
+            await connection.exec_driver_sql(
+                f"UPDATE {table} SET last_seen_at = '{moment}' WHERE name = 'broken'"
+            )
+        live = await registered.read(list_workers, beat_s=BEAT_S)
+        assert [each.name for each in live] == ["mail"]
+    await registered.transact(beat, worker("broken"))
+    assert len(await registered.read(list_workers, beat_s=BEAT_S)) == 2
+
+
+@on_sqlite  # which keeps anything
+@pytest.mark.parametrize(
+    ("column", "value"), [("kind", b"\xff"), ("queue", 7), ("timeout_s", "soon"), ("queue", b"x")]
+)
+async def test_job_with_a_value_of_another_kind_is_listed_with_texts(
+    registered: Database, column: str, value: Any
+) -> None:
+    await by_hand(registered, "jobs", column, value)
+    broken, _ = await registered.read(list_jobs)
+    assert (type(broken.kind), type(broken.queue)) == (str, str)
+    assert (column == "timeout_s") == (broken.flaw == "timeout_s is a text, not a number")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ from builders import (
     JOBS,
     a_claim,
     a_claimant,
+    a_key,
+    a_program,
     a_record,
     attempts_of,
     by_hand,
@@ -35,8 +38,21 @@ from program_service.bookkeeping.ledger.recording import (
     record_at_once,
     record_unlocked,
 )
+from program_service.bookkeeping.ledger.registry import (
+    IN_PROCESS,
+    Job,
+    list_jobs,
+    register_jobs,
+    register_unlocked,
+)
 from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.ledger.steering import cancel
+from program_service.bookkeeping.ledger.submitting import (
+    Submitted,
+    submit,
+    submit_at_once,
+    submit_unlocked,
+)
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken, welcome_jobs
 from program_service.bookkeeping.lifecycle import Claimed, Done
 from servers import Connect, on_servers
@@ -174,3 +190,49 @@ async def test_welcome_passes_a_locked_row_by(database: Database, holder: Databa
         "other",
         "default",
     ]
+
+
+@asynccontextmanager
+async def locked_job(database: Database, holder: Database, name: str) -> AsyncGenerator[None]:
+    """Register the jobs, and hold the row of one locked meanwhile."""
+    await database.transact(register_jobs, [_a_job(each) for each in JOBS])
+    jobs = holder.tables.jobs
+    async with holder.engine.begin() as connection:
+        rows = sa.select(jobs.c.name).where(jobs.c.name == name).with_for_update()
+        assert (await connection.execute(rows)).all()
+        yield
+
+
+def _a_job(name: str, *, queue: str = "default") -> Job:
+    return Job(name, IN_PROCESS, queue, None, {})
+
+
+async def test_submits_go_ahead_without_those_whose_job_is_locked(
+    database: Database, holder: Database
+) -> None:
+    programs = [
+        a_program(f"of-{name}", jobs=[name], idempotency=a_key(name), is_for_known_jobs=True)
+        for name in JOBS
+    ]
+    async with locked_job(database, holder, JOBS[1]):
+        if database.commits_statements:
+            keyless = [replace(program, idempotency=None) for program in programs]
+            written = await database.transact_past_outages(0.0, submit_at_once, keyless)
+            assert written is None
+        answers = await database.transact_past_outages(0.0, submit_unlocked, programs)
+        assert [type(answer) for answer in answers] == [Submitted, RowLocked, Submitted]
+        with pytest.raises(RowLocked):
+            await database.transact_past_outages(9.0, submit, programs[1:2])
+    (answer,) = await database.transact(submit_unlocked, programs[1:2])
+    assert isinstance(answer, Submitted)
+
+
+async def test_jobs_are_registered_without_the_one_that_is_locked(
+    database: Database, holder: Database
+) -> None:
+    moved = [_a_job(name, queue="moved") for name in (*JOBS, "new")]
+    async with locked_job(database, holder, JOBS[1]):
+        left = await database.transact_past_outages(0.0, register_unlocked, moved)
+        assert [job.name for job in left] == [JOBS[1]]
+    stored = {job.name: job.queue for job in await database.read(list_jobs)}
+    assert stored == {job.name: "moved" for job in moved} | {JOBS[1]: "default"}

@@ -1,20 +1,23 @@
 """Locked rows: somebody holds one row in psql, and every other program goes its way."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
-from builders import by_hand, seconds_ago
+from builders import a_key, a_program, by_hand, seconds_ago
 from lines import Lines, of_event
 from patience import eventually
 from program_executor import JobContext, job
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import RowLocked
 from program_service.bookkeeping.ledger.registry import find_job
+from program_service.bookkeeping.ledger.submitting import NewProgram, SubmitResult, Submitted
 from program_service.bookkeeping.lifecycle import Status
+from program_service.wakeups.submissions import Submissions
 from servers import Connect, on_servers
 from stage import Stage
 
@@ -185,3 +188,41 @@ async def test_locked_job_keeps_no_worker_from_starting(
         return (await stage.database.read(find_job, "work")).queue == "late"
 
     await eventually(is_registered)
+
+
+async def test_locked_key_holds_up_no_other_submit(
+    stage: Stage, holder: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody inserts that key, and does not commit: whoever wants it, too, waits by itself."""
+    grouped: list[str] = []
+
+    async def written(
+        submissions: Submissions, programs: Sequence[NewProgram]
+    ) -> Sequence[SubmitResult | RowLocked]:
+        grouped.extend(program.run_id for program in programs)
+        return await usual(submissions, programs)
+
+    usual = Submissions._written
+    monkeypatch.setattr(Submissions, "_written", written)
+    keys = stage.database.tables.idempotency
+    held = {"owner": "shop", "key": "held", "request_hash": "body", "run_id": "elsewhere"}
+    async with holder.engine.begin() as connection:
+        await connection.execute(sa.insert(keys), [held])
+        beside = [a_program(idempotency=a_key(f"free-{number}")) for number in range(5)]
+        first, *others = await asyncio.gather(
+            *(
+                stage.submissions.submit(program)
+                for program in (a_program("first", idempotency=a_key("held")), *beside, a_program())
+            ),
+            return_exceptions=True,
+        )
+        assert isinstance(first, RowLocked)
+        assert {type(each) for each in others} == {Submitted}
+        with pytest.raises(RowLocked):
+            await stage.submissions.submit(a_program("again", idempotency=a_key("held")))
+        await connection.rollback()
+    result = await stage.submissions.submit(a_program("free", idempotency=a_key("held")))
+    assert isinstance(result, Submitted)
+    assert not {"again", "free"} & set(grouped)
+    await stage.submissions.submit(a_program("later", idempotency=a_key("held")))
+    assert {"first", "later"} <= set(grouped)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
-from program_service.bookkeeping.errors import BatchRefused, BookkeepingError
+from program_service.bookkeeping.errors import BatchRefused, BookkeepingError, RowLocked
 from program_service.bookkeeping.halves import write_by_halves
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
@@ -96,12 +96,19 @@ class Presence:
         """Register the jobs; those whose rows are locked, or refused, are tried again later."""
         left = list[registry.Job]()
 
-        async def register(jobs: Sequence[registry.Job]) -> None:
-            await self._database.transact_past_outages(PATIENCE_S, registry.register_jobs, jobs)
-
         def leave_out(job: registry.Job, error: BookkeepingError) -> None:
             log.warning(Event.JOB_NOT_REGISTERED, job=job.name, error_message=str(error))
             left.append(job)
+
+        async def register(jobs: Sequence[registry.Job]) -> None:
+            try:
+                await self._database.transact_past_outages(PATIENCE_S, registry.register_jobs, jobs)
+            except RowLocked as error:
+                locked = await self._database.transact_past_outages(
+                    PATIENCE_S, registry.register_unlocked, jobs
+                )
+                for job in locked:
+                    leave_out(job, error)
 
         await write_by_halves(register, self._unregistered, leave_out=leave_out)
         self._unregistered = left

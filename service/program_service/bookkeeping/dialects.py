@@ -59,8 +59,10 @@ class PostgreSQL(_Standard):
     connection = "pg_backend_pid()"
     as_joined = ""
     lock = "FOR UPDATE OF program"
+    lock_unlocked = "FOR UPDATE SKIP LOCKED"
     skip_locked = "SKIP LOCKED"
     keep = "FOR KEY SHARE"
+    keep_unlocked = "FOR KEY SHARE SKIP LOCKED"
     try_advisory_lock: str | None = "SELECT pg_try_advisory_lock(hashtext(:key))"
     advisory_unlock = "SELECT pg_advisory_unlock(hashtext(:key))"
     # by its name: there is none before version 14
@@ -115,8 +117,10 @@ class SQLite(_Standard):
     connection = "1"
     as_joined = ""
     lock = ""  # a transaction that writes holds the whole file
+    lock_unlocked = ""
     skip_locked = ""
     keep = ""
+    keep_unlocked = ""
     try_advisory_lock: str | None = None
     advisory_unlock = ""
     end_when_silent = ""
@@ -152,8 +156,11 @@ class MySQL:
     connection = "CONNECTION_ID()"
     as_joined = "STRAIGHT_JOIN"  # for rows that are walked through are locked, and waited for
     lock = "FOR UPDATE"
+    lock_unlocked = "FOR UPDATE SKIP LOCKED"
     skip_locked = "SKIP LOCKED"
     keep = "LOCK IN SHARE MODE"
+    # each reads its own comment
+    keep_unlocked = "/*M! LOCK IN SHARE MODE SKIP LOCKED */ /*!80001 FOR SHARE SKIP LOCKED */"
     # a lock is the whole server's, and other databases may have tables of the same names
     try_advisory_lock: str | None = "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), :key)), 0)"
     advisory_unlock = "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), :key)))"

@@ -7,14 +7,20 @@ at once is then written by halves, until the refused ones stand alone (invariant
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable, RowLocked
 
 T = TypeVar("T")
 
 
 def is_of_one_item(error: BatchRefused | DatabaseUnavailable) -> bool:
-    """Say whether one item of a batch may have caused an error, so that the others can go ahead."""
-    return isinstance(error, BatchRefused) or error.is_of_one_row
+    """Say whether one item of a batch may have caused an error, so that the others can go ahead.
+
+    Locks are none of these: what is written so leaves locked rows out, so that the whole table is
+    locked, and each half would wait for it.
+    """
+    if isinstance(error, BatchRefused):
+        return True
+    return error.is_of_one_row and not isinstance(error, RowLocked)
 
 
 async def write_by_halves(

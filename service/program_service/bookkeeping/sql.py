@@ -60,12 +60,18 @@ class Dialect(Protocol):
     lock: str
     """The end of a SELECT that locks the rows of `program`, in the order of its ORDER BY."""
 
+    lock_unlocked: str
+    """The end of a SELECT from one other table that locks the rows that nobody else has locked."""
+
     skip_locked: str
     """What follows `lock` in a SELECT that leaves out rows that others have locked."""
 
     keep: str
     """The end of a SELECT that keeps the rows it finds from being deleted, and from nothing else
     where a database can tell; on SQLite a transaction holds the whole file."""
+
+    keep_unlocked: str
+    """The same, without the rows that others have locked."""
 
     try_advisory_lock: str | None
     """Take the lock `:key` for this session, if nobody holds it, and say whether it is held; None

@@ -6,6 +6,7 @@ the first one was committed (rule R4).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,13 @@ import orjson
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import JobInProcess, JobNeeded, JobNotFound
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    JobInProcess,
+    JobNeeded,
+    JobNotFound,
+)
+from program_service.bookkeeping.ledger.keys import ROUNDS
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.ledger.registry import (
     CALLBACK,
@@ -153,12 +160,12 @@ async def delete_job(books: Books, name: str, *, beat_s: float) -> Job:
 
 async def _inserted_or_locked(books: Books, wanted: Job) -> Job:
     """Insert a job, or lock the one of its name; again if that is deleted between the two."""
-    while True:
+    for _ in range(ROUNDS):
         await books.run(_insert_endpoint, **_as_row(wanted))
-        try:
+        with suppress(JobNotFound):
             return await _locked(books, wanted.name)
-        except JobNotFound:
-            continue
+    msg = f"the database does not keep the job {wanted.name!r} as it was written"
+    raise BatchRefused(msg)
 
 
 async def _locked(books: Books, name: str, *, is_going: bool = False) -> Job:

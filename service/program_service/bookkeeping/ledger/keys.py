@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import IdempotencyMismatch
+from program_service.bookkeeping.errors import BatchRefused, IdempotencyMismatch
 from program_service.bookkeeping.sql import Sql
+
+ROUNDS = 10
+"""A key may be deleted with its program just before it is read; not again and again."""
+
+NOT_KEPT = "the database does not keep an idempotency key as it was written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,7 @@ async def claim_keys(books: Books, wanted: Mapping[str, IdempotencyKey]) -> Answ
         (_as_row(run_id, key) for run_id, key in wanted.items() if run_id not in answers),
         key=lambda key: (key["of_owner"], key["of_key"]),
     )
-    ours = {key["new_run_id"] for key in keys}
-    holders: dict[tuple[str, str], Any] = {}
-    while unheld := [key for key in keys if (key["of_owner"], key["of_key"]) not in holders]:
-        # again for a key that was taken, and then deleted with its program before it was read
-        await books.run(_insert_keys, batch=unheld)
-        rows = await books.fetch(_select_keys, batch=unheld)
-        gone = [row for row in rows if row.program_id is None and row.run_id not in ours]
-        await _free_keys(books, gone)
-        holders |= {(row.owner, row.key): row for row in rows if row not in gone}
+    holders = await _held_keys(books, keys)
     for key in keys:
         holder = holders[key["of_owner"], key["of_key"]]
         if holder.request_hash != key["new_hash"]:
@@ -66,6 +63,27 @@ async def claim_keys(books: Books, wanted: Mapping[str, IdempotencyKey]) -> Answ
         elif holder.run_id != key["new_run_id"]:
             answers[key["new_run_id"]] = Replayed(holder.run_id)
     return answers
+
+
+async def _held_keys(books: Books, keys: Sequence[dict[str, str]]) -> dict[tuple[str, str], Any]:
+    """Insert those of these keys that are free, and return {(owner, key): row} of all of them.
+
+    Raises:
+        BatchRefused: the database does not keep what is inserted.
+    """
+    ours = {key["new_run_id"] for key in keys}
+    holders: dict[tuple[str, str], Any] = {}
+    for _ in range(ROUNDS):
+        unheld = [key for key in keys if (key["of_owner"], key["of_key"]) not in holders]
+        if not unheld:
+            return holders
+        # again for a key that was taken, and then deleted with its program before it was read
+        await books.run(_insert_keys, batch=unheld)
+        rows = await books.fetch(_select_keys, batch=unheld)
+        gone = [row for row in rows if row.program_id is None and row.run_id not in ours]
+        await _free_keys(books, gone)
+        holders |= {(row.owner, row.key): row for row in rows if row not in gone}
+    raise BatchRefused(NOT_KEPT)
 
 
 async def _taken_formerly(books: Books, wanted: Mapping[str, IdempotencyKey]) -> Answers:

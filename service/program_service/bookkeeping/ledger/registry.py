@@ -10,10 +10,12 @@ from pydantic import AfterValidator, TypeAdapter
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import JobNotFound
+from program_service.bookkeeping.flaws import kind_of
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.registrations import flaw_of, name_flaw, read_each
 from program_service.bookkeeping.retry import Retry
 from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.stored import read_text
 from program_service.bookkeeping.tables import read_json, read_moment, require_moment
 
 IN_PROCESS, CALLBACK = "in_process", "callback"
@@ -133,6 +135,16 @@ async def register_jobs(books: Books, jobs: Sequence[Job]) -> None:
     await books.run(_upsert_jobs, batch=batch)
 
 
+async def register_unlocked(books: Books, jobs: Sequence[Job]) -> list[Job]:
+    """Write down like `register_jobs`, but wait for no row; return the jobs that are locked."""
+    names = [job.name for job in jobs]
+    free = {row.name for row in await books.fetch(_lock_unlocked, known=names)}
+    there = {row.name for row in await books.fetch(_select_names, known=names)}
+    locked = there - free
+    await register_jobs(books, [job for job in jobs if job.name not in locked])
+    return [job for job in jobs if job.name in locked]
+
+
 async def list_jobs(books: Books) -> list[Job]:
     """List every registered job by name."""
     return read_each("job", await books.fetch(_select_jobs), job_from)
@@ -162,11 +174,12 @@ _RETRY = TypeAdapter(Retry)
 
 def job_from(row: Any) -> Job:
     """Read a row of the jobs; one whose documents cannot be read has a flaw."""
+    is_time = row.timeout_s is None or isinstance(row.timeout_s, int | float)
     job = Job(
-        name=row.name,
-        kind=row.kind,
-        queue=row.queue,
-        timeout_s=row.timeout_s,
+        name=read_text(row.name),
+        kind=read_text(row.kind),
+        queue=read_text(row.queue),
+        timeout_s=row.timeout_s if is_time else None,
         policy={},
         created_at=read_moment(row.created_at),
         last_seen_at=read_moment(row.last_seen_at),
@@ -181,6 +194,9 @@ def job_from(row: Any) -> Job:
 
 
 def _with_documents(job: Job, row: Any) -> Job:
+    if row.timeout_s != job.timeout_s:
+        msg = f"timeout_s is {kind_of(row.timeout_s)}, not a number"
+        raise ValueError(msg)
     policy = _DOCUMENT.validate_python(read_json(row.policy))
     if job.kind != CALLBACK:  # a function's own policy is in its worker
         return replace(job, policy=policy)
@@ -203,6 +219,14 @@ def _upsert_jobs(sql: Sql) -> str:
          WHERE TRUE
         {sql.dialect.or_update(["name"], ["kind", "queue", "timeout_s", "policy", "last_seen_at"])}
     """
+
+
+def _select_names(sql: Sql) -> str:
+    return f"SELECT name FROM {sql.jobs} WHERE {sql.among('name', 'known')} ORDER BY name"
+
+
+def _lock_unlocked(sql: Sql) -> str:
+    return f"{_select_names(sql)} {sql.dialect.lock_unlocked}"
 
 
 JOB = "name, kind, queue, timeout_s, policy, created_at, last_seen_at, endpoint, disabled_at"

@@ -1,12 +1,12 @@
 """Submit: write programs down, each exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.errors import JobsNotRegistered
+from program_service.bookkeeping.errors import JobsNotRegistered, RowLocked
 from program_service.bookkeeping.ledger.keys import (
     IdempotencyKey,
     Mismatched,
@@ -70,20 +70,39 @@ async def submit(books: Books, programs: Sequence[NewProgram]) -> list[SubmitRes
     return [answers.get(program.run_id) or written[program.run_id] for program in programs]
 
 
-@one_change
-async def submit_at_once(
+async def submit_unlocked(
     books: Books, programs: Sequence[NewProgram]
-) -> list[Submitted | Replayed | Mismatched]:
-    """Write programs down that have no idempotency key.
+) -> list[SubmitResult | RowLocked]:
+    """Write down like `submit`, but wait for no job: leave programs whose job others have locked.
 
     Raises:
         JobsNotRegistered: as for `submit`.
     """
-    needed = _needed_jobs(programs)
-    written = await _insert(books, programs, needed)
+    locked = await _locked_jobs(books, _needed_jobs(programs))
+    free = [program for program in programs if not _needs(program, locked)]
+    keys = {each.run_id: each.idempotency for each in free if each.idempotency}
+    answers = await claim_keys(books, keys)
+    fresh = [program for program in free if program.run_id not in answers]
+    results = {**answers, **await _insert(books, fresh)}
+    return [
+        RowLocked() if _needs(program, locked) else results[program.run_id] for program in programs
+    ]
+
+
+@one_change
+async def submit_at_once(books: Books, programs: Sequence[NewProgram]) -> list[Submitted] | None:
+    """Write programs down that have no idempotency key; None leaves the question open.
+
+    It waits for no job: nothing is written if one is locked, or registered nowhere.
+    """
+    written = await _insert(books, programs, _needed_jobs(programs))
     if len(written) < len({program.run_id for program in programs}):
-        await _require_registered(books, needed)
+        return None
     return [written[program.run_id] for program in programs]
+
+
+def _needs(program: NewProgram, jobs: Container[str]) -> bool:
+    return program.is_for_known_jobs and any(job in jobs for job in program.jobs)
 
 
 def _needed_jobs(programs: Sequence[NewProgram]) -> list[str]:
@@ -93,9 +112,27 @@ def _needed_jobs(programs: Sequence[NewProgram]) -> list[str]:
 async def _require_registered(books: Books, jobs: Sequence[str]) -> None:
     """Keep these jobs from being deleted until the end of the transaction; `delete_job` waits."""
     rows = await books.fetch(_keep_jobs, needed=list(jobs))
-    unknown = sorted(set(jobs) - {row.name for row in rows})
+    _require_none(set(jobs) - {row.name for row in rows})
+
+
+async def _locked_jobs(books: Books, needed: Sequence[str]) -> set[str]:
+    """Keep those of these jobs that are free; return those that others have locked.
+
+    Raises:
+        JobsNotRegistered: one of them is registered nowhere.
+    """
+    if not needed:
+        return set()
+    kept = {row.name for row in await books.fetch(_keep_unlocked_jobs, needed=list(needed))}
+    left = [job for job in needed if job not in kept]
+    there = {row.name for row in await books.fetch(_select_jobs, needed=left)} if left else set()
+    _require_none(set(left) - there)
+    return there
+
+
+def _require_none(unknown: Collection[str]) -> None:
     if unknown:
-        names = ", ".join(map(repr, unknown[:10]))
+        names = ", ".join(map(repr, sorted(unknown)[:10]))
         msg = f"Unknown jobs: {names}. Start a worker that knows them first."
         raise JobsNotRegistered(msg)
 
@@ -191,15 +228,22 @@ def _submitted(row: Any, start_at: datetime | None) -> Submitted:
 ANSWERED = "id, run_id, queue, created_at, updated_at, due_at"
 
 
+def _select_jobs(sql: Sql) -> str:
+    return f"SELECT name FROM {sql.jobs} WHERE {sql.among('name', 'needed')} ORDER BY name"
+
+
 def _keep_jobs(sql: Sql) -> str:
-    return f"""
-        SELECT name FROM {sql.jobs} WHERE {sql.among("name", "needed")}
-         ORDER BY name {sql.dialect.keep}
-    """
+    return f"{_select_jobs(sql)} {sql.dialect.keep}"
+
+
+def _keep_unlocked_jobs(sql: Sql) -> str:
+    return f"{_select_jobs(sql)} {sql.dialect.keep_unlocked}"
 
 
 def _insert_if_registered(sql: Sql) -> str | Script:
-    return _insert_where(sql, f"(SELECT count(*) FROM ({_keep_jobs(sql)}) AS kept) = :count")
+    return _insert_where(
+        sql, f"(SELECT count(*) FROM ({_keep_unlocked_jobs(sql)}) AS kept) = :count"
+    )
 
 
 def _insert_programs(sql: Sql) -> str | Script:

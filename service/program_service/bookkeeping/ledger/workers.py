@@ -108,7 +108,8 @@ async def find_namesakes(books: Books, name: str, *, process: str) -> list[Names
 
 async def list_workers(books: Books, *, beat_s: float) -> list[Worker]:
     """List the workers that live: those whose last beats were not missed."""
-    rows = await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s)
+    ahead_s = CLOCKS_DIFFER_BY.total_seconds()
+    rows = await books.fetch(_select_workers, missed_s=-MISSED_BEATS * beat_s, ahead_s=ahead_s)
     return read_each("worker", rows, _worker)
 
 
@@ -178,10 +179,9 @@ def _delete_worker(sql: Sql) -> str:
 
 
 def _lock_gone(sql: Sql) -> str:
-    lock = f"FOR UPDATE {sql.dialect.skip_locked}" if sql.dialect.skip_locked else ""
     return f"""
         SELECT name FROM {sql.workers} WHERE last_seen_at < {sql.later(":gone_s")}
-         ORDER BY name LIMIT {FORGOTTEN_AT_ONCE} {lock}
+         ORDER BY name LIMIT {FORGOTTEN_AT_ONCE} {sql.dialect.lock_unlocked}
     """
 
 
@@ -200,5 +200,7 @@ def _select_workers(sql: Sql) -> str:
     return f"""
         SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
                newest_wakeups, endpoints, worker, pid
-          FROM {sql.workers} WHERE last_seen_at > {sql.later(":missed_s")} ORDER BY name
+          FROM {sql.workers}
+         WHERE last_seen_at > {sql.later(":missed_s")} AND last_seen_at < {sql.later(":ahead_s")}
+         ORDER BY name
     """
