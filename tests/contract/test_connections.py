@@ -145,13 +145,6 @@ async def test_session_that_was_cut_takes_its_locks_with_it(connect: Connect) ->
         assert is_alone
 
 
-async def test_migration_holds_its_lock_for_as_long_as_it_takes(connect: Connect) -> None:
-    patient = connect().beside(statement_timeout_s=None)
-    async with patient.alone("migrate"):
-        assert patient._locks.expires_after_s == advisory.EXPIRES_LATE_S
-    await patient.close()
-
-
 async def test_closing_closes_what_was_reserved(connect: Connect) -> None:
     url = connect().engine.url.render_as_string(hide_password=False)
     database = Database.connect(url, table_name=Tables.named("unused").programs.name)

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
 from builders import claimed, submitted, try_claim
+from patience import eventually
+from program_service.bookkeeping import advisory, migrations
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.reading import Filter, find, list_programs
 from program_service.bookkeeping.lifecycle import Claimed, Status
 from program_service.bookkeeping.migrations import is_migrated, migrate
-from servers import Place, not_on_mariadb, on_postgresql
+from program_service.bookkeeping.tables import Tables
+from servers import Place, not_on_mariadb, on_postgresql, on_servers
 from tables import differences, drop_all
 
 MIGRATE = """
@@ -177,4 +181,46 @@ async def test_processes_that_migrate_at_once_take_turns(fresh: Database, place:
     for process in processes:
         _, complaint = await process.communicate()
         assert process.returncode == 0, complaint.decode()
+    assert await is_migrated(fresh)
+
+
+@on_servers  # SQLite has no such locks
+async def test_tables_that_are_up_to_date_need_no_turn(fresh: Database) -> None:
+    """A process that was lost while it migrated keeps nobody from starting."""
+    await migrate(fresh)
+    async with fresh.alone("migrate") as is_alone:
+        assert is_alone
+        await migrate(fresh)
+
+
+@on_servers
+async def test_migration_keeps_its_turn_as_long_as_it_takes_and_a_lost_one_does_not(
+    fresh: Database, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advisory, "EXPIRES_AFTER_S", 3)
+    monkeypatch.setattr(advisory, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(migrations, "KEEP_EVERY_S", 0.1)
+    usual, may_end = migrations._upgrade_alone, asyncio.Event()
+
+    def upgrade_slowly(connection: sa.Connection, tables: Tables) -> None:
+        await_only(may_end.wait())
+        usual(connection, tables)
+
+    monkeypatch.setattr(migrations, "_upgrade_alone", upgrade_slowly)
+    other = Database.connect(place.url, table_name=fresh.tables.programs.name)
+
+    async def is_taken_over() -> bool:
+        async with other.alone("migrate") as is_alone:
+            return is_alone
+
+    async with asyncio.TaskGroup() as tasks:
+        migrating = tasks.create_task(migrate(fresh))
+        for _ in range(45):  # longer than the lock of a process that says nothing
+            await asyncio.sleep(0.1)
+            assert not migrating.done()
+        assert not await is_taken_over()
+        monkeypatch.setattr(migrations, "KEEP_EVERY_S", 3_600.0)  # as if it were frozen
+        await eventually(is_taken_over)
+        may_end.set()
+    await other.close()
     assert await is_migrated(fresh)

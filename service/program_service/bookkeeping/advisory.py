@@ -16,8 +16,6 @@ from program_service.bookkeeping.sql import Dialect
 
 EXPIRES_AFTER_S = 30
 """When the database ends a session that is silent, on PostgreSQL from version 14 on."""
-EXPIRES_LATE_S = 86_400
-"""The same for migrations: an index of a long table takes its time, in one statement."""
 KEEP_EVERY_S = 5.0
 
 
@@ -30,7 +28,6 @@ class AdvisoryLocks:
         self._dialect = dialect
         self._engine: AsyncEngine | None = None
         self._session: AsyncConnection | None = None
-        self.expires_after_s = EXPIRES_AFTER_S
         self._held: set[str] = set()
         self._turn = asyncio.Lock()
         self._used_at = 0.0
@@ -67,7 +64,7 @@ class AdvisoryLocks:
             await self._engine.dispose()
 
     async def _ask(self, statement: str, **parameters: str) -> object:
-        if time.monotonic() - self._used_at > self.expires_after_s / 2 and not self._held:
+        if time.monotonic() - self._used_at > EXPIRES_AFTER_S / 2 and not self._held:
             await self._drop()  # it has ended, or is about to
         try:
             session = self._session or await self._connect()
@@ -83,7 +80,7 @@ class AdvisoryLocks:
         connection = await self._engine.connect()
         self._session = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await self._session.execute(
-            sa.text(self._dialect.end_when_silent), {"seconds": self.expires_after_s}
+            sa.text(self._dialect.end_when_silent), {"seconds": EXPIRES_AFTER_S}
         )
         return self._session
 

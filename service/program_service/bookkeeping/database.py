@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from program_service.bookkeeping.advisory import EXPIRES_LATE_S, AdvisoryLocks
+from program_service.bookkeeping.advisory import AdvisoryLocks
 from program_service.bookkeeping.books import Books, Words, changes_once
 from program_service.bookkeeping.complaints import Complaints
 from program_service.bookkeeping.engines import (
@@ -101,10 +101,7 @@ class Database(Words):
     ) -> Self:
         """Return the same database over other connections, for work that is not the ledger's."""
         engine = make_engine(self._url, Limits(self.pool_size, statement_timeout_s, idle_timeout_s))
-        database = type(self)(engine, self.tables, self.clock or utc_now)
-        if statement_timeout_s is None:
-            database._locks.expires_after_s = EXPIRES_LATE_S  # noqa: SLF001 - our own class
-        return database
+        return type(self)(engine, self.tables, self.clock or utc_now)
 
     def reserved(self) -> "Database":
         """Return the same database over one connection of its own, which nobody else takes.

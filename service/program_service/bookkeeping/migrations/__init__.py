@@ -6,6 +6,8 @@ version before goes on working with what they leave (docs/adr/0020).
 
 import asyncio
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import NotAdoptable, RowLocked
+from program_service.bookkeeping.errors import BookkeepingError, NotAdoptable, RowLocked
 from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import in_our_words
 from program_service.logs import log
@@ -26,6 +28,12 @@ LOCK_TIMEOUT_S = 2
 """How long a migration waits for a lock: whoever wants the table meanwhile waits behind it."""
 
 AGAIN_S = 0.5
+LOG_EVERY = 20
+"""Tries, while another process migrates."""
+
+KEEP_EVERY_S = 1.0
+"""How often the lock is looked after; the database is asked less often."""
+
 GIVE_UP_AFTER_S = 600.0
 """When a lock that somebody still holds is an error."""
 
@@ -45,7 +53,11 @@ async def migrate(database: Database) -> None:
     gives_up_at = time.monotonic() + GIVE_UP_AFTER_S
     patient = database.beside(statement_timeout_s=None)
     try:
-        while not await _take_turn(patient, gives_up_at=gives_up_at):  # noqa: ASYNC110 - nobody tells
+        for tries in count(1):
+            if await _take_turn(patient, gives_up_at=gives_up_at):
+                return
+            if tries % LOG_EVERY == 0:
+                log.warning(Event.MIGRATION_WAITS, error_message="another process migrates")
             await asyncio.sleep(AGAIN_S)
     finally:
         await patient.close()
@@ -53,20 +65,49 @@ async def migrate(database: Database) -> None:
 
 async def _take_turn(database: Database, *, gives_up_at: float) -> bool:
     """Migrate, unless somebody else does or a lock is held; say whether it is done."""
+    if await is_migrated(database):
+        return True  # whoever holds the lock, perhaps a process that was lost
     # trying, for whoever waits in a statement holds up an index that is made beside the writers
     async with database.alone("migrate") as is_alone:
         if not is_alone:
             return False
         try:
-            with in_our_words():
-                async with database.engine.connect() as connection:
-                    await connection.run_sync(_upgrade_alone, database.tables)
+            await _upgrade_in_turn(database)
         except RowLocked as error:
             if time.monotonic() > gives_up_at:
                 raise
             log.warning(Event.MIGRATION_WAITS, error_message=str(error))
             return False
     return True
+
+
+async def _upgrade_in_turn(database: Database) -> None:
+    """Migrate, and show the database meanwhile that this process still works.
+
+    Raises:
+        BookkeepingError: the migration failed.
+    """
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(_keep_turn(database))
+        try:
+            with in_our_words():
+                async with database.engine.connect() as connection:
+                    await connection.run_sync(_upgrade_alone, database.tables)
+        except Exception as error:  # noqa: BLE001 - raised below, and not as a group
+            failure = error
+        finally:
+            keeping.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _keep_turn(database: Database) -> None:
+    """Keep the advisory lock; if it is lost, locks of tables keep two migrations apart."""
+    while True:
+        await asyncio.sleep(KEEP_EVERY_S)
+        with suppress(BookkeepingError):
+            await database.stay_alone()
 
 
 def _upgrade_alone(connection: sa.Connection, tables: Tables) -> None:
