@@ -25,6 +25,7 @@ from program_executor.processes import (
 )
 from program_service.app import create_app, end_streams
 from program_service.bookkeeping.migrations import migrate
+from program_service.cancellation import TaskGroup
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_service.wakeups.memory import MemoryBroker
@@ -102,7 +103,7 @@ async def _serve(
     api, stopping = server(app), asyncio.Event()
     try:
         await migrate(database)
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(api.serve([listener]))
             working = tasks.create_task(worker.run(stopping))
             await worker.is_ready.wait()

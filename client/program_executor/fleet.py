@@ -20,6 +20,7 @@ from program_executor.ending import BY_SIGNAL, Ending
 from program_executor.errors import ExitCode
 from program_executor.processes import run, set_up_logs, stop_on_signals
 from program_service.bookkeeping.retry import Retry
+from program_service.cancellation import TaskGroup
 from program_service.logs import log
 from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Event
@@ -43,7 +44,7 @@ def run_fleet(
 
 async def _run(fleet: "Fleet", ending: Ending, *, processes: int) -> None:
     with stop_on_signals(fleet.stop, ending):
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             members = [tasks.create_task(fleet.keep(number)) for number in range(processes)]
     codes = [member.result() for member in members]
     if fleet.failed is None:

@@ -20,6 +20,7 @@ from program_executor.processes import (
     set_up_logs,
     stop_on_signals,
 )
+from program_service.cancellation import TaskGroup
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
 from program_workers.library import JobLibrary
@@ -77,7 +78,7 @@ async def _work(
     with stop_on_signals(stop, ending) as listen_again, stop_with_parent(stop, parent, ending):
         try:
             watching = worker.supervisor.running(InterpreterWatch(listen_again))
-            async with watching, asyncio.TaskGroup() as tasks:
+            async with watching, TaskGroup() as tasks:
                 tasks.create_task(probes.serve([listener]))
                 stopped = await worker.run(stopping)
                 probes.should_exit = True

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -43,6 +43,26 @@ async def test_async_job_that_runs_too_long_is_cancelled_and_tried_again(stage: 
     assert (first.outcome, first.error_type, first.error_code) == ("retry", "timeout", "timeout")
     assert first.error_message is not None
     assert "'slow' ran longer than 0.1 s" in first.error_message
+
+
+async def test_job_whose_task_group_failed_before_has_timed_out_all_the_same(stage: Stage) -> None:
+    """Before Python 3.13 such a group leaves its task marked as if somebody had cancelled it."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    @job(timeout_s=0.1, retry=SOON)
+    async def slow(_ctx: JobContext) -> None:
+        with suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+        await asyncio.Event().wait()
+
+    await stage.hire(slow)
+    program = await stage.ended(await stage.submit("slow"))
+    assert program.status is Status.ERRORED
+    assert await stage.outcomes(program.run_id) == ["retry", "failed"]
 
 
 async def test_timeouts_use_up_the_tries_like_other_failures(stage: Stage) -> None:

@@ -119,6 +119,56 @@ async def test_loop_that_returns_has_failed() -> None:
     assert "must work until it is cancelled" in lines[0]["error_message"]
 
 
+async def test_loop_whose_task_group_fails_is_restarted() -> None:
+    """Before Python 3.13 its task is then marked as if somebody had cancelled it."""
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_raise_soon())
+
+    async def is_restarted() -> bool:
+        return runs > 1
+
+    with capture_logs() as lines:
+        async with Supervisor(Metrics()).running(Named("group", work)):
+            await eventually(is_restarted)
+    assert [line["loop"] for line in lines] == ["group"]
+
+
+async def _raise_soon() -> None:
+    await asyncio.sleep(0)
+    await raising()
+
+
+async def test_loop_that_says_nothing_of_its_turns_is_well_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the process would be restarted two minutes later, though all is well."""
+    monkeypatch.setattr(supervision, "NOT_ALIVE_AFTER_S", 0.0)
+    faults = [raising] * supervision.UNREADY_AFTER
+
+    async def work() -> None:
+        if faults:
+            await faults.pop()()
+        await asyncio.Event().wait()
+
+    supervisor = Supervisor(Metrics())
+
+    async def is_over() -> bool:
+        return not faults and supervisor.report == "ok"
+
+    async with supervisor.running(Named("quiet", work)):
+        await eventually(lambda: _is(not supervisor.is_alive))
+        monkeypatch.setattr(supervision, "WELL_AFTER_S", 0.0)
+        await eventually(is_over)
+        assert supervisor.is_alive
+
+
 async def test_outage_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "UNREADY_AFTER", 1)
 

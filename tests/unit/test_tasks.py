@@ -17,6 +17,7 @@ SOURCES = [
     for folder in ("service", "workers", "client")
     for file in sorted((ROOT / folder).rglob("*.py"))
 ]
+CANCELLATION = "service/program_service/cancellation.py"
 OF_NOBODY = {"ensure_future", "run_in_executor", "create_eager_task_factory", "Task"}
 NOT_GROUPS = {"asyncio", "loop", "get_running_loop", "get_event_loop"}
 
@@ -66,3 +67,13 @@ def test_tasks_belong_to_the_supervisor_or_to_a_task_group() -> None:
         if file not in EXEMPT and (calls := unwatched((ROOT / file).read_text()))
     }
     assert found == {}
+
+
+def test_task_groups_are_those_that_leave_no_mark_of_a_cancellation() -> None:
+    """Before Python 3.13 a loop would end silently after a failure inside one of asyncio's."""
+    found = [
+        file
+        for file in SOURCES
+        if file != CANCELLATION and "asyncio.TaskGroup()" in (ROOT / file).read_text()
+    ]
+    assert found == []

@@ -28,6 +28,7 @@ from program_service.bookkeeping.lifecycle import (
     Yielded,
 )
 from program_service.bookkeeping.storable import NotStorable, storable_object
+from program_service.cancellation import Marks, restoring
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_workers.classes import InThread
@@ -50,14 +51,16 @@ class InProcessJobs:
 
     async def run(self, job: Job, step: Step) -> Outcome:
         """Run a job and say what became of it."""
-        scope = asyncio.timeout(job.timeout_s)
+        scope, marks = asyncio.timeout(job.timeout_s), Marks()
         try:
-            with step.held.stopping(scope), _Clock.of(scope, step.held) as clock:
+            with restoring(), step.held.stopping(scope), _Clock.of(scope, step.held) as clock:
                 async with scope:
                     outcome = _completed(job, await self._call(job, step, clock))
                     if isinstance(outcome, Done):
                         await step.transaction.flush()
         except BaseException as error:
+            if scope.expired() and not step.held.is_abandoned:
+                marks.restore()  # a job's own task group hid that the scope ended it
             if is_for_the_worker(error):
                 raise
             if stopping := _stopping_outcome(error, step):

@@ -50,6 +50,8 @@ class Held:
         self.stop_reason: StopReason | None = None
         self.is_stopped = False
         """What threads look at, which cannot be cancelled."""
+        self.is_abandoned = False
+        """Whether its task was cancelled, because its thread does not end."""
         self.has_blocked = False
         self.lines: Lines | None = None
         """What the running step logs."""
@@ -76,6 +78,7 @@ class Held:
 
     def abandon(self) -> None:
         """Stop waiting for a thread that does not end."""
+        self.is_abandoned = True
         if self.task is not None:
             self.task.cancel()
 

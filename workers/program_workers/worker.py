@@ -12,6 +12,7 @@ from enum import IntEnum
 
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.workers import new_process
+from program_service.cancellation import TaskGroup
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
 from program_service.loops.supervisor import Loop, Named, Supervisor
@@ -130,7 +131,7 @@ class Worker:
         with suppress(TimeoutError):
             async with (
                 asyncio.timeout(None) as end,
-                asyncio.TaskGroup() as programs,
+                TaskGroup() as programs,
                 self.supervisor.running(
                     *self._loops_into(programs, subscription), *subscription.loops
                 ) as taking,
@@ -189,7 +190,7 @@ class _IsSet(Exception):
 async def first_set(*events: asyncio.Event) -> None:
     """Wait until one of these events is set."""
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             for event in events:
                 tasks.create_task(_raise_when_set(event))
     except* _IsSet:

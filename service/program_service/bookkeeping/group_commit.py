@@ -18,7 +18,7 @@ from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
     Stopping,
 )
-from program_service.cancellation import is_being_cancelled
+from program_service.cancellation import TaskGroup, is_being_cancelled
 from program_service.logs import log
 from program_service.plain import told
 from program_service.telemetry import Event
@@ -61,6 +61,8 @@ class GroupCommit(Generic[T, R]):
         self._waiting: deque[Waiting[T, R]] = deque()
         self._arrived = asyncio.Event()
         self._is_stopped = False
+        self._left: list[Waiting[T, R]] = []
+        """What lanes had taken that have ended."""
 
     async def add(self, item: T) -> R:
         """Commit an item with others and return its result.
@@ -83,14 +85,17 @@ class GroupCommit(Generic[T, R]):
         """
         self._is_stopped = False
         try:
-            async with asyncio.TaskGroup() as lanes:
+            async with TaskGroup() as lanes:
                 for _ in range(self._lanes):
                     lanes.create_task(self._run_lane())
-        except asyncio.CancelledError:
-            self._is_stopped = True
-            _fail(self._waiting, Stopping())
-            self._waiting.clear()
-            raise
+        finally:
+            if is_being_cancelled():
+                self._is_stopped = True
+                self._left.extend(self._waiting)
+                self._waiting.clear()
+            # a loop that ends leaves nobody waiting for a lane
+            _fail(self._left, Stopping() if self._is_stopped else DatabaseUnavailable(LANE_FAILED))
+            self._left.clear()
 
     async def _run_lane(self) -> None:
         while True:
@@ -99,9 +104,7 @@ class GroupCommit(Generic[T, R]):
             try:
                 await self._commit(batch)
             finally:
-                # a lane that ends leaves nobody waiting
-                is_stopping = is_being_cancelled()
-                _fail(batch, Stopping() if is_stopping else DatabaseUnavailable(LANE_FAILED))
+                self._left.extend(each for each in batch if not each[1].done())
 
     def _take(self) -> list[Waiting[T, R]]:
         size = min(self._limit, len(self._waiting))

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
 
-from program_service.cancellation import is_being_cancelled
+from program_service.cancellation import TaskGroup, is_being_cancelled
 from program_service.logs import log
 from program_service.plain import told
 from program_service.telemetry import Event
@@ -25,7 +25,7 @@ class InFlight:
     @asynccontextmanager
     async def open(self, *, end_within_s: float) -> AsyncGenerator[None]:
         """Let tasks be started meanwhile; at the end, cancel those that take longer than this."""
-        async with asyncio.TaskGroup() as self._group:
+        async with TaskGroup() as self._group:
             try:
                 yield
             finally:

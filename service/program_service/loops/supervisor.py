@@ -13,11 +13,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, runtime_checkable
 
 from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.retry import Retry
-from program_service.cancellation import is_being_cancelled
+from program_service.cancellation import is_being_cancelled, restoring
 from program_service.logs import log
 from program_service.loops.turns import on_completed
 from program_service.plain import told
@@ -105,6 +106,8 @@ class Watch:
     failing_since: float = 0.0
     """When the first of these failures happened, in monotonic time."""
     problem: str = ""
+    running_since: float = inf
+    """Since when it has run, in monotonic time; infinite while it does not."""
     reports_turns: bool = False
     is_stopping: bool = False
 
@@ -127,7 +130,12 @@ class Watch:
     @property
     def is_failing(self) -> bool:
         """Whether it keeps failing."""
-        return self.failures >= UNREADY_AFTER
+        return self.failures >= UNREADY_AFTER and not self.seems_well
+
+    @property
+    def seems_well(self) -> bool:
+        """Whether it has run for long, and says nothing of its turns."""
+        return not self.reports_turns and time.monotonic() - self.running_since >= WELL_AFTER_S
 
     @property
     def needs_restart(self) -> bool:
@@ -190,18 +198,21 @@ class Supervisor:
 
     async def _run_until_it_fails(self, watch: Watch) -> float:
         """Run a loop, and return after how many seconds to run it again."""
-        began = time.monotonic()
+        watch.running_since = time.monotonic()
         try:
-            await watch.loop.run()
+            with restoring():
+                await watch.loop.run()
             if watch.is_stopping:
                 return 0.0
             problem: BaseException = LoopReturned(LoopReturned.__doc__)
         except BaseException as error:
-            if is_being_cancelled() or isinstance(error, KeyboardInterrupt):
+            is_told_to_end = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
+            if watch.is_stopping or is_told_to_end or isinstance(error, KeyboardInterrupt):
                 raise
             problem = error
-        if not watch.reports_turns and time.monotonic() - began >= WELL_AFTER_S:
+        if watch.seems_well:
             watch.recover()
+        watch.running_since = inf
         if isinstance(problem, DatabaseUnavailable | ConnectionError):
             return _note_outage(watch, problem)
         return self._note_failure(watch, problem)

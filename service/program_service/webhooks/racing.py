@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Generic, Protocol, TypeVar
 
+from program_service.cancellation import TaskGroup
 from program_service.webhooks.errors import CallError
 from program_service.webhooks.guard import Address
 
@@ -54,7 +55,7 @@ class Race(Generic[C]):
     async def run(self, addresses: Sequence[Address]) -> C | None:
         """Return the first connection, or None when every attempt failed: see `problems`."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 starting = tasks.create_task(self._start(addresses))
                 await self._over.wait()
                 starting.cancel()
@@ -66,7 +67,7 @@ class Race(Generic[C]):
 
     async def _start(self, addresses: Sequence[Address]) -> None:
         """Start the attempts; the next one follows a failure at once."""
-        async with asyncio.TaskGroup() as attempts:
+        async with TaskGroup() as attempts:
             for address in addresses:
                 has_failed = asyncio.Event()
                 attempts.create_task(self._attempt(address, has_failed))

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from program_service.cancellation import TaskGroup
 from program_service.wakeups.rabbitmq.publisher import Publisher
 
 
@@ -23,7 +24,7 @@ class Recovery:
     async def run(self) -> None:
         """Try all that fail; a loop that is started again begins with those of the last."""
         begun: set[Publisher] = set()
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             while True:
                 for publisher in self._failing - begun:
                     begun.add(publisher)
