@@ -2,6 +2,7 @@
 
 from builders import by_hand, scribble, seconds_ago
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.measuring import pulse
 from screens import VIEWS
 from servers import on_postgresql, on_sqlite
 from serving import Service, json_of, problem_of
@@ -166,6 +167,15 @@ async def test_odd_counts_of_sqlite_are_shown(service: Service) -> None:
     odd = [{column: value} for column in columns for value in ("x'ff'", "'odd'")]
     await count_oddly(service.database, *odd)
     await every_page_shows(service)
+
+
+async def test_counts_whose_sum_is_too_great_are_shown(service: Service) -> None:
+    is_sqlite = service.database.clock is not None
+    counts = [str(2**63 - 1), "9e999", str(2**63 - 1)] if is_sqlite else [str(2**31 - 1)] * 3
+    odd = [{"count": count} for count in counts]
+    await count_oddly(service.database, *odd, *({"outcome": "'finished'"} | each for each in odd))
+    await every_page_shows(service)
+    await service.database.read(pulse)
 
 
 @on_sqlite

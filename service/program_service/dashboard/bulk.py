@@ -11,7 +11,14 @@ from fastapi import APIRouter, Path, Request, Response
 from program_service.api.actors import Actor
 from program_service.api.services import Services
 from program_service.api.steering import cancel_now, resume_now
-from program_service.bookkeeping.errors import AlreadyFinal, NotResumable, ProgramNotFound
+from program_service.bookkeeping.errors import (
+    AlreadyFinal,
+    BatchRefused,
+    DatabaseUnavailable,
+    NotResumable,
+    ProgramNotFound,
+    RowLocked,
+)
 from program_service.bookkeeping.ledger.failures import members_of
 from program_service.bookkeeping.ledger.reading import list_run_ids
 from program_service.dashboard.board import Boarding
@@ -25,6 +32,9 @@ from program_service.telemetry import Event
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 AT_ONCE = 8
+
+LEFT_ALONE = (AlreadyFinal, BatchRefused, NotResumable, ProgramNotFound, RowLocked)
+"""Why a program cannot be steered that others can be steered beside."""
 """Programs that are steered at a time."""
 
 MOST = 1000
@@ -111,19 +121,32 @@ def _told(action: Action, steered: Steered) -> dict[str, str]:
 async def _steer_all(
     services: Services, action: Action, run_ids: Sequence[str], actor: Actor
 ) -> Steered:
-    """Steer programs, a few at a time; one that has changed meanwhile is left as it is."""
+    """Steer programs, a few at a time; one that has changed meanwhile is left as it is.
+
+    So is one whose row is locked, or which the database refuses to change.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; no further ones are begun.
+    """
     steer_one = cancel_now if action is Action.CANCEL else resume_now
-    places = asyncio.Semaphore(AT_ONCE)
+    places, outages = asyncio.Semaphore(AT_ONCE), list[DatabaseUnavailable]()
 
     async def is_steered(run_id: str) -> bool:
         async with places:
+            if outages:
+                return False
             try:
                 await steer_one(services, run_id, actor)
-            except (AlreadyFinal, NotResumable, ProgramNotFound):
+            except LEFT_ALONE:
+                return False
+            except DatabaseUnavailable as error:
+                outages.append(error)
                 return False
         return True
 
     answers = await asyncio.gather(*map(is_steered, run_ids))
     done, by, client = sum(answers), actor.by, actor.client
     log.info(Event.AUDIT_BULK, what=action.value, programs=done, by=by, client=client)
+    if outages:
+        raise outages[0]
     return Steered(done, len(answers) - done)

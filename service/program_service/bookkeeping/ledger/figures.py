@@ -38,6 +38,9 @@ ENDS = {
 
 MAX_COUNTED = 100_000
 
+MOST_TIMES = 2**53
+"""How often something is said to have happened at most; greater sums are not exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Minute:
@@ -86,13 +89,13 @@ async def throughput(books: Books, *, minutes: int = 60) -> list[Minute]:
     first = last - (minutes - 1) * MINUTE
     rollups = books.tables.rollups.c
     rows = await books.select(
-        sa.select(rollups.minute, rollups.outcome, sa.func.sum(rollups.count).label("times"))
+        sa.select(rollups.minute, rollups.outcome, _sum(rollups.count).label("times"))
         .where(rollups.minute >= first)
         .group_by(rollups.minute, rollups.outcome)
     )
     counts: dict[datetime, dict[str, int]] = defaultdict(dict)
     for row in rows:
-        counts[row.minute][row.outcome] = int(row.times)
+        counts[row.minute][row.outcome] = _whole(row.times)
     moments = [first + number * MINUTE for number in range(minutes)]
     return [Minute(moment, counts.get(moment, {})) for moment in moments]
 
@@ -106,7 +109,7 @@ async def job_figures(books: Books, *, hours: float = 24) -> list[JobFigures]:
             rollups.job,
             rollups.outcome,
             rollups.bucket,
-            sa.func.sum(rollups.count).label("times"),
+            _sum(rollups.count).label("times"),
             sa.func.max(rollups.minute).label("newest"),
         )
         .where(rollups.minute >= since, rollups.outcome != CANCELLED)
@@ -161,30 +164,40 @@ async def _count_ends(books: Books) -> tuple[dict[Status, int], dict[Status, int
     """Count the ends of the last hour, and those of the last day."""
     rollups, now = books.tables.rollups.c, await read_clock(books)
     is_of_hour = rollups.minute >= now - timedelta(hours=1)
-    in_hour = sa.func.sum(sa.case((is_of_hour, rollups.count), else_=0))
+    in_hour = _sum(sa.case((is_of_hour, rollups.count), else_=0))
     rows = await books.select(
         sa.select(
             rollups.outcome,
             in_hour.label("in_hour"),
-            sa.func.sum(rollups.count).label("in_day"),
+            _sum(rollups.count).label("in_day"),
         )
         .where(rollups.minute >= now - timedelta(days=1), rollups.outcome.in_(list(ENDS)))
         .group_by(rollups.outcome)
     )
     hour, day = (dict.fromkeys(ENDS.values(), 0) for _ in range(2))
     for row in rows:
-        hour[ENDS[row.outcome]] += int(row.in_hour)
-        day[ENDS[row.outcome]] += int(row.in_day)
+        hour[ENDS[row.outcome]] += _whole(row.in_hour)
+        day[ENDS[row.outcome]] += _whole(row.in_day)
     return hour, day
+
+
+def _sum(counts: sa.ColumnElement[int]) -> sa.ColumnElement[float]:
+    """Sum counts as fractions: the sum of whole numbers overflows on SQLite."""
+    return sa.func.sum(1.0 * counts)
+
+
+def _whole(total: Any) -> int:
+    """Return a sum as a number of times, however great it is."""
+    return int(min(max(total or 0, -MOST_TIMES), MOST_TIMES))
 
 
 def _figures(job: str, rows: Sequence[Any]) -> JobFigures:
     outcomes: Counter[str] = Counter()
     durations: Counter[int] = Counter()
     for row in rows:
-        outcomes[row.outcome] += int(row.times)
+        outcomes[row.outcome] += _whole(row.times)
         if row.outcome in JUDGED and type(row.bucket) is int and row.bucket != NO_DURATION:
-            durations[row.bucket] += int(row.times)
+            durations[row.bucket] += _whole(row.times)
     done = sum(outcomes[word] for word in SUCCEEDED)
     failed = sum(outcomes[word] for word in FAILED)
     return JobFigures(

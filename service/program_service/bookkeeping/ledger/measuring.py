@@ -58,9 +58,9 @@ class Pulse:
     """What changes when something happens: the newest program, what was counted, who works."""
 
     newest: int
-    counted: int
-    busy: int
-    slots: int
+    counted: float
+    busy: float
+    slots: float
     workers: int
 
 
@@ -75,11 +75,12 @@ def _select_clock(sql: Sql) -> str:
 
 
 def _select_pulse(sql: Sql) -> str:
+    # as fractions: SQLite's sum of whole numbers overflows, where somebody wrote the greatest one
     return f"""
         SELECT (SELECT MAX(id) FROM {sql.programs}) AS newest,
-               (SELECT SUM(count) FROM {sql.rollups}
+               (SELECT SUM(1.0 * count) FROM {sql.rollups}
                  WHERE minute >= {sql.later("-120")}) AS counted,
-               (SELECT SUM(busy) FROM {sql.workers}) AS busy,
-               (SELECT SUM(slots) FROM {sql.workers}) AS slots,
+               (SELECT SUM(1.0 * busy) FROM {sql.workers}) AS busy,
+               (SELECT SUM(1.0 * slots) FROM {sql.workers}) AS slots,
                (SELECT COUNT(*) FROM {sql.workers}) AS workers
     """
