@@ -58,12 +58,15 @@ async def own_constraint(database: Database, condition: str) -> AsyncGenerator[N
 
 @asynccontextmanager
 async def own_trigger(
-    database: Database, condition: str, *, event: str = "UPDATE", table: str = "programs"
+    database: Database, condition: str, *, event: str = "UPDATE", code: str = "P0001"
 ) -> AsyncGenerator[None]:
-    """Add a trigger that refuses to have some rows changed, for a while; they are called OLD."""
-    name, of_table = f"refuse_{uuid.uuid4().hex[:12]}", getattr(database.tables, table).name
+    """Add a trigger that refuses to have some programs changed, for a while; they are called OLD.
+
+    On PostgreSQL it raises this SQLSTATE.
+    """
+    name, of_table = f"refuse_{uuid.uuid4().hex[:12]}", database.tables.programs.name
     begun = f"CREATE TRIGGER {name} BEFORE {event} ON {of_table} FOR EACH ROW"
-    raising = "BEGIN RAISE EXCEPTION 'not this one'; END"
+    raising = f"BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END"
     signal = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'"
     make = {
         "postgresql": [

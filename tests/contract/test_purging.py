@@ -40,7 +40,7 @@ from program_service.loops import purger
 from program_service.loops.purger import BATCH, Purger
 from program_service.telemetry import Metrics
 from refusing import own_trigger
-from servers import Connect, on_servers
+from servers import Connect, on_postgresql, on_servers
 
 DAY_S = 24 * HOUR_S
 DAY = timedelta(days=1)
@@ -307,6 +307,14 @@ async def test_keys_of_programs_that_are_gone_are_forgotten_without_a_retention(
         await connection.execute(sa.delete(programs).where(programs.c.run_id == "gone"))
     await _purger(database, retention_days=None)._turn()
     assert await _run_ids(database, "idempotency") == ["there"]
+
+
+@on_postgresql  # which says that a function raised it
+async def test_trigger_whose_server_is_away_holds_up_no_purge(database: Database) -> None:
+    await _many_old(database, 5)
+    async with own_trigger(database, "OLD.run_id = 'old-0002'", event="DELETE", code="08001"):
+        await _purger(database)._turn()
+        assert await _run_ids(database) == ["old-0002"]
 
 
 async def test_program_that_the_database_keeps_holds_up_no_other(

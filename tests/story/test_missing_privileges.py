@@ -110,9 +110,36 @@ async def test_trigger_that_rejects_one_outcome_fails_its_program_and_no_neighbo
     assert {line["error_message"] for line in lines} == {"not this one (P0001)"}
 
 
+@pytest.mark.parametrize("code", ["08001", "40001", "40P01", "42P01", "53100", "58030"])
+async def test_trigger_that_says_that_its_server_is_away_holds_up_no_neighbour(
+    stage: Stage, database: Database, code: str
+) -> None:
+    """Its server may be another one, by a foreign table; its program waits for it, and no other."""
+    together = asyncio.Barrier(4)
+
+    @job
+    async def bad(_ctx: JobContext) -> None:
+        await together.wait()
+
+    @job
+    async def good(_ctx: JobContext) -> None:
+        await together.wait()
+
+    await stage.hire(bad, good)
+    async with rejecting(database, "NEW.job = 'bad'", code=code):
+        waiting = await stage.submit("bad")
+        for run_id in [await stage.submit("good") for _ in range(3)]:
+            await stage.finished(run_id)
+        assert (await stage.program(waiting)).status is Status.RUNNING
+    await stage.finished(waiting)
+    assert await stage.outcomes(waiting) == ["done"]
+
+
 @asynccontextmanager
-async def rejecting(database: Database, condition: str) -> AsyncGenerator[None]:
-    """Have a trigger reject some rows of the attempts for a while."""
+async def rejecting(
+    database: Database, condition: str, *, code: str = "P0001"
+) -> AsyncGenerator[None]:
+    """Have a trigger reject some rows of the attempts for a while, with this SQLSTATE."""
     table, name = database.tables.attempts.name, f"reject_{uuid.uuid4().hex[:12]}"
 
     async def run(statement: str) -> None:
@@ -121,7 +148,7 @@ async def rejecting(database: Database, condition: str) -> AsyncGenerator[None]:
 
     await run(
         f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'not this one'; END $$"
+        f" $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END $$"
     )
     await run(
         f"CREATE TRIGGER {name} BEFORE INSERT ON {table} FOR EACH ROW"

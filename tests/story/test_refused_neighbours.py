@@ -6,6 +6,8 @@ is written for many programs at once is written for the others.
 
 import asyncio
 
+import pytest
+
 from builders import by_hand, seconds_ago
 from lines import Lines, of_event
 from program_executor import JobContext, job
@@ -41,13 +43,16 @@ async def test_row_that_refuses_its_renewal_costs_no_other_its_lease(
         for run_id in good:
             assert (await stage.finished(run_id)).lease_losses == 0
             assert await stage.outcomes(run_id) == ["done"]
-    await stage.finished(bad)
+    await stage.ended(bad)  # its outcome was refused, too, if it came before the trigger went
     assert shift.metrics.leases_lost._value.get() <= 1
     refused = of_event(logs, "program.row_refused")
     assert {(line["run_id"], line["during"]) for line in refused} == {(bad, "renew")}
 
 
-async def test_row_that_refuses_its_mark_holds_up_no_other(stage: Stage, logs: Lines) -> None:
+@pytest.mark.parametrize("code", ["P0001", "08001"])
+async def test_row_that_refuses_its_mark_holds_up_no_other(
+    stage: Stage, logs: Lines, code: str
+) -> None:
     """Rule R5; nor is it woken for again at once: it is passed by."""
 
     @job
@@ -56,7 +61,7 @@ async def test_row_that_refuses_its_mark_holds_up_no_other(stage: Stage, logs: L
 
     bad = await stage.submit("work", submitted_by="bad")
     await by_hand(stage.database, bad, due_at=seconds_ago(stage.database, 60), woken_at=None)
-    async with own_trigger(stage.database, BAD):
+    async with own_trigger(stage.database, BAD, code=code):
         await stage.hire(work)
         for _ in range(3):
             run_id = await stage.submit("work")

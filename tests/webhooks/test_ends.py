@@ -400,14 +400,14 @@ async def test_loop_that_fails_goes_on(
     problem: BaseException,
 ) -> None:
     await ended(database, GOOD)
-    transact, problems = database.transact, [problem]
+    transact, problems = database.transact_past_outages, [problem]
 
-    async def fail_once(work: Any, *args: Any, **kwargs: Any) -> Any:
+    async def fail_once(*args: Any, **kwargs: Any) -> Any:
         if problems:
             raise problems.pop()
-        return await transact(work, *args, **kwargs)
+        return await transact(*args, **kwargs)
 
-    monkeypatch.setattr(database, "transact", fail_once)
+    monkeypatch.setattr(database, "transact_past_outages", fail_once)
     metrics = Metrics()
     with capture_logs() as lines:
         async with notifying(database, receivers, metrics):
@@ -421,7 +421,7 @@ async def test_outage_cuts_off_nothing_that_is_being_sent(
 ) -> None:
     """And what ended meanwhile is noted when the database is back."""
     await ended(database, {"silent-1": "https://silent.example/"})
-    transact, read = database.transact, database.read
+    transact, read = database.transact_past_outages, database.read
     is_away = False
 
     def unless_away(work: Any) -> Any:
@@ -432,7 +432,7 @@ async def test_outage_cuts_off_nothing_that_is_being_sent(
 
         return called
 
-    monkeypatch.setattr(database, "transact", unless_away(transact))
+    monkeypatch.setattr(database, "transact_past_outages", unless_away(transact))
     monkeypatch.setattr(database, "read", unless_away(read))
     with capture_logs() as lines:
         async with notifying(database, receivers):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.halves import is_of_one_item
 from program_service.bookkeeping.ledger.claiming import Answer, Claim, Missed, NoRoom
 from program_service.bookkeeping.ledger.rows import ClaimedRow, Unreadable
 from program_service.bookkeeping.lifecycle import Claimed
@@ -256,13 +257,13 @@ class Intake:
             try:
                 # the lease counts from the first try, whose answer may have been lost (rule R7)
                 return await self._recorder.claims.add(wish), sent_at
-            except DatabaseUnavailable as error:
+            except (BatchRefused, DatabaseUnavailable) as error:
+                if is_of_one_item(error):
+                    # of a trigger of the user's, for one: it is left as it is, and woken again
+                    log.warning(Event.CLAIM_REFUSED, run_id=run_id, error_message=str(error))
+                    return Missed.GONE, sent_at
                 log.warning(Event.DATABASE_UNAVAILABLE, during="claim", error_message=str(error))
                 await asyncio.sleep(TRY_AGAIN_S)
-            except BatchRefused as error:
-                # of a constraint of the user's, for one: it is left as it is, and woken again
-                log.warning(Event.CLAIM_REFUSED, run_id=run_id, error_message=str(error))
-                return Missed.GONE, sent_at
             if time.monotonic() >= self._keeper.deadline_from(sent_at):
                 # others may have noted that lease as lost, so that its receipt is taken (rule R4)
                 wish, sent_at = _wish(run_id), time.monotonic()

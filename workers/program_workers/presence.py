@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
-from program_service.bookkeeping.errors import BatchRefused, BookkeepingError, RowLocked
-from program_service.bookkeeping.halves import write_by_halves
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    BookkeepingError,
+    DatabaseUnavailable,
+    RowLocked,
+)
+from program_service.bookkeeping.halves import is_of_one_item, write_by_halves
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.lifecycle import Json
@@ -152,8 +157,8 @@ class Presence:
         worker, beat_s = self._description(), self._settings.worker_beat_s
         try:
             await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
-        except BatchRefused as error:
-            if not fresh:
+        except (BatchRefused, DatabaseUnavailable) as error:
+            if not fresh or not is_of_one_item(error):
                 raise
             # some program's row is not to be changed; the sweeper finds all the others by and by
             log.warning(Event.WELCOME_REFUSED, worker=self._name, error_message=str(error))

@@ -31,7 +31,6 @@ from program_service.bookkeeping.engines import (
 )
 from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
-    RowLocked,
     StatementRejected,
 )
 from program_service.bookkeeping.patience import Patience
@@ -183,17 +182,16 @@ class Database(Words):
         Raises:
             RowLocked: at once, so that the rows beside it need not wait.
             StatementRejected: at once.
+            DatabaseUnavailable: at once, if it may be of one row.
         """
         patience, notes = Patience(patience_s), dict[object, Any]()
         while True:
             try:
                 return await self._transact_once(notes, work, *args, **kwargs)
-            except (RowLocked, StatementRejected) as error:
-                self.complaints.note(work, error)
-                raise
             except DatabaseUnavailable as error:
                 self.complaints.note(work, error, failing_s=patience.spent_s)
-                if not await patience.pause():
+                is_outage = not isinstance(error, StatementRejected) and not error.is_of_one_row
+                if not is_outage or not await patience.pause():
                     raise
 
     async def read(

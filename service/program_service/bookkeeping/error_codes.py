@@ -35,6 +35,9 @@ REJECTED = (
     "55",  # a table that is set up so that it cannot be changed
 )
 
+FUNCTION = ("PL/", "function")
+"""What PostgreSQL says in the context of errors of functions; the first in any language."""
+
 AWAY = {"25P03", "57P01", "57P02", "57P03", "57P05"}
 """It ended the session, shuts down, has crashed, or is starting up."""
 

@@ -92,23 +92,25 @@ class RowUnreadable(BookkeepingError):
 class DatabaseUnavailable(BookkeepingError):
     """The database does not answer."""
 
-    is_of_one_row = False
-    """Whether one item of a batch may have caused it, so that the others can go ahead."""
+    def __init__(self, message: str | None = None, *, is_of_one_row: bool = False) -> None:
+        """Say whether one item of a batch may have caused it, so that the others can go ahead.
+
+        A function in the database raised it then: a user's trigger perhaps.
+        """
+        super().__init__(message)
+        self.is_of_one_row = is_of_one_row
 
 
 class StatementRejected(DatabaseUnavailable):
     """The database rejects a statement because of a missing privilege or table, or a bug."""
 
-    def __init__(self, message: str | None = None, *, is_of_one_row: bool = False) -> None:
-        """Say whether a function in the database raised it, a user's trigger perhaps."""
-        super().__init__(message)
-        self.is_of_one_row = is_of_one_row
-
 
 class RowLocked(DatabaseUnavailable):
     """Another session holds a lock on a row, or a statement took too long."""
 
-    is_of_one_row = True
+    def __init__(self, message: str | None = None) -> None:
+        """Say that others can go ahead."""
+        super().__init__(message, is_of_one_row=True)
 
 
 class Stopping(DatabaseUnavailable):

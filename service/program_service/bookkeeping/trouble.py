@@ -93,13 +93,13 @@ def error_of(error: BaseException) -> BookkeepingError:
     words = words_of(error)
     match kind_of(error):
         case Kind.PASSING:
-            return DatabaseUnavailable(_after(DatabaseUnavailable, words))
+            text = _after(DatabaseUnavailable, words)
+            return DatabaseUnavailable(text, is_of_one_row=_is_of_a_function(error))
         case Kind.BLOCKED:
             return RowLocked(_after(RowLocked, words))
         case Kind.REJECTED:
-            is_of_one_row = bool(_function_of(error))
             text = _after(StatementRejected, words)
-            return StatementRejected(text, is_of_one_row=is_of_one_row)
+            return StatementRejected(text, is_of_one_row=_is_of_a_function(error))
         case Kind.REFUSED:
             return BatchRefused(words)
 
@@ -189,7 +189,10 @@ def _cause_of(error: BaseException | None) -> BaseException | None:
     return getattr(error, "__cause__", None) or error
 
 
-def _function_of(error: BaseException) -> str | None:
-    """Return the function in the database that raised, which may be a user's trigger."""
+def _is_of_a_function(error: BaseException) -> bool:
+    """Say whether a function in the database raised it, which may be a user's trigger for one row.
+
+    What is in the context of other errors is where the server was: "while updating tuple …".
+    """
     context = getattr(_cause_of(getattr(error, "orig", None) or error), "context", None)
-    return context if isinstance(context, str) else None
+    return isinstance(context, str) and any(word in context for word in codes.FUNCTION)

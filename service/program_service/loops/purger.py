@@ -11,7 +11,13 @@ from datetime import timedelta
 from typing import TypedDict
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
-from program_service.bookkeeping.errors import BatchRefused, RowLocked
+from program_service.bookkeeping.errors import (
+    BatchRefused,
+    BookkeepingError,
+    DatabaseUnavailable,
+    RowLocked,
+)
+from program_service.bookkeeping.halves import is_of_one_item
 from program_service.bookkeeping.ledger.purging import (
     find_old,
     forget_counts,
@@ -77,7 +83,8 @@ class Purger:
             for part in (self._forget_counts, self._forget_keys, self._purge):
                 try:
                     await part()
-                except (BatchRefused, RowLocked) as error:
+                except (BatchRefused, DatabaseUnavailable) as error:
+                    _require_other_rows(error)
                     words = str(error)
                     log.warning(Event.PURGE_HELD_UP, run_id=None, error_message=words)
 
@@ -115,14 +122,15 @@ class Purger:
         terms: _Terms = {"older_than": older_than, "limit": limit, "without": self._left_out()}
         try:
             purged = await self._database.transact_past_outages(PATIENCE_S, purge, **terms)
-        except (BatchRefused, RowLocked) as error:
+        except (BatchRefused, DatabaseUnavailable) as error:
+            _require_other_rows(error)
             if limit == 1:
                 await self._leave_out(error, terms)
             return None
         self._metrics.purged.inc(purged)
         return purged
 
-    async def _leave_out(self, error: BatchRefused | RowLocked, terms: "_Terms") -> None:
+    async def _leave_out(self, error: BookkeepingError, terms: "_Terms") -> None:
         for row in await self._database.transact(find_old, **terms):
             seconds = LOCKED_FOR_S if isinstance(error, RowLocked) else REFUSED_FOR_S
             self._until[row.id] = time.monotonic() + seconds
@@ -134,3 +142,9 @@ class Purger:
         kept = [(of_id, until) for of_id, until in self._until.items() if until > now]
         self._until = dict(kept[-MOST_LEFT_OUT:])
         return list(self._until)
+
+
+def _require_other_rows(error: BatchRefused | DatabaseUnavailable) -> None:
+    """Raise an error again, unless others can be purged beside the rows that it is of."""
+    if not isinstance(error, RowLocked) and not is_of_one_item(error):
+        raise error

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.database import PATIENCE_S, Database
+from program_service.bookkeeping.errors import BatchRefused, BookkeepingError, DatabaseUnavailable
+from program_service.bookkeeping.halves import is_of_one_item
 from program_service.bookkeeping.ledger.notifying import (
     Claim,
     Put,
@@ -118,16 +119,18 @@ class Ends:
         limit = PAGE
         while True:
             try:
-                return await self._database.transact(
-                    claim_untold, limit=limit, plan=self._plan, without=self._refused
+                return await self._database.transact_past_outages(
+                    PATIENCE_S, claim_untold, limit=limit, plan=self._plan, without=self._refused
                 )
-            except BatchRefused as error:
+            except (BatchRefused, DatabaseUnavailable) as error:
+                if not is_of_one_item(error):
+                    raise
                 if limit == 1:
                     self._leave_out(self._planned[0], error)
                     limit = PAGE
                 limit = max(1, limit // 2)
 
-    def _leave_out(self, untold: Untold, error: BatchRefused) -> None:
+    def _leave_out(self, untold: Untold, error: BookkeepingError) -> None:
         log.error(Event.NOTIFY_REFUSED, run_id=untold.run_id, error_message=str(error))
         self._refused = [*self._refused, untold.run_id][-MAX_REFUSED:]
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BatchRefused
+from program_service.bookkeeping.database import PATIENCE_S, Database
+from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
+from program_service.bookkeeping.halves import is_of_one_item
 from program_service.bookkeeping.ledger.notifying import Told, mark_told
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -41,8 +42,10 @@ class Outcomes:
     async def _write_by_halves(self, told: Sequence[Told]) -> list[Told]:
         """Write a batch; drop an outcome that the database refuses, and write all others."""
         try:
-            return await self._database.transact(mark_told, told)
-        except BatchRefused as error:
+            return await self._database.transact_past_outages(PATIENCE_S, mark_told, told)
+        except (BatchRefused, DatabaseUnavailable) as error:
+            if not is_of_one_item(error):
+                raise
             if len(told) == 1:
                 run_id = told[0].claim.untold.run_id
                 log.error(Event.NOTIFY_REFUSED, run_id=run_id, error_message=str(error))
