@@ -40,6 +40,7 @@ from program_service.loops import purger
 from program_service.loops.purger import BATCH, Purger
 from program_service.telemetry import Metrics
 from refusing import own_trigger
+from roles import Role
 from servers import Connect, on_postgresql, on_servers
 
 DAY_S = 24 * HOUR_S
@@ -315,6 +316,22 @@ async def test_trigger_whose_server_is_away_holds_up_no_purge(database: Database
     async with own_trigger(database, "OLD.run_id = 'old-0002'", event="DELETE", code="08001"):
         await _purger(database)._turn()
         assert await _run_ids(database) == ["old-0002"]
+
+
+@on_postgresql  # it needs a role of its own
+async def test_privilege_that_is_missing_for_counts_holds_up_no_programs(
+    database: Database,
+) -> None:
+    await _ended_long_ago(database, "run-1")
+    role = Role(database)
+    restricted = await role.connect()
+    with capture_logs() as lines:
+        async with role.lacking("SELECT", restricted.tables.rollups):
+            await _purger(restricted)._turn()
+    await restricted.close()
+    await role.drop()
+    assert await _run_ids(database) == []
+    assert of_event(cast("Lines", lines), "database.rejects_statement")
 
 
 async def test_program_that_the_database_keeps_holds_up_no_other(

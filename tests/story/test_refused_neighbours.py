@@ -5,12 +5,15 @@ is written for many programs at once is written for the others.
 """
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from builders import by_hand, seconds_ago
 from lines import Lines, of_event
 from program_executor import JobContext, job
+from program_service.bookkeeping.errors import RowLocked
+from program_service.bookkeeping.ledger import welcoming
 from program_service.bookkeeping.lifecycle import Status
 from refusing import own_trigger
 from stage import Stage
@@ -94,3 +97,38 @@ async def test_row_that_refuses_to_move_keeps_no_worker_from_starting(
         await stage.finished(run_ids[0])
     await stage.finished(run_ids[1])
     assert of_event(logs, "worker.welcome_refused")
+
+
+async def test_welcome_that_takes_too_long_keeps_no_worker_from_starting(
+    stage: Stage, logs: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million programs are to move, and a statement has half a minute."""
+
+    async def welcome(*_args: Any, **_options: Any) -> None:
+        raise RowLocked
+
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    monkeypatch.setattr(welcoming, "welcome_jobs", welcome)
+    run_id = await stage.submit("work", queue="former")
+    await stage.hire(work)
+    await stage.finished(run_id)
+    assert of_event(logs, "worker.welcome_refused")
+
+
+@pytest.mark.parametrize("code", ["P0001", "08001", "42P01"])
+async def test_claim_that_a_row_refuses_takes_no_slot(stage: Stage, logs: Lines, code: str) -> None:
+    @job
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    bad = [await stage.submit("work", submitted_by="bad") for _ in range(3)]
+    async with own_trigger(stage.database, BAD, code=code):
+        await stage.hire(work, concurrency=1)
+        for _ in range(3):
+            await stage.finished(await stage.submit("work"))
+    for run_id in bad:
+        await stage.finished(run_id)
+    assert {line["run_id"] for line in of_event(logs, "claim.refused_by_database")} <= set(bad)

@@ -158,9 +158,11 @@ class Presence:
         try:
             await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
         except (BatchRefused, DatabaseUnavailable) as error:
-            if not fresh or not is_of_one_item(error):
+            is_of_some_rows = is_of_one_item(error) or isinstance(error, RowLocked)
+            if not fresh or not is_of_some_rows:
                 raise
-            # some program's row is not to be changed; the sweeper finds all the others by and by
+            # some program's row is not to be changed, or there are more than a statement has time
+            # for; the sweeper finds all the others by and by
             log.warning(Event.WELCOME_REFUSED, worker=self._name, error_message=str(error))
             await self._database.transact(workers.beat, worker)
         self._announced = queues

@@ -16,6 +16,7 @@ from program_service.bookkeeping.errors import (
     BookkeepingError,
     DatabaseUnavailable,
     RowLocked,
+    StatementRejected,
 )
 from program_service.bookkeeping.halves import is_of_one_item
 from program_service.bookkeeping.ledger.purging import (
@@ -83,8 +84,7 @@ class Purger:
             for part in (self._forget_counts, self._forget_keys, self._purge):
                 try:
                     await part()
-                except (BatchRefused, DatabaseUnavailable) as error:
-                    _require_other_rows(error)
+                except (BatchRefused, RowLocked, StatementRejected) as error:
                     words = str(error)
                     log.warning(Event.PURGE_HELD_UP, run_id=None, error_message=words)
 
