@@ -21,6 +21,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import BookkeepingError, NotAdoptable, RowLocked
 from program_service.bookkeeping.tables import Tables
 from program_service.bookkeeping.trouble import in_our_words
+from program_service.cancellation import TaskGroup
 from program_service.logs import log
 from program_service.telemetry import Event
 
@@ -88,7 +89,7 @@ async def _upgrade_in_turn(database: Database) -> None:
         BookkeepingError: the migration failed.
     """
     failure: Exception | None = None
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         keeping = tasks.create_task(_keep_turn(database))
         try:
             with in_our_words():
