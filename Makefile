@@ -31,7 +31,7 @@ SEED ?= 7
 chaos: .venv/ready
 	.venv/bin/python tests/chaos/run_storm.py --seconds $(SECONDS) --seed $(SEED)
 
-# the storm must find five mistakes, each made in a copy of the product
+# the storm must find eight mistakes, each made in a copy of the product
 mutants: .venv/ready
 	.venv/bin/python tests/mutants/run_mutants.py --seed $(SEED)
 

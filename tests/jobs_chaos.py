@@ -13,6 +13,7 @@ from jobs_file import run, write
 from program_executor import JobContext, Retry, RetryableError, ThreadJobContext, job
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
+LASTING_S = 7.0
 CLOCKS = ".clocks"
 SOON = Retry(initial_s=0.3, factor=1.5, max_s=1.0)
 
@@ -74,3 +75,31 @@ async def far(ctx: JobContext) -> dict[str, int]:
     """Run where not every worker serves the queue, so that programs change hands."""
     note_clock()
     return await run(ctx, asyncio.sleep(0.2))
+
+
+@job(retry=SOON)
+async def lasting(ctx: JobContext) -> dict[str, int]:
+    """Take longer than a lease, which must be renewed meanwhile."""
+    note_clock()
+    return await run(ctx, asyncio.sleep(LASTING_S))
+
+
+class Bug:
+    """In place of a step's lines: it fails when the worker ends them."""
+
+    def __init__(self) -> None:
+        """Fail once."""
+        self._has_failed = False
+
+    def end(self) -> None:
+        """Fail."""
+        if not self._has_failed:
+            self._has_failed = True
+            message = "this bug is played by a job of the tests"
+            raise AttributeError(message)
+
+
+@job(retry=SOON)
+async def uncanny(ctx: JobContext) -> None:
+    """Return as if all were well, and have the worker meet a bug right after."""
+    ctx._step.held.lines = Bug()  # type: ignore[assignment]

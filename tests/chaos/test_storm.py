@@ -11,7 +11,7 @@ from chaos.storm.storm import Weather, storm
 from private_postgres import PrivatePostgres
 from private_rabbitmq import PrivateRabbit
 
-SEED, SECONDS = 11, 60.0
+SEED, SECONDS = 11, 75.0
 
 
 @pytest.mark.timeout(900)

@@ -64,6 +64,24 @@ def plain(story: Story) -> Story:
     return story.run("plain", "w2", "g", 1).run("plain", "w2", "g", 2)
 
 
+def locked(story: Story) -> Story:
+    """Somebody locks its row for longer than a lease; then another worker runs it again."""
+    story.submit("locked", 0).claim("locked", "w4", "L", 1).write("locked", "w4", "begin", 1.1)
+    story.lock("locked", 1.5, 8).write("locked", "w4", "stopped", 6)
+    story.claim("locked", "w2", "M", 8.1).run("locked", "w2", "M", 8.1)
+    return story.run("locked", "w2", "M", 9.1)
+
+
+def poisoned(story: Story) -> Story:
+    """A row is changed by hand, to a step that it does not have; it ends with an error."""
+    story.submit("poisoned", 0).change("poisoned", 0.5, step=99)
+    story.change("poisoned", 1, lease="N", holder="w1").change(
+        "poisoned", 1.1, lease=None, is_errored=True, due_at=None
+    )
+    story.poison.add("poisoned")
+    return story
+
+
 def cancelled(story: Story) -> Story:
     """Cancelled while it runs; its worker lets go."""
     story.submit("ended", 0).claim("ended", "w2", "h", 1).write("ended", "w2", "begin", 1.1)
@@ -73,7 +91,15 @@ def cancelled(story: Story) -> Story:
 
 @pytest.mark.parametrize(
     "tell",
-    [plain, cancelled, killed_and_taken_over, cancelled_and_resumed, frozen_before_the_first_line],
+    [
+        plain,
+        cancelled,
+        killed_and_taken_over,
+        cancelled_and_resumed,
+        frozen_before_the_first_line,
+        locked,
+        poisoned,
+    ],
     ids=lambda tell: tell.__name__,
 )
 def test_right_story_is_accepted(tell: Callable[[Story], Story]) -> None:
@@ -82,8 +108,9 @@ def test_right_story_is_accepted(tell: Callable[[Story], Story]) -> None:
 
 def test_all_right_stories_together_are_accepted() -> None:
     story = Story()
-    for tell in (plain, cancelled, killed_and_taken_over, frozen_before_the_first_line):
+    for tell in (plain, cancelled, killed_and_taken_over, frozen_before_the_first_line, poisoned):
         tell(story)
+    locked(story)
     cancelled_and_resumed(story)
     assert judge(story.facts()) == []
 
@@ -231,6 +258,26 @@ def two_at_once_while_the_first_holds_it(story: Story) -> None:
 @forges(Rule.UNEXPLAINED)
 def step_begun_again_though_nothing_befell_it(story: Story) -> None:
     story.struck.clear()
+
+
+@forges(Rule.UNEXPLAINED)
+def lease_lost_by_a_neighbour_of_a_locked_program(story: Story) -> None:
+    locked(story)
+    story.submit("beside", 0).claim("beside", "w4", "O", 1).write("beside", "w4", "begin", 1.2)
+    story.write("beside", "w4", "stopped", 6).claim("beside", "w2", "P", 8.2)
+    story.run("beside", "w2", "P", 8.2).run("beside", "w2", "P", 9.2)
+
+
+@forges(Rule.POISON)
+def poisoned_program_that_nobody_ends(story: Story) -> None:
+    story.submit("toxic", 0).change("toxic", 0.5, step=99)
+    story.poison.add("toxic")
+
+
+@forges(Rule.WRONG_END)
+def program_that_ended_because_of_a_poisoned_one(story: Story) -> None:
+    poisoned(story)
+    story.submit("neighbour", 0).change("neighbour", 1, is_errored=True)
 
 
 @forges(Rule.DIED)

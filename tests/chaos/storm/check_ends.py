@@ -66,6 +66,16 @@ def _is_in(row: Row, edit: Row) -> bool:
     return all(stored.get(name) == value for name, value in wanted.items())
 
 
+def poisoned(facts: Facts) -> Iterator[Broken]:
+    """Find programs that were made to fail, and have no end, or are gone."""
+    for run_id in facts.poison:
+        row = facts.rows.get(run_id)
+        if row is None:
+            yield Broken(Rule.POISON, run_id, "no row")
+        elif row["errored_at"] is None and row["finished_at"] is None:
+            yield Broken(Rule.POISON, run_id, f"step {row['step']}, due {row['due_at']}")
+
+
 def died(facts: Facts) -> Iterator[Broken]:
     """Find processes that nobody ended."""
     for name in facts.ended_alone:

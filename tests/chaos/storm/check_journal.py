@@ -132,6 +132,7 @@ class Turns:
                 return "resume"
         is_met = any(
             struck.reaches(first.worker, first.at - facts.lease_s, second.at)
+            or struck.concerns(first.run_id, first.at - facts.lease_s, second.at)
             for struck in facts.struck
         )
         if is_met:

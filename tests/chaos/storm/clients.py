@@ -34,6 +34,7 @@ SHAPES: dict[str, list[str]] = {
     "quick": ["quick", "quick", "quick"],
     "slow": ["slow", "heavy", "slow"],
     "long": ["heavy", "slow", "slow", "slow", "heavy", "slow"],
+    "lasting": ["lasting", "quick"],
     "far": ["quick", "far", "slow"],
     "stumbling": ["stumble", "heavy"],
     "cancelled": ["slow", "heavy", "slow"],

@@ -5,7 +5,7 @@ All moments are of this machine's monotonic clock, in seconds.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -80,6 +80,12 @@ class Struck:
     since: float
     until: float
     effect: int
+    programs: frozenset[str] = frozenset()
+    """Programs that it may have affected, whoever runs them."""
+
+    def concerns(self, run_id: str, since: float, until: float) -> bool:
+        """Say whether it may have affected a program in a span of time."""
+        return run_id in self.programs and self.since <= until and since <= self.until
 
     def reaches(self, worker: str, since: float, until: float) -> bool:
         """Say whether it met a worker in a span of time."""
@@ -104,6 +110,9 @@ class Facts:
     ended_alone: Sequence[str] = ()
     """Processes that ended though nobody ended them."""
 
+    poison: frozenset[str] = frozenset()
+    """Programs that were made to fail; whatever becomes of them, they must end."""
+
     history: dict[str, list[State]] = field(init=False)
     """{run_id: its states, in their order}."""
 
@@ -118,6 +127,18 @@ class Facts:
     def planned(self) -> list[Struck]:
         """The faults that were ours."""
         return [struck for struck in self.struck if struck.kind != MACHINE]
+
+    def of_others(self) -> "Facts":
+        """Return the same without the programs that were made to fail."""
+        poison = self.poison
+        return replace(
+            self,
+            notes=[note for note in self.notes if note.run_id not in poison],
+            entries=[entry for entry in self.entries if entry.run_id not in poison],
+            rows={run_id: row for run_id, row in self.rows.items() if run_id not in poison},
+            attempts=[each for each in self.attempts if each.run_id not in poison],
+            states=[state for state in self.states if state.run_id not in poison],
+        )
 
     def pairs(self) -> list[tuple[State, State]]:
         """Return every change of every program: the row before, and after."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from chaos.storm import faults_foreign as foreign
 from chaos.storm import faults_hosts as hosts
 from chaos.storm import faults_servers as servers
 from chaos.storm.facts import Struck
@@ -27,6 +28,13 @@ FAULTS: dict[Kind, Callable[[Scene, Planned], Awaitable[Met]]] = {
     Kind.HIDE_BROKER: hosts.hide_broker,
     Kind.LOSE_COMMITS: hosts.lose_commits,
     Kind.STEP_CLOCK: hosts.step_clock,
+    Kind.STRAY_CANCELS: foreign.stray_cancels,
+    Kind.POISON_ROWS: foreign.poison_rows,
+    Kind.POISON_HEADERS: foreign.poison_headers,
+    Kind.POISON_MESSAGES: foreign.poison_messages,
+    Kind.LOCK_ROWS: foreign.lock_rows,
+    Kind.LIMIT_CONNECTIONS: foreign.limit_connections,
+    Kind.ASK_WHILE_SILENT: foreign.ask_while_silent,
 }
 
 
@@ -45,9 +53,11 @@ class Storm:
     async def strike(self, planned: Planned) -> None:
         """Do one fault, to its end."""
         since = time.monotonic()
-        names, effect = await FAULTS[planned.kind](self.scene, planned)
-        workers = frozenset(name for name in names if name.startswith("worker"))
-        struck = Struck(str(planned.kind), workers, since, time.monotonic(), effect)
+        met = await FAULTS[planned.kind](self.scene, planned)
+        workers = frozenset(name for name in met.names if name.startswith("worker"))
+        programs = frozenset(met.programs)
+        until = time.monotonic()
+        struck = Struck(str(planned.kind), workers, since, until, met.effect, programs)
         self.struck.append(struck)
 
 

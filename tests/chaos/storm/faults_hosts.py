@@ -43,7 +43,7 @@ async def kill_worker(scene: Scene, planned: Planned) -> Met:
             await place.kill()
             place.start()
         await place.ready_at_last()
-    return [name], hit
+    return Met([name], hit)
 
 
 async def freeze_worker(scene: Scene, planned: Planned) -> Met:
@@ -54,7 +54,7 @@ async def freeze_worker(scene: Scene, planned: Planned) -> Met:
         hit = await _hold_running(scene, place)
         await asyncio.sleep(planned.size)
         place.thaw()
-    return [place.name], hit
+    return Met([place.name], hit)
 
 
 async def kill_service(scene: Scene, planned: Planned) -> Met:
@@ -68,7 +68,7 @@ async def kill_service(scene: Scene, planned: Planned) -> Met:
             await asyncio.sleep(DOWN_S)
             place.start()
         await place.ready_at_last()
-    return [], hit
+    return Met([], hit)
 
 
 async def freeze_service(scene: Scene, planned: Planned) -> Met:
@@ -80,7 +80,7 @@ async def freeze_service(scene: Scene, planned: Planned) -> Met:
         place.freeze()
         await asyncio.sleep(planned.size)
         place.thaw()
-    return [], hit
+    return Met([], hit)
 
 
 async def hide_database(scene: Scene, planned: Planned) -> Met:
@@ -96,7 +96,7 @@ async def hide_database(scene: Scene, planned: Planned) -> Met:
             await asyncio.sleep(planned.size)
             await until(lambda: _overtaken(scene, name, since))
             await asyncio.sleep(FURTHER_S)
-    return [name], hit
+    return Met([name], hit)
 
 
 async def _overtaken(scene: Scene, name: str, since: float) -> int:
@@ -112,7 +112,7 @@ async def hide_broker(scene: Scene, planned: Planned) -> Met:
     await _free(place)
     with place.changing(), _hidden(place.broker) as hit:
         await asyncio.sleep(planned.size)
-    return [], hit
+    return Met([], hit)
 
 
 @contextmanager
@@ -138,7 +138,7 @@ async def lose_commits(scene: Scene, planned: Planned) -> Met:
 
     await until(all_lost)
     link.to_lose = 0
-    return [name], link.lost - before
+    return Met([name], link.lost - before)
 
 
 async def step_clock(scene: Scene, planned: Planned) -> Met:
@@ -153,7 +153,7 @@ async def step_clock(scene: Scene, planned: Planned) -> Met:
     await asyncio.sleep(STALL_S[0])
     await until(seen)
     place.clock.step(0)
-    return [], _stepped(scene, planned.size) - before
+    return Met([], _stepped(scene, planned.size) - before)
 
 
 def _stepped(scene: Scene, by_s: float) -> int:

@@ -24,7 +24,7 @@ async def restart_broker(scene: Scene, planned: Planned) -> Met:
         await asyncio.sleep(planned.size)
         await scene.bring_broker_back()
         await asyncio.sleep(RESPITE_S)
-    return [], hit
+    return Met([], hit)
 
 
 async def wipe_broker(scene: Scene, planned: Planned) -> Met:
@@ -36,7 +36,7 @@ async def wipe_broker(scene: Scene, planned: Planned) -> Met:
         await asyncio.sleep(planned.size)
         await scene.bring_broker_back()
         await asyncio.sleep(RESPITE_S)
-    return [], hit
+    return Met([], hit)
 
 
 async def purge_queues(scene: Scene, planned: Planned) -> Met:
@@ -55,7 +55,7 @@ async def purge_queues(scene: Scene, planned: Planned) -> Met:
         return removed
 
     async with scene.broker_lock:
-        return [], await until(purge)
+        return Met([], await until(purge))
 
 
 async def delete_queues(scene: Scene, planned: Planned) -> Met:
@@ -67,7 +67,7 @@ async def delete_queues(scene: Scene, planned: Planned) -> Met:
             with suppress(OSError, aiormq.AMQPError):
                 hit += await scene.console.consumers(queue)
                 await scene.console.delete(queue)
-    return [], hit
+    return Met([], hit)
 
 
 async def kill_database(scene: Scene, planned: Planned) -> Met:
@@ -78,7 +78,7 @@ async def kill_database(scene: Scene, planned: Planned) -> Met:
         await asyncio.to_thread(scene.postgres.kill)
         await asyncio.sleep(planned.size)
         await scene.bring_database_back()
-    return names, hit
+    return Met(names, hit)
 
 
 async def end_sessions(scene: Scene, planned: Planned) -> Met:
@@ -90,7 +90,7 @@ async def end_sessions(scene: Scene, planned: Planned) -> Met:
     )
     async with scene.database_lock:
         (row,) = await select(scene.deployment, query)
-    return _all_workers(scene), int(row["ended"])
+    return Met(_all_workers(scene), int(row["ended"]))
 
 
 def _all_workers(scene: Scene) -> list[str]:

@@ -30,7 +30,10 @@ TURNS = (
 
 def judge(facts: Facts) -> list[Broken]:
     """Return everything that is broken; nothing, when the story is permitted."""
-    turns = Turns(facts)
-    return [broken for check in CHECKS for broken in check(facts)] + [
-        broken for check in TURNS for broken in check(turns)
+    others = facts.of_others()
+    turns = Turns(others)
+    return [
+        *check_ends.poisoned(facts),
+        *(broken for check in CHECKS for broken in check(others)),
+        *(broken for check in TURNS for broken in check(turns)),
     ]

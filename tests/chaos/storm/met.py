@@ -3,13 +3,23 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 LOOK_EVERY_S = 0.05
 VICTIM_WITHIN_S = 15.0
 """How long a fault waits for a running step, or a message, to hit."""
 
-Met = tuple[Iterable[str], int]
-"""The processes that may lose leases by a fault, and how much it met."""
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What a fault met."""
+
+    names: Iterable[str]
+    """The processes that may lose leases by it."""
+    effect: int
+    """How much it met; 0 proves nothing."""
+    programs: Iterable[str] = ()
+    """The programs that it may have affected, whoever runs them."""
 
 
 async def until(look: Callable[[], Awaitable[int]]) -> int:

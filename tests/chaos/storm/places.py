@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from chaos.storm.clock import STEPPED, Clock
+from chaos.storm.foreign import Strays
 from chaos.storm.network import Link
 from journal import note_kill
 from processes import JOBS_FOLDER, JOURNAL_VARIABLE, PREFIX, Json, Process, import_path
@@ -31,6 +32,7 @@ class Place:
     database: Link
     broker: Link
     clock: Clock
+    strays: Strays
     process: Process | None = None
     is_changing: bool = False
     """A fault is at work here: whatever ends now was ended by it."""
@@ -113,6 +115,7 @@ class Place:
         return (
             inherited
             | self.clock.environment
+            | self.strays.environment
             | {
                 "PYTHONPATH": import_path(STEPPED, JOBS_FOLDER),
                 JOURNAL_VARIABLE: str(self.journal),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from chaos.storm.check_journal import Turns
-from chaos.storm.facts import MACHINE, Facts
+from chaos.storm.facts import MACHINE, Facts, Row
 from chaos.storm.rules import Broken, Rule
 from chaos.storm.schedule import Kind
 
@@ -19,6 +19,12 @@ EFFECTS = {
     Kind.END_SESSIONS: "sessions ended",
     Kind.LOSE_COMMITS: "answers lost",
     Kind.STEP_CLOCK: "steps that saw it",
+    Kind.STRAY_CANCELS: "calls rejected",
+    Kind.POISON_ROWS: "programs poisoned",
+    Kind.POISON_HEADERS: "responses sent",
+    Kind.POISON_MESSAGES: "messages sent",
+    Kind.LOCK_ROWS: "running programs locked",
+    Kind.ASK_WHILE_SILENT: "requests answered",
 }
 """What is counted of a kind; of the others, connections cut or stalled."""
 
@@ -39,19 +45,25 @@ def _programs(facts: Facts) -> list[str]:
         else "worker_lost"
         if row["errored_at"]
         else "not ended"
-        for row in facts.rows.values()
+        for row in facts.of_others().rows.values()
     )
+    poison = [row for run_id, row in facts.rows.items() if run_id in facts.poison]
     resumes = sum(row["resumes"] for row in facts.rows.values())
     return [
         _line("programs accepted", len(accepted)),
         _line("stored, never answered", len(facts.rows.keys() - accepted)),
         *[_line(f"ended {end}", count) for end, count in sorted(ends.items())],
+        _line("made to fail, and ended", sum(_has_ended(row) for row in poison)),
         _line("resumes", resumes),
     ]
 
 
+def _has_ended(row: Row) -> bool:
+    return bool(row["errored_at"] or row["finished_at"])
+
+
 def _steps(facts: Facts) -> list[str]:
-    turns = Turns(facts)
+    turns = Turns(facts.of_others())
     reasons = turns.reasons()
     return [
         _line("steps begun", len(turns.begins)),

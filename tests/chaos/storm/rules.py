@@ -24,6 +24,7 @@ class Rule(StrEnum):
     SAME_LEASE = "begun twice under one lease"
     OVERLAP = "two workers at once, both by right"
     UNEXPLAINED = "begun again without a reason"
+    POISON = "programs made to fail that did not end"
     DIED = "processes that ended by themselves"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brokers import Console, a_queue_name
 from chaos.storm.clock import Clock
+from chaos.storm.foreign import HostileEndpoint, Strays, hostile_endpoint
 from chaos.storm.network import Link
 from chaos.storm.places import Place
 from chaos.storm.schedule import LEASE_S, SERVICES, WORKERS
@@ -32,6 +33,9 @@ class Scene:
     console: Console
     deployment: Deployment
     places: list[Place]
+    endpoint: HostileEndpoint
+    poison: set[str] = field(default_factory=set)
+    """The programs that were made to fail."""
     database_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     broker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     worker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,7 +110,9 @@ async def scene(
                 await link.start()
                 stack.push_async_callback(link.refuse)
             places.append(_place(role, deployment, *links))
-        ready = Scene(postgres, node, Console(node.url, queue_name), deployment, places)
+        endpoint = await stack.enter_async_context(hostile_endpoint())
+        console = Console(node.url, queue_name)
+        ready = Scene(postgres, node, console, deployment, places, endpoint)
         stack.push_async_callback(_end, ready)
         await _begin(ready)
         yield ready
@@ -119,11 +125,14 @@ def _place(role: str, deployment: Deployment, database: Link, broker: Link) -> P
         "lease_s": LEASE_S,
         "concurrency": SLOTS,
         "database_pool_size": 5,
+        "callback_allow": "127.0.0.0/8",
         # one worker serves one queue only, so that programs change hands
         "queues": QUEUES[0] if role == "worker-a" else ",".join(QUEUES),
     }
     clock = Clock(deployment.folder / f"{role}.clock")
-    return Place(role, deployment.journal, free_port(), settings, database, broker, clock)
+    strays = Strays(deployment.folder / f"{role}.strays")
+    port = free_port()
+    return Place(role, deployment.journal, port, settings, database, broker, clock, strays)
 
 
 async def _begin(ready: Scene) -> None:

@@ -22,6 +22,13 @@ class Kind(StrEnum):
     HIDE_BROKER = "broker unreachable"
     LOSE_COMMITS = "COMMIT answers lost"
     STEP_CLOCK = "clock stepped"
+    STRAY_CANCELS = "calls cancelled by nobody"
+    POISON_ROWS = "poison rows"
+    POISON_HEADERS = "poison responses"
+    POISON_MESSAGES = "poison messages"
+    LOCK_ROWS = "rows locked"
+    LIMIT_CONNECTIONS = "connections limited"
+    ASK_WHILE_SILENT = "asked while the broker is silent"
 
 
 WORKERS, SERVICES = 3, 2
@@ -46,7 +53,7 @@ STEPS_S = (3_600, -3_600, 86_400, -86_400, 30, -30)
 class Planned:
     """A fault to come: `place` is the number of the worker or service, `size` what its kind needs.
 
-    A size is seconds of a stall or of a clock's step, and a count of answers.
+    A size is seconds of a stall or of a clock's step, and a count of answers or calls.
     """
 
     at_s: float
@@ -79,9 +86,9 @@ def plan(seed: int, seconds: float) -> list[Planned]:
 
 
 def _place(kind: Kind, chance: random.Random) -> int:
-    if kind in {Kind.KILL_SERVICE, Kind.FREEZE_SERVICE}:
+    if kind in {Kind.KILL_SERVICE, Kind.FREEZE_SERVICE, Kind.ASK_WHILE_SILENT}:
         return chance.randrange(SERVICES)
-    if kind in {Kind.HIDE_BROKER, Kind.LOSE_COMMITS}:
+    if kind in {Kind.HIDE_BROKER, Kind.LOSE_COMMITS, Kind.STRAY_CANCELS}:
         # two of three times a worker's network, else a service's
         places: list[int] = [*range(WORKERS), *range(WORKERS), -1, -2]
         return chance.choice(places)
@@ -91,7 +98,7 @@ def _place(kind: Kind, chance: random.Random) -> int:
 def _size(kind: Kind, chance: random.Random) -> float:
     if kind is Kind.STEP_CLOCK:
         return float(chance.choice(STEPS_S))
-    if kind is Kind.LOSE_COMMITS:
+    if kind in {Kind.LOSE_COMMITS, Kind.STRAY_CANCELS}:
         return float(chance.randint(3, 8))
     if kind in {Kind.RESTART_BROKER, Kind.WIPE_BROKER, Kind.KILL_DATABASE}:
         return round(chance.uniform(0.2, 2.0), 2)

@@ -22,6 +22,7 @@ class Story:
     ended_alone: list[str] = field(default_factory=list)
     jobs: dict[str, int] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
+    poison: set[str] = field(default_factory=set)
     _transaction: int = 0
 
     def facts(self) -> Facts:
@@ -36,6 +37,7 @@ class Story:
             states=self.states,
             struck=self.struck,
             ended_alone=self.ended_alone,
+            poison=frozenset(self.poison),
         )
 
     def last(self, run_id: str) -> State:
@@ -115,6 +117,12 @@ class Story:
         if kind is Kind.KILL_WORKER:
             self.entries.append(Entry("", -1, -1, worker, "killed", until))
         self.struck.append(Struck(kind, frozenset([worker]), since, until, 1))
+        return self
+
+    def lock(self, run_id: str, since: float, until: float) -> Self:
+        """Let somebody lock the row of a program."""
+        programs = frozenset([run_id])
+        self.struck.append(Struck(Kind.LOCK_ROWS, frozenset(), since, until, 1, programs))
         return self
 
     def _row(self, run_id: str) -> Row:

@@ -5,6 +5,7 @@ Changes of one row are in order, because their transactions wait for one another
 """
 
 import json
+from datetime import MAXYEAR
 from typing import Any
 
 from asking import Row, rows, select
@@ -43,7 +44,10 @@ async def read_states(deployment: Deployment, *, epoch: float) -> list[State]:
     seen = await select(deployment, "SELECT * FROM {programs}_seen ORDER BY id")
 
     def moment(value: Any) -> float | None:
-        return None if value is None else value.timestamp() - epoch
+        if value is None:
+            return None
+        # as asyncpg gives infinity and its negative
+        return value.timestamp() - epoch if 1 < value.year < MAXYEAR else float("-inf")
 
     return [
         State(

@@ -55,3 +55,7 @@ class _Moment(_right, metaclass=_Kind):
 time.time = lambda: _right_time() + _Step.now()
 time.time_ns = lambda: _right_time_ns() + int(_Step.now() * 1e9)
 dt.datetime = _Moment  # type: ignore[misc]
+
+import strays  # type: ignore[import-not-found]  # noqa: E402 - it is in our folder
+
+strays.when_a_loop_runs()
