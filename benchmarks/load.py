@@ -37,11 +37,11 @@ class Connection:
 
     async def get(self, path: str, headers: str = "") -> bytes:
         """Return the body of an answer."""
-        return await self._ask(f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n".encode())
+        return await self._ask(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode())
 
     async def _send(self, method: str, path: str, body: bytes) -> bytes:
         head = (
-            f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return await self._ask(head.encode() + body)
