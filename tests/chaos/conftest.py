@@ -16,7 +16,7 @@ from processes import Deployment
 
 HERE = Path(__file__).parent
 
-QUICK = {"test_crash_points.py", "test_storm.py"}
+QUICK = {"test_crash_points.py"}
 """Those that are part of `make test`."""
 
 

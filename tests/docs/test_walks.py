@@ -36,13 +36,9 @@ INSTALLED = (
     " && chmod +x $VIRTUAL_ENV/bin/program-executor"
 )
 
-WHOLE = [
-    Plan(
-        "README.md",
-        stand_ins={"make test": f": {RUNS_THIS}"},
-    ),
-    Plan("docs/start.md", stand_ins={"pip install .": INSTALLED}),
-]
+README = Plan("README.md", stand_ins={"make test": f": {RUNS_THIS}"})
+START = Plan("docs/start.md", stand_ins={"pip install .": INSTALLED})
+WHOLE = [README, START]
 """They take nothing for granted but a clone."""
 
 AN_EXAMPLE = "the page shows one that went otherwise"
@@ -177,7 +173,9 @@ def filled_in(postgresql_url: str, rabbitmq_url: str, tmp_path: Path) -> dict[st
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("plan", WHOLE, ids=lambda plan: plan.page)
+@pytest.mark.parametrize(
+    "plan", [README, pytest.param(START, marks=pytest.mark.long)], ids=lambda plan: plan.page
+)
 def test_page_is_as_it_says_from_a_clone_in_an_empty_home(
     plan: Plan, room: Room, clone: Path, filled_in: dict[str, str]
 ) -> None:
@@ -194,6 +192,7 @@ def test_page_is_as_it_says_also_where_everything_has_to_be_installed(
     walk(replace(plan, stand_ins=makes), room_in_the_world, clean_clone, filled_in)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("plan", OTHERS, ids=lambda plan: plan.page)
 def test_page_is_as_it_says_where_all_is_installed(

@@ -24,7 +24,7 @@ from private_prometheus import PrivatePrometheus
 from private_rabbitmq import PrivateRabbit
 from processes import Deployment, Process
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 OTHERS = 4
 WELL_WITHIN_S = 60.0
@@ -109,7 +109,6 @@ async def test_program_that_waits_for_long_beside_others_that_run_is_told_of(
     running.cancel()
 
 
-@pytest.mark.long
 async def test_database_that_is_away_is_told_of_until_it_is_back(
     watched: Watched, postgres: PrivatePostgres
 ) -> None:
@@ -122,7 +121,6 @@ async def test_database_that_is_away_is_told_of_until_it_is_back(
     await watched.prometheus.is_quiet()
 
 
-@pytest.mark.long
 async def test_broker_that_is_away_is_told_of_until_it_is_back(
     watched: Watched, node: PrivateRabbit
 ) -> None:
@@ -139,7 +137,6 @@ async def test_programs_that_fail_are_told_of(watched: Watched) -> None:
     await watched.prometheus.fires("ProgramsFail")
 
 
-@pytest.mark.long
 async def test_worker_that_died_and_the_leases_that_it_lost_are_told_of(
     watched: Watched, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ async def let_an_outcome_come_too_late(
     gate.touch()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_every_panel_shows_something_once_everything_has_happened(
     dashboard: Any, deployment: Deployment, prometheus: PrivatePrometheus, tmp_path: Path

@@ -10,7 +10,7 @@ from node_tools import node_tools, run
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(600)  # npm may have to install first
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # npm may have to install first
 
 
 def test_spectral_finds_nothing() -> None:

@@ -85,6 +85,7 @@ async def test_worker_that_is_blocked_for_longer_than_its_lease_records_nothing_
     assert last["seconds"] > LEASE_S
 
 
+@pytest.mark.long
 async def test_lease_that_ended_while_the_loop_was_blocked_begins_no_further_step(
     deployment: Deployment,
 ) -> None:

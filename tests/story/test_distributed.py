@@ -88,6 +88,7 @@ async def test_purged_and_deleted_queues_cost_time_only(
     assert not journal.out_of_order()
 
 
+@pytest.mark.long
 async def test_wakeup_that_was_lost_from_a_long_queue_is_sent_again_while_it_is_long(
     deployment: Deployment, console: Console, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ async def test_workers_of_different_jobs_and_queues_hand_programs_to_each_other(
         assert [worked[run_id, step] for step in range(3)] == [post.name, shop.name, post.name]
 
 
+@pytest.mark.long
 async def test_rolling_deploy_with_new_jobs_in_the_same_queue_finishes_everything(
     deployment: Deployment,
 ) -> None:
@@ -157,6 +159,7 @@ async def received(*workers: Process) -> float:
     return sum([await worker.count("wakeups_received") for worker in workers])
 
 
+@pytest.mark.long
 async def test_programs_that_nobody_can_run_stay_pending_and_keep_nobody_busy(
     deployment: Deployment,
 ) -> None:
@@ -202,6 +205,7 @@ async def sweep_soon(deployment: Deployment, services: list[Process], *, woken: 
     return sum(after) - sum(before)
 
 
+@pytest.mark.long
 async def test_services_sweep_one_at_a_time_and_each_can(deployment: Deployment) -> None:
     """Rule R5: an advisory lock; without it every process would wake for every program."""
     *services, _ = await asyncio.gather(

@@ -6,6 +6,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from asking import all_ended, all_finished, attempts, row_of, submit, submit_many
 from brokers import Console, a_queue_name
 from deployments import console as console
@@ -105,6 +107,7 @@ async def test_first_signal_drains_and_the_second_releases(deployment: Deploymen
     assert outcomes == dict.fromkeys(short, "done") | dict.fromkeys(held, "released")
 
 
+@pytest.mark.long
 async def test_thread_that_does_not_end_ends_with_its_process(deployment: Deployment) -> None:
     """Invariant 13, rule R12: exit code 4; nothing of it is recorded, and another runs it after."""
     service, deaf = await asyncio.gather(deployment.serve(), deployment.work(grace_s=0.2))
@@ -144,6 +147,7 @@ async def test_children_of_a_fleet_are_brought_back_and_stopped_with_it(
     assert await fleet.stop() == 0
 
 
+@pytest.mark.long
 async def test_children_of_a_fleet_that_was_killed_drain_and_end(deployment: Deployment) -> None:
     """Their ports are free again for the fleet that comes after it."""
     service = await deployment.serve()

@@ -77,8 +77,8 @@ class AdvisoryLocks:
 
     async def _connect(self) -> AsyncConnection:
         self._engine = self._engine or self._make_engine()
-        connection = await self._engine.connect()
-        self._session = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        self._session = await self._engine.connect()
+        await self._session.execution_options(isolation_level="AUTOCOMMIT")
         await self._session.execute(
             sa.text(self._dialect.end_when_silent), {"seconds": EXPIRES_AFTER_S}
         )
