@@ -1,4 +1,4 @@
-"""Driver: the border to aiormq; no module outside of this package imports it.
+"""Driver: the border to aio-pika and aiormq; no module outside of this package imports them.
 
 errors      what may go wrong, as our own types
 frames      what arrives, cleaned before aiormq decodes it

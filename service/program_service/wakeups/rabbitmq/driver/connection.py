@@ -1,6 +1,8 @@
 """Connection: connections, channels and messages, with only what we need of them.
 
-Every method that asks RabbitMQ for something raises `BrokerError`, and nothing else.
+aio-pika opens connections and channels. Commands are sent over the aiormq channel that lies under
+each of its channels: its queues and messages look at more than we need, and raise where that is
+odd. Every method that asks RabbitMQ for something raises `BrokerError`, and nothing else.
 """
 
 import asyncio
@@ -9,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import aiormq
+import aio_pika
+from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as AiormqChannel
 from pamqp.commands import Basic
@@ -35,9 +38,14 @@ async def open_connection(url: URL) -> "Connection":
     """
     transport = Transport()
 
-    async def connect() -> aiormq.Connection:
-        driver = aiormq.Connection(url, transport_factory=transport)
-        await driver.connect()
+    async def connect() -> aio_pika.Connection:
+        driver = aio_pika.Connection(url)
+        driver.kwargs["transport_factory"] = transport  # what it hands on to aiormq
+        try:
+            await driver.connect()
+        except BaseException:
+            await driver.close()  # else the garbage collector would start a task for that
+            raise
         return driver
 
     try:
@@ -50,14 +58,16 @@ async def open_connection(url: URL) -> "Connection":
 class Connection:
     """An open connection; once closed, it is of no use any more."""
 
-    def __init__(self, driver: aiormq.Connection, transport: Transport) -> None:
+    def __init__(self, driver: aio_pika.Connection, transport: Transport) -> None:
         """Take what `open_connection` has opened."""
+        assert driver.transport is not None
         self._driver = driver
+        self._underlay = driver.transport.connection
         self._transport = transport
         self._opened_at = time.monotonic()
         self.ended_at: float | None = None
         """When it ended, in monotonic time."""
-        driver.closing.add_done_callback(self._note_end)
+        self._underlay.closing.add_done_callback(self._note_end)
 
     def _note_end(self, _closing: object) -> None:
         self.ended_at = time.monotonic()
@@ -65,7 +75,7 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         """Whether it is of no use any more."""
-        return not self._driver.is_opened
+        return not self._underlay.is_opened
 
     @property
     def lived_s(self) -> float:
@@ -83,10 +93,14 @@ class Connection:
         Raises:
             BrokerError: it cannot be opened.
         """
-        call = self._driver.channel(publisher_confirms=confirms, on_return_raises=confirms)
-        driver = await self._transport.call(call)
-        # its abstract class does not know all of its options
-        return Channel(self, cast("AiormqChannel", driver), self._transport)
+
+        async def opened() -> tuple[AbstractChannel, AiormqChannel]:
+            channel = self._driver.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            await channel.initialize()
+            # its abstract class does not know all of its options
+            return channel, cast("AiormqChannel", await channel.get_underlay_channel())
+
+        return Channel(self, *await self._transport.call(opened()), self._transport)
 
     def is_over(self, transport: object) -> bool:
         """Whether this is the connection over some transport."""
@@ -104,9 +118,16 @@ class Connection:
 class Channel:
     """A channel of a connection; after an error it is of no use any more."""
 
-    def __init__(self, connection: Connection, driver: AiormqChannel, transport: Transport) -> None:
-        """Take what the connection has opened."""
+    def __init__(
+        self,
+        connection: Connection,
+        opened: AbstractChannel,
+        driver: AiormqChannel,
+        transport: Transport,
+    ) -> None:
+        """Take what the connection has opened, and what lies under it."""
         self._connection = connection
+        self._opened = opened
         self._driver = driver
         self._transport = transport
         self.is_consumer_cancelled = False
@@ -202,9 +223,12 @@ class Channel:
 
     async def close(self) -> None:
         """Close it, if RabbitMQ answers; what it holds unacknowledged returns to its queue."""
+
+        async def close() -> None:
+            await self._opened.close(ConnectionLost("this process closed the channel"))
+
         if not self.is_closed:
-            call = self._driver.close(ConnectionLost("this process closed the channel"))
-            await self._transport.outcomes([call], within_s=CLOSE_TIMEOUT_S)
+            await self._transport.outcomes([close()], within_s=CLOSE_TIMEOUT_S)
 
 
 @dataclass(frozen=True, slots=True)
