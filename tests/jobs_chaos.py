@@ -13,7 +13,7 @@ from jobs_file import run, write
 from program_executor import JobContext, Retry, RetryableError, ThreadJobContext, job
 
 SHORTEST_S, LONGEST_S = 0.1, 2.0
-LASTING_S = 7.0
+LASTING_S = 8.0
 CLOCKS = ".clocks"
 SOON = Retry(initial_s=0.3, factor=1.5, max_s=1.0)
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Collection
 from contextlib import suppress
-from itertools import count
 from subprocess import SubprocessError
 from typing import Any
 
@@ -14,13 +13,11 @@ import httpx
 
 from asking import select
 from chaos.storm.foreign import BODIES, odd_properties
+from chaos.storm.foreign_requests import AGAIN_S, REQUEST_TIMEOUT_S, TRIES, ask, submit
 from chaos.storm.met import LOOK_EVERY_S, Met, until
 from chaos.storm.scene import QUEUES, Scene
 from chaos.storm.schedule import STALL_S, Planned
 
-REQUEST_TIMEOUT_S = 5.0
-TRIES = 20
-AGAIN_S = 0.5
 FAR = "2999-01-01T00:00:00Z"
 UNWANTED = (OSError, aiormq.AMQPError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What our own sessions meet when another fault is at work."""
@@ -37,7 +34,8 @@ DUE_BEFORE_ALL_TIME = "due_at = CAST('-infinity' AS timestamptz)"
 CONNECTIONS = 4
 """Fewer than the processes need."""
 
-_numbers: Iterator[int] = count(1)
+BESIDE = 3
+"""Programs for each worker whose leases a locked row must not cost."""
 
 
 async def stray_cancels(scene: Scene, planned: Planned) -> Met:
@@ -61,12 +59,12 @@ async def poison_rows(scene: Scene, planned: Planned) -> Met:
     del planned
     made = 0
     for change in (*POISON, DUE_BEFORE_ALL_TIME):
-        run_id = await _submit(scene, ["quick", "quick"], start_at=FAR)
+        run_id = await submit(scene, ["quick", "quick"], start_at=FAR)
         if not run_id:
             continue
         due = "" if change is DUE_BEFORE_ALL_TIME else ", due_at = now()"
         made += await _change(scene, run_id, change + due)
-    if await _submit(scene, ["uncanny"]):
+    if await submit(scene, ["uncanny"]):
         made += 1
     return Met([], made)
 
@@ -90,8 +88,8 @@ async def poison_headers(scene: Scene, planned: Planned) -> Met:
     del planned
     before = scene.endpoint.sent
     job = {"url": scene.endpoint.url, "retry": {"max_attempts": 3, "initial_s": 0.2, "max_s": 0.5}}
-    if await _ask(scene, "PUT", "/jobs/hostile", job):
-        await _submit(scene, ["hostile"])
+    if await ask(scene, "PUT", "/jobs/hostile", job):
+        await submit(scene, ["hostile"])
 
     async def sent() -> int:
         return scene.endpoint.sent - before
@@ -125,14 +123,23 @@ async def _send(scene: Scene, queue: str, body: bytes, properties: Any) -> None:
 
 
 async def lock_rows(scene: Scene, planned: Planned) -> Met:
-    """Lock a running program of each worker for longer than a lease, as somebody with psql may."""
+    """Lock a running program of each worker for longer than a lease, as somebody with psql may.
 
-    async def running() -> int:
-        return len(_running(scene))
+    Others have just begun a step that lasts for longer than a lease: theirs must be renewed.
+    """
+    beside = {
+        await submit(scene, ["lasting"], is_poison=False)
+        for _ in range(BESIDE * len(scene.workers))
+    }
 
-    await until(running)
-    run_ids = _running(scene)
-    query = f"SELECT run_id FROM {scene.deployment.table_name} WHERE run_id = ANY($1) FOR UPDATE"
+    async def all_run() -> int:
+        begun = [entry for entry in scene.journal.begins() if entry.run_id in beside]
+        return len(begun) > len(beside) / 2 and len(_running(scene, beside)) > 0
+
+    await until(all_run)
+    run_ids = _running(scene, beside)
+    held = "run_id = ANY($1) AND lease IS NOT NULL"
+    query = f"SELECT run_id FROM {scene.deployment.table_name} WHERE {held} FOR UPDATE"
     locked: list[str] = []
     with suppress(*UNWANTED, TimeoutError):
         connection = await asyncpg.connect(scene.postgres.url, timeout=REQUEST_TIMEOUT_S)
@@ -146,10 +153,12 @@ async def lock_rows(scene: Scene, planned: Planned) -> Met:
     return Met([], len(locked), locked)
 
 
-def _running(scene: Scene) -> list[str]:
-    """Return a program of each worker that runs any, the one that was begun last."""
+def _running(scene: Scene, beside: Collection[str]) -> list[str]:
+    """Return a program of each worker that runs any but these, the one that was begun last."""
     running = scene.journal.running()
-    return [running[place.name][-1].run_id for place in scene.workers if running.get(place.name)]
+    of_workers = ([each.run_id for each in running.get(place.name, [])] for place in scene.workers)
+    others = ([run_id for run_id in run_ids if run_id not in beside] for run_ids in of_workers)
+    return [run_ids[-1] for run_ids in others if run_ids]
 
 
 async def limit_connections(scene: Scene, planned: Planned) -> Met:
@@ -178,7 +187,7 @@ async def ask_while_silent(scene: Scene, planned: Planned) -> Met:
     while place.is_changing:
         await asyncio.sleep(LOOK_EVERY_S)
     with place.changing():
-        run_id = await _submit(scene, ["quick"], start_at=FAR)
+        run_id = await submit(scene, ["quick"], start_at=FAR)
         place.broker.stall()
         ends_at, answered = time.monotonic() + STALL_S[0], 0
         try:
@@ -188,7 +197,7 @@ async def ask_while_silent(scene: Scene, planned: Planned) -> Met:
             place.broker.heal()
             place.broker.cut()
         if run_id:
-            await _ask(scene, "POST", f"/programs/{run_id}/cancel")
+            await ask(scene, "POST", f"/programs/{run_id}/cancel")
     return Met([], answered)
 
 
@@ -207,29 +216,3 @@ async def _answers(port: int, run_id: str) -> int:
     return sum(
         isinstance(answer, httpx.Response) and not answer.is_server_error for answer in answers
     )
-
-
-async def _submit(scene: Scene, jobs: list[str], **fields: Any) -> str:
-    """Submit a program that is to fail, and return its run_id, or nothing."""
-    key = f"poison-{next(_numbers)}"
-    body = {"jobs": jobs, "program_data": {"key": key}, **fields}
-    program = await _ask(scene, "POST", "/programs", body, key=key)
-    if program is None:
-        return ""
-    scene.poison.add(program["run_id"])
-    return str(program["run_id"])
-
-
-async def _ask(scene: Scene, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
-    """Ask one service after the other, until one says yes; None when none does."""
-    headers = {"Idempotency-Key": key} if key else {}
-    async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S) as client:
-        for attempt in range(TRIES):
-            place = scene.services[attempt % len(scene.services)]
-            url = f"http://127.0.0.1:{place.port}{path}"
-            with suppress(httpx.TransportError):
-                answer = await client.request(method, url, json=body, headers=headers)
-                if answer.is_success:
-                    return answer.json()
-            await asyncio.sleep(AGAIN_S)
-    return None
