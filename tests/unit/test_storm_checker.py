@@ -268,6 +268,14 @@ def lease_lost_by_a_neighbour_of_a_locked_program(story: Story) -> None:
     story.run("beside", "w2", "P", 8.2).run("beside", "w2", "P", 9.2)
 
 
+@forges(Rule.UNEXPLAINED)
+def renewal_that_waited_for_the_row_of_another_program(story: Story) -> None:
+    locked(story)
+    story.submit("late", 0).claim("late", "w4", "O", 1).write("late", "w4", "begin", 1.2)
+    story.write("late", "w4", "stopped", 6).change("late", 8.1, due_at=7)
+    story.claim("late", "w2", "P", 8.2).run("late", "w2", "P", 8.2).run("late", "w2", "P", 9.2)
+
+
 @forges(Rule.POISON)
 def poisoned_program_that_nobody_ends(story: Story) -> None:
     story.submit("toxic", 0).change("toxic", 0.5, step=99)

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from chaos.storm.facts import MACHINE, Facts
+from chaos.storm.facts import MACHINE, Facts, State
 from chaos.storm.rules import Broken, Rule
 from chaos.storm.schedule import Kind
 from chaos.storm.spans import CLOCKS_S, Holders
@@ -143,15 +143,25 @@ class Turns:
         """Whether the database took so long for a lease that its worker may not have waited.
 
         The trigger runs at the end of the statement that counted the lease from its own beginning.
+        A statement that was slow because it waited for the row of another program is no excuse.
         """
         lease_s = self.facts.lease_s
         return any(
             state.lease is not None
+            and not self._waited_for_a_locked_row(state)
             and state.due_at is not None
             and state.holder == first.worker
             and lease_s - (state.due_at - state.at) > lease_s / PATIENCE
             for state in self.facts.states
             if first.at - lease_s < state.at < second.at
+        )
+
+    def _waited_for_a_locked_row(self, state: State) -> bool:
+        """Whether somebody had locked rows of others before this one was written."""
+        return any(
+            struck.since <= state.at <= struck.until + self.facts.lease_s
+            for struck in self.facts.struck
+            if struck.programs and state.run_id not in struck.programs
         )
 
     def _of(self, run_id: str) -> Iterator[Entry]:

@@ -28,7 +28,7 @@ LAST = (
     Planned(0, Kind.KILL_DATABASE, 0, 1.0),
     Planned(0, Kind.PURGE_QUEUES, 0, 0.0),
 )
-"""Those that must not be hidden by others; nobody starts later, and does what a loop left undone."""
+"""They must not be hidden by others; nobody starts later, and does what a loop left undone."""
 
 ANSWERS_WITHIN_S = 60.0
 END_WITHIN_S = 150.0
