@@ -7,7 +7,7 @@ from itertools import pairwise
 from chaos.storm.facts import MACHINE, Facts, State
 from chaos.storm.rules import Broken, Rule
 from chaos.storm.schedule import Kind
-from chaos.storm.spans import CLOCKS_S, Holders
+from chaos.storm.spans import CLOCKS_S, LATE_S, Holders
 from journal import Entry
 
 AWAKE_S = 1.0
@@ -130,16 +130,22 @@ class Turns:
         for before, after in pairwise(states):
             if after.resumes > before.resumes and first.at - facts.lease_s < after.at < second.at:
                 return "resume"
+        lost_at = self._lost_at(first, second)
         is_met = any(
-            struck.reaches(first.worker, first.at - facts.lease_s, second.at)
-            or struck.concerns(first.run_id, first.at - facts.lease_s, second.at)
+            struck.reaches(first.worker, first.at - facts.lease_s, lost_at)
+            or struck.concerns(first.run_id, first.at - facts.lease_s, lost_at)
             for struck in facts.struck
         )
         if is_met:
             return "fault"
-        return "slowness" if self._was_slow(first, second) else None
+        return "slowness" if self._was_slow(first, lost_at) else None
 
-    def _was_slow(self, first: Entry, second: Entry) -> bool:
+    def _lost_at(self, first: Entry, second: Entry) -> float:
+        """Return when the first one's lease had ended: what came later is no reason."""
+        span = self.covering[id(first)]
+        return min(second.at, span.until + LATE_S) if span else second.at
+
+    def _was_slow(self, first: Entry, lost_at: float) -> bool:
         """Whether the database took so long for a lease that its worker may not have waited.
 
         The trigger runs at the end of the statement that counted the lease from its own beginning.
@@ -153,7 +159,7 @@ class Turns:
             and state.holder == first.worker
             and lease_s - (state.due_at - state.at) > lease_s / PATIENCE
             for state in self.facts.states
-            if first.at - lease_s < state.at < second.at
+            if first.at - lease_s < state.at < lost_at
         )
 
     def _waited_for_a_locked_row(self, state: State) -> bool:
