@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from chaos.storm.facts import Facts
 from chaos.storm.faults import without_effect
 from chaos.storm.judging import judge
-from chaos.storm.keeping import a_folder, keep, kept
+from chaos.storm.keeping import a_folder, keep, kept, want
 from chaos.storm.report import report
 from chaos.storm.schedule import plan
 from chaos.storm.storm import Weather, storm
@@ -52,10 +52,11 @@ def blow(weather: Weather) -> Verdict:
     with a_folder() as folder, private_postgres() as postgres, private_rabbitmq() as node:
         facts = asyncio.run(storm(folder, weather, postgres, node))
         keep(facts, folder)
-        try:
-            return judged(facts)
-        finally:
-            print(f"{said}; {time.monotonic() - began:.0f} s in all")
+        verdict = judged(facts)
+        if verdict is Verdict.BROKEN:
+            want(folder)
+        print(f"{said}; {time.monotonic() - began:.0f} s in all")
+        return verdict
 
 
 def judged(facts: Facts) -> Verdict:

@@ -78,7 +78,8 @@ async def kill_database(scene: Scene, planned: Planned) -> Met:
         await asyncio.to_thread(scene.postgres.kill)
         await asyncio.sleep(planned.size)
         await scene.bring_database_back()
-    return Met(names, hit)
+    # a worker may have started meanwhile
+    return Met([*names, *_all_workers(scene)], hit)
 
 
 async def end_sessions(scene: Scene, planned: Planned) -> Met:

@@ -10,6 +10,7 @@ from pathlib import Path
 from chaos.storm.facts import Facts
 
 NAME = "facts.pickle"
+WANTED = "wanted"
 
 
 @contextmanager
@@ -24,7 +25,15 @@ def a_folder() -> Iterator[Path]:
     except BaseException:
         print(f"kept: {folder}")
         raise
-    shutil.rmtree(folder)
+    if (folder / WANTED).exists():
+        print(f"kept: {folder}")
+    else:
+        shutil.rmtree(folder)
+
+
+def want(folder: Path) -> None:
+    """Have a folder stay: a rule was broken."""
+    (folder / WANTED).touch()
 
 
 def keep(facts: Facts, folder: Path) -> None:
