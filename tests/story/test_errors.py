@@ -136,7 +136,8 @@ async def test_ignorable_error_ends_the_program_as_information(stage: Stage, log
     (line,) = of_event(logs, "program.ended_ignorably")
     assert line["log_level"] == "info"
     assert line["error_message"] == "the customer has left"
-    assert not [line for line in logs if line["log_level"] in {"warning", "error", "critical"}]
+    grave = [line for line in logs if line["log_level"] in {"warning", "error", "critical"}]
+    assert not [line for line in grave if line["event"] != "loop.blocked"]  # a busy machine
 
 
 async def test_attributes_of_foreign_errors_count_too(stage: Stage) -> None:
