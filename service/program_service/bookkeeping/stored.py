@@ -70,6 +70,14 @@ def read_json(value: Any) -> Any:
     return ParsedText(parsed) if type(parsed) is str else parsed
 
 
+def read_count(value: Any) -> int:
+    """Return what a database answered for a count; SQLite keeps texts and fractions in one, too.
+
+    What is no whole number is read as none, so that a sum with others fails for nobody.
+    """
+    return value if type(value) is int else 0
+
+
 def read_text(value: Any) -> str:
     """Return what a database answered for a text; SQLite keeps bytes and numbers in one, too."""
     if type(value) is bytes:

@@ -11,6 +11,7 @@ from program_service.bookkeeping.ledger.locking import lock_free
 from program_service.bookkeeping.ledger.rows import COLUMNS, ClaimedRow, Unreadable, claimed_from
 from program_service.bookkeeping.lifecycle import Claimed
 from program_service.bookkeeping.sql import Script, Sql
+from program_service.bookkeeping.stored import read_count
 from program_service.bookkeeping.suspects import is_suspect, may_be_held
 
 
@@ -160,12 +161,12 @@ def _supernumerary(locked: Sequence[Any], held: Sequence[int], *, slots: int) ->
 
     Those whose new lease stands already were claimed by a try before this one (rule R4).
     """
-    ours = (row.lease_losses for row in locked if row.lease == row.new_lease)
+    ours = (read_count(row.lease_losses) for row in locked if row.lease == row.new_lease)
     beside = [*held, *filter(is_suspect, ours)]
     wished: dict[str, int] = {}
     for row in locked:
         if row.lease != row.new_lease:
-            wished.setdefault(row.run_id, row.lease_losses + (row.lease is not None))
+            wished.setdefault(row.run_id, _losses_of(row))
     put_off = set()
     for run_id, losses in wished.items():
         if not is_suspect(losses):
@@ -175,6 +176,11 @@ def _supernumerary(locked: Sequence[Any], held: Sequence[int], *, slots: int) ->
         else:
             put_off.add(run_id)
     return put_off
+
+
+def _losses_of(row: Any) -> int:
+    """Return how many leases a program has lost once it is claimed."""
+    return read_count(row.lease_losses) + (row.lease is not None)
 
 
 def _rationed(claimant: Claimant) -> Sequence[str]:
@@ -217,8 +223,8 @@ async def _claim_again(
             {
                 "of_run_id": row.run_id,
                 "new_lease": row.new_lease,
-                "new_losses": row.lease_losses + (row.lease is not None),
-                "new_retry": row.step_retry_count + (row.awaiting is not None),
+                "new_losses": _losses_of(row),
+                "new_retry": read_count(row.step_retry_count) + (row.awaiting is not None),
             }
             for row in lapsed
         ]
