@@ -178,6 +178,14 @@ class Stage:
         assert program.status is Status.FINISHED, program.error_message
         return program
 
+    async def all_renewed(self, run_ids: Sequence[str], *, times: int) -> None:
+        """Wait until the lease of each of these running programs was renewed so often."""
+        held = {run_id: (await self.program(run_id)).due_at for run_id in run_ids}
+        for _ in range(times):
+            for run_id, due_at in held.items():
+                renewed = await self.until(run_id, lambda it, was=due_at: it.due_at > was)  # type: ignore[misc]
+                held[run_id] = renewed.due_at
+
     async def all_finished(self, run_ids: Sequence[str], *, within_s: float = PATIENCE_S) -> None:
         """Wait until no program of the table is left to be run; all of these must have finished."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from program_executor.errors import CommandError, ExitCode
 from program_service.logs import STANDARD_ERROR, log
-from program_service.plain import told
+from program_service.plain import described
 from program_service.settings import PREFIX, LogFormat, LogLevel
 from program_service.telemetry import Event, configure_logging
 
@@ -95,7 +95,7 @@ def logged_end(command: str, *, usual_format: LogFormat = LogFormat.JSON) -> Gen
         if failure is not None and (_is_terminal() or not log.is_for_machines):
             raise
         ending.code = int(failure.code) if failure is not None else 1
-        ending.log_failure(*([str(failure)] if failure else (told(_leaf(error)), error)))
+        ending.log_failure(*([str(failure)] if failure else (described(_leaf(error)), error)))
         sys.exit(ending.code)
     ending.log_end()
 
@@ -151,7 +151,7 @@ def log_uncaught_of(loop: asyncio.AbstractEventLoop) -> None:
 def _log_uncaught(where: str, error: BaseException | None) -> None:
     if isinstance(error, SystemExit):  # as threading does
         return
-    text = told(error) if error is not None else ""
+    text = described(error) if error is not None else ""
     log.error(Event.UNCAUGHT, where=where, error_message=text, exc_info=error)
 
 

@@ -56,7 +56,7 @@ def text_of(value: object) -> str:
     return tried(lambda: "".join(["", str(value)]), f"<{name_of(value)} without a text>")
 
 
-def told(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """Return an exception's type and text, as the last line of a traceback says them."""
     return f"{name_of(error)}: {text_of(error)}".removesuffix(": ")
 

@@ -56,11 +56,7 @@ async def test_one_locked_row_costs_its_worker_no_lease(
     for run_id in run_ids:
         await stage.until(run_id, lambda program: program.status is Status.RUNNING)
     async with locked(holder, holder.tables.programs, run_ids[0]):
-        held = {run_id: (await stage.program(run_id)).due_at for run_id in run_ids[1:]}
-        for _ in range(2):  # renewals of each
-            for run_id, due_at in held.items():
-                renewed = await stage.until(run_id, lambda it, was=due_at: it.due_at > was)  # type: ignore[misc]
-                held[run_id] = renewed.due_at
+        await stage.all_renewed(run_ids[1:], times=2)
     may_end.set()
     for run_id in run_ids[1:]:
         assert (await stage.finished(run_id)).lease_losses == 0

@@ -37,11 +37,7 @@ async def test_row_that_refuses_its_renewal_costs_no_other_its_lease(
     for run_id in (bad, *good):
         await stage.until(run_id, lambda program: program.status is Status.RUNNING)
     async with own_trigger(stage.database, BAD):
-        held = {run_id: (await stage.program(run_id)).due_at for run_id in good}
-        for _ in range(3):  # renewals of each
-            for run_id, due_at in held.items():
-                renewed = await stage.until(run_id, lambda it, was=due_at: it.due_at > was)  # type: ignore[misc]
-                held[run_id] = renewed.due_at
+        await stage.all_renewed(good, times=3)
         may_end.set()
         for run_id in good:
             assert (await stage.finished(run_id)).lease_losses == 0

@@ -13,7 +13,7 @@ from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
     RowLocked,
 )
-from program_service.bookkeeping.halves import is_of_one_item, write_by_halves
+from program_service.bookkeeping.halves import is_of_some_rows, write_by_halves
 from program_service.bookkeeping.ledger import registry, workers
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.lifecycle import Json
@@ -158,8 +158,7 @@ class Presence:
         try:
             await self._database.transact(announce, fresh, worker=worker, beat_s=beat_s)
         except (BatchRefused, DatabaseUnavailable) as error:
-            is_of_some_rows = is_of_one_item(error) or isinstance(error, RowLocked)
-            if not fresh or not is_of_some_rows:
+            if not fresh or not is_of_some_rows(error):
                 raise
             # some program's row is not to be changed, or there are more than a statement has time
             # for; the sweeper finds all the others by and by

@@ -11,7 +11,7 @@ from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, Released, RetryLater
 from program_service.bookkeeping.storable import storable_text
 from program_service.logs import log
-from program_service.plain import told, traceback_of
+from program_service.plain import described, traceback_of
 from program_service.telemetry import Event, Metrics
 from program_workers.judgement import is_cancellation, is_for_the_worker
 
@@ -85,7 +85,7 @@ def outcome_of(error: BaseException) -> Outcome:
     """
     if isinstance(error, DatabaseUnavailable):
         return Released(OUTAGE_PAUSE_S)
-    said = told(error)
+    said = described(error)
     failure = Failure(
         message=storable_text(f"{INTERNAL}: the worker failed around this step: {said}"),
         type=INTERNAL,

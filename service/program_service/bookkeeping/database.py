@@ -161,14 +161,7 @@ class Database(Words):
         **kwargs: P.kwargs,
     ) -> R:
         """Like `transact`, with another patience."""
-        patience, notes = Patience(patience_s), dict[object, Any]()
-        while True:
-            try:
-                return await self._transact_once(notes, work, *args, **kwargs)
-            except DatabaseUnavailable as error:
-                self.complaints.note(work, error, failing_s=patience.spent_s)
-                if not await patience.pause():
-                    raise
+        return await self._transact_while(_may_pass, patience_s, work, *args, **kwargs)
 
     async def transact_past_outages(
         self,
@@ -184,15 +177,7 @@ class Database(Words):
             StatementRejected: at once.
             DatabaseUnavailable: at once, if it may be of one row.
         """
-        patience, notes = Patience(patience_s), dict[object, Any]()
-        while True:
-            try:
-                return await self._transact_once(notes, work, *args, **kwargs)
-            except DatabaseUnavailable as error:
-                self.complaints.note(work, error, failing_s=patience.spent_s)
-                is_outage = not isinstance(error, StatementRejected) and not error.is_of_one_row
-                if not is_outage or not await patience.pause():
-                    raise
+        return await self._transact_while(_is_outage, patience_s, work, *args, **kwargs)
 
     async def read(
         self,
@@ -250,6 +235,23 @@ class Database(Words):
         """Whether one statement can change rows, write of it elsewhere, and answer."""
         return self.sql.dialect.name == "postgresql"
 
+    async def _transact_while(
+        self,
+        is_retried: Callable[[DatabaseUnavailable], bool],
+        patience_s: float,
+        work: Callable[Concatenate[Books, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        patience, notes = Patience(patience_s), dict[object, Any]()
+        while True:
+            try:
+                return await self._transact_once(notes, work, *args, **kwargs)
+            except DatabaseUnavailable as error:
+                self.complaints.note(work, error, failing_s=patience.spent_s)
+                if not is_retried(error) or not await patience.pause():
+                    raise
+
     async def _transact_once(
         self,
         notes: dict[object, Any],
@@ -282,6 +284,14 @@ class Database(Words):
     @property
     def _url(self) -> str:
         return self.engine.url.render_as_string(hide_password=False)
+
+
+def _may_pass(_error: DatabaseUnavailable) -> bool:
+    return True
+
+
+def _is_outage(error: DatabaseUnavailable) -> bool:
+    return not isinstance(error, StatementRejected) and not error.is_of_one_row
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from program_service.bookkeeping.errors import (
 )
 from program_service.cancellation import TaskGroup, is_being_cancelled
 from program_service.logs import log
-from program_service.plain import told
+from program_service.plain import described
 from program_service.telemetry import Event
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ class GroupCommit(Generic[T, R]):
         if tries > 1:
             await self._commit(batch, tries - 1)
             return
-        words = told(error)
+        words = described(error)
         log.error(Event.COMMIT_FAILED, during=self.name, error_message=words, exc_info=error)
         kind = BatchRefused if isinstance(error, Exception) else DatabaseUnavailable
         failure = kind(words)

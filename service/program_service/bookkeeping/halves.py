@@ -1,7 +1,7 @@
 """Halves: write a batch although the database refuses a part of it.
 
 A user's constraint or trigger may refuse any change of one row. What is written for many programs
-at once is then written by halves, until the refused ones stand alone (invariant 12).
+at once is then split in half until each refused row is alone (invariant 12).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,15 +12,18 @@ from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
 T = TypeVar("T")
 
 
+def is_of_some_rows(error: BatchRefused | DatabaseUnavailable) -> bool:
+    """Say whether some rows, refused or locked, caused an error, so that others can be written."""
+    return isinstance(error, BatchRefused) or error.is_of_one_row
+
+
 def is_of_one_item(error: BatchRefused | DatabaseUnavailable) -> bool:
     """Say whether one item of a batch may have caused an error, so that the others can go ahead.
 
     Locks are none of these: what is written so leaves locked rows out, so that the whole table is
     locked, and each half would wait for it.
     """
-    if isinstance(error, BatchRefused):
-        return True
-    return error.is_of_one_row and not isinstance(error, RowLocked)
+    return is_of_some_rows(error) and not isinstance(error, RowLocked)
 
 
 async def write_by_halves(

@@ -32,10 +32,10 @@ from program_service.telemetry import Event
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 AT_ONCE = 8
+"""Programs that are steered at a time."""
 
 LEFT_ALONE = (AlreadyFinal, BatchRefused, NotResumable, ProgramNotFound, RowLocked)
-"""Why a program cannot be steered that others can be steered beside."""
-"""Programs that are steered at a time."""
+"""Errors of one program, after which the others are still steered."""
 
 MOST = 1000
 """Programs that one press of a button steers: some seconds; the page says how many are left."""

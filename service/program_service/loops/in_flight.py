@@ -7,7 +7,7 @@ from contextvars import Context
 
 from program_service.cancellation import TaskGroup, is_being_cancelled
 from program_service.logs import log
-from program_service.plain import told
+from program_service.plain import described
 from program_service.telemetry import Event
 
 
@@ -51,5 +51,5 @@ class InFlight:
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
-            message = told(error)
+            message = described(error)
             log.error(Event.TASK_FAILED, loop=self._loop, error_message=message, exc_info=error)

@@ -18,7 +18,7 @@ from program_service.bookkeeping.errors import (
     RowLocked,
     StatementRejected,
 )
-from program_service.bookkeeping.halves import is_of_one_item
+from program_service.bookkeeping.halves import is_of_some_rows
 from program_service.bookkeeping.ledger.purging import (
     find_old,
     forget_counts,
@@ -123,7 +123,8 @@ class Purger:
         try:
             purged = await self._database.transact_past_outages(PATIENCE_S, purge, **terms)
         except (BatchRefused, DatabaseUnavailable) as error:
-            _require_other_rows(error)
+            if not is_of_some_rows(error):
+                raise
             if limit == 1:
                 await self._leave_out(error, terms)
             return None
@@ -142,9 +143,3 @@ class Purger:
         kept = [(of_id, until) for of_id, until in self._until.items() if until > now]
         self._until = dict(kept[-MOST_LEFT_OUT:])
         return list(self._until)
-
-
-def _require_other_rows(error: BatchRefused | DatabaseUnavailable) -> None:
-    """Raise an error again, unless others can be purged beside the rows that it is of."""
-    if not isinstance(error, RowLocked) and not is_of_one_item(error):
-        raise error

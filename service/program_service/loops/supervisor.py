@@ -21,7 +21,7 @@ from program_service.bookkeeping.retry import Retry
 from program_service.cancellation import is_being_cancelled, restoring
 from program_service.logs import log
 from program_service.loops.turns import on_completed
-from program_service.plain import told
+from program_service.plain import described
 from program_service.telemetry import Event, Metrics
 
 BACKOFF = Retry(initial_s=0.2, max_s=5.0, jitter="none")
@@ -206,8 +206,8 @@ class Supervisor:
                 return 0.0
             problem: BaseException = LoopReturned(LoopReturned.__doc__)
         except BaseException as error:
-            is_told_to_end = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
-            if watch.is_stopping or is_told_to_end or isinstance(error, KeyboardInterrupt):
+            is_requested = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
+            if watch.is_stopping or is_requested or isinstance(error, KeyboardInterrupt):
                 raise
             problem = error
         if watch.seems_well:
@@ -218,7 +218,7 @@ class Supervisor:
         return self._note_failure(watch, problem)
 
     def _note_failure(self, watch: Watch, problem: BaseException) -> float:
-        watch.fail(told(problem))
+        watch.fail(described(problem))
         self._metrics.loop_failures.labels(watch.loop.name).inc()
         wait_s = BACKOFF.delay_s(watch.failures, after=None, draw=1.0)
         log.error(

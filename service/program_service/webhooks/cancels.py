@@ -17,7 +17,7 @@ from program_service.bookkeeping.ledger.registry import Endpoint, find_job
 from program_service.logs import log
 from program_service.loops.in_flight import InFlight
 from program_service.loops.turns import is_set_within, turn
-from program_service.plain import told
+from program_service.plain import described
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.courier import Courier, Notification
 from program_service.webhooks.guard import host_of
@@ -123,7 +123,7 @@ class Cancels:
             except JobNotFound:
                 continue
             except Exception as error:  # noqa: BLE001 - everything done for the programs of one job
-                message = told(error)
+                message = described(error)
                 log.error(Event.TASK_FAILED, loop=self.name, error_message=message, exc_info=error)
                 continue
             if job.endpoint is not None and job.endpoint.cancel_url is not None:

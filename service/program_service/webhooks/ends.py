@@ -25,7 +25,7 @@ from program_service.cancellation import is_being_cancelled
 from program_service.logs import log
 from program_service.loops.in_flight import InFlight
 from program_service.loops.turns import is_set_within, turn
-from program_service.plain import told
+from program_service.plain import described
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.courier import Courier, Notification
 from program_service.webhooks.guard import host_of
@@ -176,7 +176,7 @@ class Ends:
             raise
         except Exception as error:  # noqa: BLE001 - everything done for some programs
             if len(claims) == 1:
-                self._outcomes.add(self._outcome(claims[0], told(error)))
+                self._outcomes.add(self._outcome(claims[0], described(error)))
                 return
             for claim in claims:
                 await self._begin([claim])
@@ -206,7 +206,7 @@ class Ends:
         except (Exception, asyncio.CancelledError) as error:
             if is_being_cancelled():
                 raise
-            return told(error)
+            return described(error)
 
     def _notification(self, program: Program) -> Notification:
         return Notification(

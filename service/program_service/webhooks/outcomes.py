@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
-from program_service.bookkeeping.errors import BatchRefused, DatabaseUnavailable
-from program_service.bookkeeping.halves import is_of_one_item
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.halves import write_by_halves
 from program_service.bookkeeping.ledger.notifying import Told, mark_told
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -34,24 +34,15 @@ class Outcomes:
         Raises:
             DatabaseUnavailable: the database does not answer; all are kept.
         """
-        batch = self._told[:PAGE]
-        if batch:
-            locked = await self._write_by_halves(batch)
-            self._told = [*self._told[len(batch) :], *locked]
+        batch, locked = self._told[:PAGE], list[Told]()
 
-    async def _write_by_halves(self, told: Sequence[Told]) -> list[Told]:
-        """Write a batch; drop an outcome that the database refuses, and write all others."""
-        try:
-            return await self._database.transact_past_outages(PATIENCE_S, mark_told, told)
-        except (BatchRefused, DatabaseUnavailable) as error:
-            if not is_of_one_item(error):
-                raise
-            if len(told) == 1:
-                run_id = told[0].claim.untold.run_id
-                log.error(Event.NOTIFY_REFUSED, run_id=run_id, error_message=str(error))
-                return []
-        middle = len(told) // 2
-        return [
-            *await self._write_by_halves(told[:middle]),
-            *await self._write_by_halves(told[middle:]),
-        ]
+        async def mark(told: Sequence[Told]) -> None:
+            locked.extend(await self._database.transact_past_outages(PATIENCE_S, mark_told, told))
+
+        await write_by_halves(mark, batch, leave_out=_drop)
+        self._told = [*self._told[len(batch) :], *locked]
+
+
+def _drop(told: Told, error: BookkeepingError) -> None:
+    run_id = told.claim.untold.run_id
+    log.error(Event.NOTIFY_REFUSED, run_id=run_id, error_message=str(error))

@@ -5,6 +5,13 @@ from pathlib import Path
 STEPPED = Path(__file__).with_name("stepped")
 
 
+def put(file: Path, value: float) -> None:
+    """Replace what a file says at once: no reader sees half of it."""
+    whole = file.with_suffix(".new")
+    whole.write_text(f"{value}\n")
+    whole.rename(file)
+
+
 class Clock:
     """The wall clock of one process, said in a file; `stepped/sitecustomize.py` reads it."""
 
@@ -15,9 +22,7 @@ class Clock:
 
     def step(self, by_s: float) -> None:
         """Be so far off the right time from now on."""
-        whole = self._file.with_suffix(".new")
-        whole.write_text(f"{by_s}\n")
-        whole.rename(self._file)
+        put(self._file, by_s)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from pamqp.commands import Basic
 
+from chaos.storm.clock import put
+
 DEEP = 1_000
 
 LATE = "Retry-After: Mon, 01 Jan 2027 00:00:00 +99999999999999\r\nContent-Length: 0"
@@ -103,9 +105,7 @@ class Strays:
 
     def allow(self, count: int) -> None:
         """Let so many calls be rejected from now on; none ends that."""
-        whole = self._file.with_suffix(".new")
-        whole.write_text(f"{count}\n")
-        whole.rename(self._file)
+        put(self._file, count)
 
     @property
     def met(self) -> int:

@@ -22,8 +22,8 @@ async def purge(
 ) -> int:
     """Delete up to `limit` programs that ended longer ago; return how many.
 
-    Whose end has yet to be told to its `notify` address stays until that was done, or given up, and
-    so do the ids in `without`.
+    A program whose end is still to be sent to its `notify` address stays until that is done, or
+    given up. The ids in `without` stay, too.
     """
     if (count := await _purged_before(books)) is not None:
         return count

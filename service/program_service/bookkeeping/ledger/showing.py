@@ -10,7 +10,13 @@ import orjson
 
 from program_service.bookkeeping.flaws import flaw_of_facts, flaw_of_program, not_an_object
 from program_service.bookkeeping.lifecycle import Json
-from program_service.bookkeeping.stored import EARLIEST, UnreadableJson, read_moment, read_text
+from program_service.bookkeeping.stored import (
+    EARLIEST,
+    UnreadableJson,
+    read_count,
+    read_moment,
+    read_text,
+)
 
 NOTE = "(unreadable)"
 """The one field of what is shown in the place of an object that is none; its value says why."""
@@ -54,8 +60,8 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Make numbers and texts of what should be some."""
     typed = dict(values)
     for name in NUMBERS:
-        if name in typed and type(typed[name]) is not int:
-            typed[name] = 0
+        if name in typed:
+            typed[name] = read_count(typed[name])
     for name in TEXTS:
         if name in typed and typed[name] is not None and type(typed[name]) is not str:
             typed[name] = read_text(typed[name])

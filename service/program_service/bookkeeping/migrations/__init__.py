@@ -67,7 +67,7 @@ async def migrate(database: Database) -> None:
 async def _take_turn(database: Database, *, gives_up_at: float) -> bool:
     """Migrate, unless somebody else does or a lock is held; say whether it is done."""
     if await is_migrated(database):
-        return True  # whoever holds the lock, perhaps a process that was lost
+        return True  # also if a lost process still holds the lock
     # trying, for whoever waits in a statement holds up an index that is made beside the writers
     async with database.alone("migrate") as is_alone:
         if not is_alone:
