@@ -47,7 +47,7 @@ class Block:
     at: str | None = None
     line: str | None = None
     threads: Sequence[str] = ()
-    """The plain jobs that ran meanwhile, if no async job is the one."""
+    """The plain jobs that ran meanwhile, unless an async job is the one."""
 
 
 class ListenerEnded(RuntimeError):
@@ -112,7 +112,11 @@ class LoopWatch:
         lag_s = time.monotonic() - self._beat_at - BEAT_S
         if self._block is None and lag_s > BLOCKED_S:
             program, place = self._who_runs(loop), place_of(_frame_of(thread_id))
-            block = Block(program, *place) if program else self._block_by_a_thread(*place)
+            if program is None:
+                block = self._block_by_a_thread(*place)
+            else:  # a plain job may hold up its own task, while that starts the thread
+                own = [use for use in self._job_threads.uses() if use.program is program]
+                block = Block(program, *place, _named(own))
             self._block = block
             _log_block(lag_s, block, is_over=False)
 
