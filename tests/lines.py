@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from program_service.logs import STANDARD_ERROR, log
 from program_service.redaction import Redaction
@@ -42,3 +44,10 @@ def logging_as_workers_do(
 async def logged(lines: Lines, event: str) -> Lines:
     """Return the lines of one event, to be waited for."""
     return of_event(lines, event)
+
+
+@pytest.fixture
+def logs() -> Iterator[Lines]:
+    """Capture what is logged."""
+    with capture_logs() as lines:
+        yield cast("Lines", lines)

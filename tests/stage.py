@@ -1,11 +1,13 @@
 """Stage: workers, and the loops of a service, on one database and one broker in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+
+import pytest
 
 from builders import a_program, by_hand, seconds_ago
 from patience import PATIENCE_S, eventually, in_own_task
@@ -227,3 +229,10 @@ async def staged(database: Database, **settings: Any) -> AsyncGenerator[Stage]:
     """Run the loops of a service, and stop them and all workers after."""
     async with in_own_task(_staged(database, quick_settings(**settings))) as stage:
         yield stage
+
+
+@pytest.fixture
+async def stage(database: Database) -> AsyncIterator[Stage]:
+    """Run the loops of a service; no worker runs yet."""
+    async with staged(database) as running:
+        yield running

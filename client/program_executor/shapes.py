@@ -190,6 +190,7 @@ class Worker(TypedDict):
     jobs: list[str]
     slots: int
     busy: int
+    is_draining: bool
     started_at: str
     last_seen_at: str
     endpoints: Json

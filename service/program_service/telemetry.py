@@ -156,9 +156,9 @@ class Metrics:
             self.received, "claimed", "nothing_to_do", "no_room", "handed_back", "dropped"
         )
         self.announcements = self._counter(
-            "announcements", "Announcements to all workers: sent, dropped", "result"
+            "announcements", "Announcements to all workers: sent, dropped, or not heard", "result"
         )
-        _begin_at_zero(self.announcements, "sent", "dropped")
+        _begin_at_zero(self.announcements, "sent", "dropped", "not_heard")
         self.reconnects = self._counter("broker_reconnects", "Connections to RabbitMQ opened anew")
         self.consumer_cancelled = self._counter(
             "consumer_cancelled", "Consumers that RabbitMQ cancelled or lost"

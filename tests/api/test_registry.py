@@ -108,6 +108,7 @@ async def test_workers_show_what_they_are_and_do(service: Service) -> None:
         "jobs": ["note", "pay"],
         "slots": 7,
         "busy": 0,
+        "is_draining": False,
         "endpoints": {"breakers": {}, "job_breakers": {}, "running": {}, "limits": {}},
     }
 

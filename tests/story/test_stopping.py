@@ -9,9 +9,8 @@ import threading
 from lines import Lines, of_event
 from patience import eventually
 from program_executor import Job, JobContext, ThreadJobContext, job
-from program_service.bookkeeping.ledger.workers import list_workers
+from program_service.bookkeeping.ledger.workers import list_workers, request_drain
 from program_service.bookkeeping.lifecycle import Status
-from program_service.wakeups.broker import Quieted
 from program_workers.worker import Stopped
 from servers import on_sqlite
 from stage import Shift, Stage
@@ -169,10 +168,11 @@ async def test_drained_worker_takes_no_more_and_finishes_what_it_holds(stage: St
     gate = Gate()
     drained = await stage.hire(gate.job())
     held = await running(stage, drained, "gate")
-    await stage.broker.announce(Quieted(drained.worker.process))
+    assert await stage.database.transact(request_drain, drained.worker.process)
 
     async def is_said() -> bool:
         (row,) = await stage.database.read(list_workers, beat_s=60)
+        assert row.is_draining
         return not row.queues and not row.jobs
 
     await eventually(is_said)
@@ -191,7 +191,7 @@ async def test_other_workers_go_on_when_one_is_drained(stage: Stage) -> None:
     gate = Gate()
     gate.open.set()
     shift = await stage.hire(gate.job())
-    await stage.broker.announce(Quieted("somebody-else"))
+    assert not await stage.database.transact(request_drain, "somebody-else")
     await stage.finished(await stage.submit("gate"))
     assert shift.worker.is_ready.is_set()
 
@@ -210,7 +210,7 @@ async def test_one_of_two_workers_of_one_name_is_drained(stage: Stage, logs: Lin
         }
 
     await eventually(is_said_by_both)
-    await stage.broker.announce(Quieted(shifts[0].worker.process))
+    assert await stage.database.transact(request_drain, shifts[0].worker.process)
 
     async def is_drained() -> bool:
         rows = await stage.database.read(list_workers, beat_s=60)

@@ -1,7 +1,10 @@
 """Messages: a wake-up is in its ranges, or it is none."""
 
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 
 from program_service.wakeups.broker import MAX_HOPS, Cancelled, Quieted, Wakeup
 from program_service.wakeups.rabbitmq.messages import (
-    MAX_RUN_ID,
+    MAX_BYTES,
+    MAX_NAME,
     MAX_RUN_IDS,
     Unparsable,
     read,
@@ -25,7 +29,7 @@ GOOD: dict[str, Any] = {"run_ids": ["p-1"], "published_at": MAY.isoformat(), "ho
 
 
 def test_wakeup_is_read_as_it_was_written() -> None:
-    wakeup = Wakeup("mail", ("ö-1", "x" * MAX_RUN_ID), MAY, MAX_HOPS)
+    wakeup = Wakeup("mail", ("ö-1", "x" * MAX_NAME), MAY, MAX_HOPS)
     assert read(write(wakeup), "mail") == wakeup
 
 
@@ -41,7 +45,7 @@ def test_wakeup_is_read_as_it_was_written() -> None:
         {"run_ids": []},
         {"run_ids": ["p"] * (MAX_RUN_IDS + 1)},
         {"run_ids": [""]},
-        {"run_ids": ["x" * (MAX_RUN_ID + 1)]},
+        {"run_ids": ["x" * (MAX_NAME + 1)]},
         {"run_ids": ["p\0"]},
         {"run_ids": [["p"]]},
         {"run_ids": "p"},
@@ -87,7 +91,36 @@ def test_any_fields_are_a_wakeup_or_unparsable(value: dict[str, Any]) -> None:
         read(orjson.dumps(value), "default")
 
 
-@pytest.mark.parametrize("body", [b"", b"[" * 1_000 + b"]" * 1_000, b'{"cancelled": 1}', b"null"])
+@pytest.mark.parametrize("reads", [partial(read, queue="default"), read_announcement])
+def test_message_that_is_too_long_is_not_parsed(reads: Callable[[bytes], object]) -> None:
+    with pytest.raises(Unparsable, match=r"at most 1,000,000 bytes, and this one has 1,000,001"):
+        reads(b" " * (MAX_BYTES + 1))
+
+
+def test_longest_ids_fit_into_a_message() -> None:
+    wakeup = Wakeup("default", ("\U0001f600" * MAX_NAME,) * MAX_RUN_IDS, MAY)
+    escaped = json.dumps(json.loads(write(wakeup))).encode()
+    assert len(escaped) < MAX_BYTES
+    assert read(escaped, "default") == wakeup
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[" * 1_000 + b"]" * 1_000,
+        b'{"cancelled": 1}',
+        b"null",
+        b'{"cancelled": ""}',
+        b'{"cancelled": "p", "lease": ""}',
+        orjson.dumps({"cancelled": "p" * 256}),
+        orjson.dumps({"cancelled": "p", "lease": "x" * 33}),
+        orjson.dumps({"cancelled": "p\0"}),
+        orjson.dumps({"quieted": "x" * 256}),
+        b'{"quieted": ["worker-1"]}',
+    ],
+    ids=lambda body: repr(body)[:60],
+)
 def test_what_is_no_announcement_is_unparsable(body: bytes) -> None:
     with pytest.raises(Unparsable):
         read_announcement(body)

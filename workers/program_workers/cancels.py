@@ -13,6 +13,9 @@ from program_service.loops.turns import turn
 from program_service.wakeups.broker import Cancelled
 from program_workers.lease import LeaseKeeper, StopReason
 
+PAUSE_S = 0.05
+"""Between two looks, so that a flood of messages costs the database twenty small reads a second."""
+
 
 class Cancels:
     """Stop the steps of programs that were cancelled."""
@@ -23,19 +26,13 @@ class Cancels:
         """Take where rows are, and what is being executed."""
         self._database = database
         self._keeper = keeper
-        self._doubted: set[Hold] = set()
+        self._heard: set[Cancelled] = set()
         self._has_heard = asyncio.Event()
 
     def hear(self, cancelled: Cancelled) -> None:
-        """Doubt what is executed under the lease that was cancelled.
-
-        An older service does not say the lease; then all of the program's are doubted.
-        """
-        for held in self._keeper.held:
-            is_named = cancelled.lease in {None, held.hold.lease}
-            if held.run_id == cancelled.run_id and is_named:
-                self._doubted.add(held.hold)
-                self._has_heard.set()
+        """Look soon at what is executed under the lease that was cancelled."""
+        self._heard.add(cancelled)
+        self._has_heard.set()
 
     async def run(self) -> None:
         """Look at rows as they are doubted, many at a time."""
@@ -44,12 +41,27 @@ class Cancels:
             self._has_heard.clear()
             async with turn():
                 await self._look()
+            await asyncio.sleep(PAUSE_S)
 
     async def _look(self) -> None:
-        doubted, self._doubted = self._doubted, set()
+        doubted = self._doubted()
         if not doubted:
             return
         still = await self._database.read(still_open, sorted(doubted, key=lambda hold: hold.id))
         for held in self._keeper.held:
             if held.hold in doubted - still:
                 held.stop(StopReason.CANCELLED)
+
+    def _doubted(self) -> set[Hold]:
+        """Take what was heard, and return what is executed of it.
+
+        An older service does not say the lease; then all of the program's are doubted.
+        """
+        heard, self._heard = self._heard, set()
+        return {
+            held.hold
+            for held in self._keeper.held
+            if not heard.isdisjoint(
+                {Cancelled(held.run_id, held.hold.lease), Cancelled(held.run_id)}
+            )
+        }

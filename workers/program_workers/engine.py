@@ -50,13 +50,11 @@ class Engine:
         broker: Broker,
         library: JobLibrary,
         metrics: Metrics,
-        process: str = "",
     ) -> None:
         """Put the parts together; nothing runs yet."""
-        self._process = process
         self._broker = broker
         self.quieted = asyncio.Event()
-        """Whether somebody wants this worker to take no more programs."""
+        """Whether this worker takes no more programs, because its row requests a drain."""
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="job")
         self.job_threads = JobThreads()
         self.catalogue = Catalogue(library)
@@ -138,7 +136,5 @@ class Engine:
         match announcement:
             case Cancelled() as cancelled:
                 self._cancels.hear(cancelled)
-            case Quieted(self._process):
-                self.quieted.set()
             case Quieted():
-                pass  # another one
+                pass  # for workers of the release before: ours look at their rows

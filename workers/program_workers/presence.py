@@ -29,7 +29,7 @@ from program_workers.library import JobLibrary
 TRY_AGAIN_S = 1.0
 
 LOOK_EVERY_S = 2.0
-"""How often a worker looks for changed endpoints."""
+"""How often a worker looks for changed endpoints, and whether it is to be drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Presence:
         """What runs as long as the worker."""
         return (
             Ending("heartbeat", self._keep_beating, self._is_ending),
-            Ending("endpoints", self._follow_endpoints, self._is_ending),
+            Ending("endpoints", self._follow_requests, self._is_ending),
         )
 
     async def _keep_beating(self) -> None:
@@ -136,11 +136,13 @@ class Presence:
             except BookkeepingError as error:
                 log.warning(Event.DATABASE_UNAVAILABLE, during="beat", error_message=str(error))
 
-    async def _follow_endpoints(self) -> None:
-        """Look for endpoints that were registered, changed or disabled, until the end."""
+    async def _follow_requests(self) -> None:
+        """Look for changed endpoints, and for a requested drain, until the end."""
         pause_s = min(LOOK_EVERY_S, self._settings.worker_beat_s)
         while not await is_set_within(self._is_ending, pause_s):
             try:
+                if await self._database.read(workers.is_drain_requested, self._process):
+                    self._engine.quieted.set()
                 endpoints = await self._database.read(registry.list_endpoints)
                 self._engine.catalogue.update(endpoints)
                 if self._queues() != self._announced:

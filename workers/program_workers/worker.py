@@ -74,7 +74,6 @@ class Worker:
             broker=broker,
             library=library,
             metrics=metrics,
-            process=self.process,
         )
         self._library = library
         self._slots = Slots(settings.concurrency)

@@ -207,6 +207,7 @@ class WorkerModel(BaseModel):
     jobs: list[str] = Field(description="Which jobs it knows.")
     slots: int = Field(description="How many programs it can run at a time.")
     busy: int = Field(description="How many it runs.")
+    is_draining: bool = Field(description="Whether somebody requested that it take no more.")
     started_at: datetime = Field(description="When it started.")
     last_seen_at: datetime = Field(description="When it was last heard of.")
     endpoints: JsonObject = Field(

@@ -192,6 +192,7 @@ class WorkerRow(SQLModel, table=True):
     endpoints: dict[str, Any] | None = Field(sa_type=_Json)
     worker: str | None = Field(sa_type=_Name)
     pid: int | None
+    drain_requested_at: datetime | None = Field(sa_type=UtcDateTime)
 
 
 class RollupRow(SQLModel, table=True):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
+from program_service.bookkeeping.ledger.workers import request_drain
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
 from program_service.dashboard.pages import PREFIX, page, redirect
@@ -33,8 +34,10 @@ async def ask_to_drain(request: Request, caller: Steersman, worker: str) -> Resp
 
 @router.post(f"{WORKERS}/drain", dependencies=OURS)
 async def drain(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
-    """Tell a process to take no more programs."""
+    """Request that a process take no more programs."""
     worker = form.get("worker", "")
-    await board.services.broker.announce(Quieted(worker))
-    log.info(Event.AUDIT_WORKER_DRAINED, worker=worker, by=actor.by, client=actor.client)
+    if await board.services.database.transact(request_drain, worker):
+        log.info(Event.AUDIT_WORKER_DRAINED, worker=worker, by=actor.by, client=actor.client)
+        # for workers of the release before, which do not look at their rows
+        await board.services.broker.announce(Quieted(worker))
     return redirect(request, WORKERS)

@@ -41,7 +41,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Quieted:
-    """A message to all workers: this process takes no more programs."""
+    """A message to workers of the release before: this process takes no more programs.
+
+    Newer workers read the request in their rows, so that a message alone stops nobody.
+    """
 
     process: str
 

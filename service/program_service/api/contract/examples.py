@@ -219,6 +219,7 @@ WORKER: Json = {
     "jobs": ["charge", "mail", "provision", "send_invoice"],
     "slots": 100,
     "busy": 3,
+    "is_draining": False,
     "started_at": "2026-11-23T17:03:11.871201Z",
     "last_seen_at": "2026-11-24T07:59:58.004313Z",
     "endpoints": {

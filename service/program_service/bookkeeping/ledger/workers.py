@@ -54,6 +54,8 @@ class Worker:
     process: str = ""
     """The key of its row; its name, while that is all that it said."""
     pid: int | None = None
+    is_draining: bool = False
+    """Whether somebody requested that it take no more programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,18 @@ async def beat(books: Books, worker: Worker) -> None:
         newest=newest,
         endpoints=worker.endpoints,
     )
+
+
+async def request_drain(books: Books, process: str) -> bool:
+    """Request that a process take no more programs; return False if there is no such process."""
+    await books.run(_request_drain, name=process)
+    return bool(await books.fetch(_select_drain, name=process))
+
+
+async def is_drain_requested(books: Books, process: str) -> bool:
+    """Return whether a process is to take no more programs."""
+    rows = await books.fetch(_select_drain, name=process)
+    return any(row.drain_requested_at is not None for row in rows)
 
 
 async def leave(books: Books, process: str) -> None:
@@ -126,6 +140,7 @@ def _worker(row: Any) -> Worker:
         | {
             "name": row.worker or row.name,
             "process": row.name,
+            "is_draining": row.drain_requested_at is not None,
             "queues": read_json(row.queues),
             "jobs": read_json(row.jobs),
             "newest_wakeups": _moments_until(last_seen_at + CLOCKS_DIFFER_BY, wakeups),
@@ -174,6 +189,17 @@ def _upsert_worker(sql: Sql) -> str:
     """
 
 
+def _request_drain(sql: Sql) -> str:
+    return f"""
+        UPDATE {sql.workers} SET drain_requested_at = COALESCE(drain_requested_at, {sql.clock})
+         WHERE name = :name
+    """
+
+
+def _select_drain(sql: Sql) -> str:
+    return f"SELECT drain_requested_at FROM {sql.workers} WHERE name = :name"
+
+
 def _delete_worker(sql: Sql) -> str:
     return f"DELETE FROM {sql.workers} WHERE name = :name"
 
@@ -199,7 +225,7 @@ def _select_namesakes(sql: Sql) -> str:
 def _select_workers(sql: Sql) -> str:
     return f"""
         SELECT name, host, version, queues, jobs, slots, busy, started_at, last_seen_at,
-               newest_wakeups, endpoints, worker, pid
+               newest_wakeups, endpoints, worker, pid, drain_requested_at
           FROM {sql.workers}
          WHERE last_seen_at > {sql.later(":missed_s")} AND last_seen_at < {sql.later(":ahead_s")}
          ORDER BY name

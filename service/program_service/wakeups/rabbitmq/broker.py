@@ -105,7 +105,7 @@ class RabbitBroker:
 
     def listener(self, hear: Callable[[Announcement], None]) -> Listener:
         """Make a loop that calls `hear` for each announcement."""
-        return Listener(self._consuming, self._topology, hear)
+        return Listener(self._consuming, self._topology, self._metrics, hear)
 
     async def read(self, queues: Sequence[str]) -> BrokerReading:
         """Look at the broker and at these queues, over a connection of its own."""

@@ -33,7 +33,12 @@ MAX_WAITING = 1_000
 STALE_AFTER_S = 30.0
 """By then every worker has renewed its leases, and knows what was cancelled."""
 
+MAX_HEARD = 10_000
+"""Announcements that were received and not read yet; more are dropped: nothing depends on them."""
+
 BATCH = 100
+"""Announcements that are sent, or passed on, before anything else gets its turn."""
+
 PAUSE_S = 1.0
 
 
@@ -119,10 +124,15 @@ class Listener:
     name = "control"
 
     def __init__(
-        self, link: Link, topology: Topology, hear: Callable[[Announcement], None]
+        self,
+        link: Link,
+        topology: Topology,
+        metrics: Metrics,
+        hear: Callable[[Announcement], None],
     ) -> None:
         """Listen over this link while `run` runs, and pass on what is said."""
         self._link = link
+        self._metrics = metrics
         self._topology = topology
         self._hear = hear
         self._said: deque[Message] = deque()
@@ -160,8 +170,11 @@ class Listener:
         self._stirred.set()
 
     def _receive(self, message: Message) -> None:
-        self._said.append(message)
-        self._stirred.set()
+        if len(self._said) < MAX_HEARD:
+            self._said.append(message)
+            self._stirred.set()
+        else:
+            self._metrics.announcements.labels("not_heard").inc()
 
     async def _pass_on(self) -> None:
         """Pass on what is heard, until the channel has ended."""
@@ -169,11 +182,15 @@ class Listener:
             await self._stirred.wait()
             self._stirred.clear()
             while self._said:
-                body = self._said.popleft().body
-                try:
-                    self._hear(read_announcement(body))
-                except Unparsable as error:
-                    log.warning(Event.WAKEUP_UNPARSABLE, queue="control", error_message=str(error))
+                for _ in range(min(BATCH, len(self._said))):
+                    self._pass_on_one(self._said.popleft().body)
+                await asyncio.sleep(0)
+
+    def _pass_on_one(self, body: bytes) -> None:
+        try:
+            self._hear(read_announcement(body))
+        except Unparsable as error:
+            log.warning(Event.WAKEUP_UNPARSABLE, queue="control", error_message=str(error))
 
 
 async def control_channel(link: Link, topology: Topology, *, confirms: bool = False) -> Channel:

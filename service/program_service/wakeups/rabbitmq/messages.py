@@ -21,7 +21,13 @@ from program_service.wakeups.broker import (
 MAX_RUN_IDS = 8 * MAX_BUNDLE
 """Other releases may bundle more than we do."""
 
-MAX_RUN_ID = 255
+MAX_NAME = 255
+"""Characters of a `run_id`, and of the name of a process."""
+
+MAX_LEASE = 32
+
+MAX_BYTES = 1_000_000
+"""Of one message: as many of the longest ids as may be named, whatever their characters are."""
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """Before there was any wake-up."""
@@ -55,7 +61,7 @@ def read(body: bytes, queue: str) -> Wakeup:
         Unparsable: the message is none.
     """
     try:
-        value = orjson.loads(body)
+        value = _parsed(body)
         return Wakeup(
             queue,
             run_ids=_run_ids(value["run_ids"]),
@@ -67,18 +73,25 @@ def read(body: bytes, queue: str) -> Wakeup:
         raise Unparsable(msg) from error
 
 
+def _parsed(body: bytes) -> Any:
+    if len(body) > MAX_BYTES:
+        msg = f"a message has at most {MAX_BYTES:,} bytes, and this one has {len(body):,}"
+        raise Unparsable(msg)
+    return orjson.loads(body)
+
+
 def _run_ids(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_RUN_IDS:
         msg = f"run_ids must be a list of 1 to {MAX_RUN_IDS} texts"
         raise Unparsable(msg)
-    if not all(map(_is_run_id, value)):
-        msg = f"each of run_ids must be a text of 1 to {MAX_RUN_ID} characters, without NUL"
-        raise Unparsable(msg)
-    return tuple(value)
+    return tuple(_name("each of run_ids", each) for each in value)
 
 
-def _is_run_id(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= MAX_RUN_ID and "\0" not in value
+def _name(what: str, value: object, *, longest: int = MAX_NAME) -> str:
+    if isinstance(value, str) and 1 <= len(value) <= longest and "\0" not in value:
+        return value
+    msg = f"{what} must be a text of 1 to {longest} characters, without NUL"
+    raise Unparsable(msg)
 
 
 def _moment(value: Any) -> datetime:
@@ -117,12 +130,15 @@ def read_announcement(body: bytes) -> Announcement:
         Unparsable: it is nothing that we know; a newer version may say more.
     """
     try:
-        match orjson.loads(body):
-            case {"cancelled": str(run_id), **rest}:
-                lease = rest.get("lease")
-                return Cancelled(run_id, lease if isinstance(lease, str) else None)
-            case {"quieted": str(process)}:
-                return Quieted(process)
+        match _parsed(body):
+            case {"cancelled": run_id, "lease": str(lease)}:
+                return Cancelled(
+                    _name("cancelled", run_id), _name("lease", lease, longest=MAX_LEASE)
+                )
+            case {"cancelled": run_id}:
+                return Cancelled(_name("cancelled", run_id))
+            case {"quieted": process}:
+                return Quieted(_name("quieted", process))
             case _:
                 msg = "no announcement that this release knows"
                 raise Unparsable(msg)
