@@ -18,6 +18,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from program_service.names import require_queue_name, require_queue_prefix, require_worker_name
+
 PREFIX = "PROGRAM_EXECUTOR_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 
@@ -53,8 +55,6 @@ def _words(text: str | list[str]) -> list[str]:
 
 
 MAX_TABLE_NAME = 40
-MAX_WORKER_NAME = 240
-"""What a column of 255 leaves beside what keeps two processes of one name apart."""
 
 
 def _table_name(name: str) -> str:
@@ -70,12 +70,12 @@ def _table_name(name: str) -> str:
     return name
 
 
-def _queue_name(name: str) -> str:
-    """Refuse names that RabbitMQ's clients cannot use."""
-    if not (name.isascii() and all(each.isalnum() or each in "-_.:@#,/+ " for each in name)):
-        msg = f"{name!r}: use letters without accents, digits, spaces and - _ . : @ # , / +"
+def _queues(names: list[str]) -> list[str]:
+    """Require queues that can be there, each once."""
+    if not names:
+        msg = "name at least one queue, such as default"
         raise ValueError(msg)
-    return name
+    return list(dict.fromkeys(map(require_queue_name, names)))
 
 
 WordList = Annotated[list[str], NoDecode, BeforeValidator(_words)]
@@ -100,10 +100,8 @@ class Settings(BaseSettings):
     table_name: Annotated[str, AfterValidator(_table_name)] = Field(
         "programs", description="The program table; all other table names derive from it."
     )
-    queue_name: Annotated[str, AfterValidator(_queue_name)] = Field(
+    queue_name: Annotated[str, AfterValidator(require_queue_prefix)] = Field(
         "program-executor",
-        min_length=1,
-        max_length=100,
         description="The first part of every queue's name: `<QUEUE_NAME>.<queue>`.",
     )
     migrate_on_start: bool = Field(
@@ -171,7 +169,7 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Modules or packages with jobs, separated by commas; of a package all modules.",
     )
-    queues: WordList = Field(
+    queues: Annotated[WordList, AfterValidator(_queues)] = Field(
         default_factory=lambda: ["default"],
         description="The queues that a worker serves, separated by commas.",
     )
@@ -179,9 +177,8 @@ class Settings(BaseSettings):
         100, ge=1, le=10_000, description="Programs that one worker process runs at a time."
     )
     threads: int = Field(32, ge=1, description="Plain (not async) jobs that run at a time.")
-    worker_name: str = Field(
+    worker_name: Annotated[str, AfterValidator(require_worker_name)] = Field(
         "",
-        max_length=MAX_WORKER_NAME,
         description="The name of this worker; by default made of host name and process id.",
     )
     worker_host: str = Field(

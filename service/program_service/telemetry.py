@@ -259,13 +259,18 @@ LIBRARIES = (
     "aio_pika",
     "aiormq",
     "aiosqlite",
+    "aiohttp",
     "alembic",
     "asyncio",
     "asyncpg",
+    "hpack",
+    "httpcore",
+    "httpx",
     "sqlalchemy",
     "urllib3",
 )
-"""Whose lines below WARNING are never written: some hold parameters, which are the users' data."""
+"""Whose lines below WARNING are never written: some hold parameters, and some
+headers with keys and cookies, which are the users' data."""
 
 
 class StderrHandler(logging.Handler):

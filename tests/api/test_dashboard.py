@@ -160,6 +160,18 @@ async def test_error_is_a_page_that_says_what_was_wrong(
     assert words in answer.text
 
 
+@pytest.mark.parametrize("job", ["", "a\0", "a\nb", "..", "x" * 256, "a\u202eb"])
+async def test_test_of_a_job_that_cannot_be_is_a_page_that_says_why(
+    service: Service, job: str
+) -> None:
+    answer = await service.client.post("/ui/jobs/test", data={"job": job}, headers=OURS)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "jobs" in answer.text
+    answer = await service.client.get("/ui/jobs/test", params={"job": job})
+    assert answer.status_code == 404
+
+
 async def test_pages_are_not_part_of_the_contract(service: Service) -> None:
     document = (await service.client.get("/openapi.json")).json()
     assert not [path for path in document["paths"] if path.startswith("/ui") or path == "/"]

@@ -83,23 +83,23 @@ def only_line(errors: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("source", "code", "reason"),
+    ("source", "reason"),
     [
-        ("import sys; sys.exit(0)", 2, "'broken' ends the process when it is imported"),
-        ("raise ValueError('no shelf')", 1, "ValueError: no shelf"),
-        ("import no_such_library", 1, "ModuleNotFoundError: No module named 'no_such_library'"),
-        ("raise BaseExceptionGroup('two', [KeyError(1), KeyError(2)])", 1, "ExceptionGroup: two"),
+        ("import sys; sys.exit(0)", "broken.py, line 1: it ends the process: sys.exit(0)"),
+        ("\nraise ValueError('no shelf')", "broken.py, line 2: ValueError: no shelf"),
+        ("import no_such_library", "broken.py, line 1: ModuleNotFoundError: No module named 'no_s"),
+        ("x = 1", "there is no job in 'broken', which JOBS names"),
     ],
 )
 async def test_worker_that_cannot_import_its_jobs_says_why(
-    shell: Shell, source: str, code: int, reason: str
+    shell: Shell, source: str, reason: str
 ) -> None:
     (shell.folder / "broken.py").write_text(source)
     ended_with, errors = await ended(shell, "work", "broken", "--port", "0")
     told = only_line(errors)
-    assert (ended_with, told["event"], told["exit_code"]) == (code, "process.failed", code)
-    assert reason in told["reason"]
-    assert ("broken.py" in told.get("exception", "")) is (code == 1)
+    assert (ended_with, told["event"], told["exit_code"]) == (2, "process.failed", 2)
+    assert told["reason"].startswith(reason)
+    assert "exception" not in told
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])

@@ -22,7 +22,7 @@ from program_service.bookkeeping.ledger.workers import (
     list_workers,
     new_process,
 )
-from program_service.settings import MAX_WORKER_NAME
+from program_service.names import MAX_WORKER
 from servers import Connect, on_servers
 
 BEAT_S = 5.0
@@ -132,7 +132,7 @@ async def test_two_processes_of_one_name_have_a_row_each(database: Database) -> 
 
 
 def test_process_has_room_for_the_longest_name() -> None:
-    assert len(new_process("n" * MAX_WORKER_NAME)) <= 255
+    assert len(new_process("n" * MAX_WORKER)) <= 255
     assert new_process("mary") != new_process("mary")
 
 

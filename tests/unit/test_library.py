@@ -118,9 +118,9 @@ def test_job_gets_another_name_and_other_terms() -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "tab\there", "nul\0", "line\nbreak"])
 def test_name_that_cannot_be_kept_is_refused(name: str) -> None:
-    with pytest.raises(LibraryError, match="printable characters"):
+    with pytest.raises(LibraryError, match="printable"):
         Job(name, plain)
-    with pytest.raises(LibraryError, match="the queue name"):
+    with pytest.raises(LibraryError, match="cannot be a queue's name"):
         job("good", queue=name)(plain)
 
 
@@ -157,8 +157,9 @@ def test_two_jobs_of_one_name_are_an_error_that_names_both(write: Write) -> None
         JobLibrary.of_modules(["shop"])
     message = str(caught.value)
     assert "'charge'" in message
-    assert "shop.a:charge" in message
-    assert "shop.b:pay" in message
+    assert "shop.a:charge (" in message
+    assert "a.py, line 2)" in message
+    assert "shop.b:pay (" in message
     assert "named(" in message  # what would be right
 
 
@@ -193,7 +194,9 @@ def test_hooks_have_their_moments() -> None:
     assert on_finish(plain) == Hook("finish", plain)
 
 
-@pytest.mark.parametrize("name", ["no_such_module", "no_such_module.jobs", "shop.no_such_part"])
+@pytest.mark.parametrize(
+    "name", ["no_such_module", "no_such_module.jobs", "shop.no_such_part", ".jobs", "shop/a.py"]
+)
 def test_module_that_is_not_there_is_told_with_what_to_do(write: Write, name: str) -> None:
     write(shop__in____init__="")
     with pytest.raises(LibraryError) as caught:
@@ -202,19 +205,89 @@ def test_module_that_is_not_there_is_told_with_what_to_do(write: Write, name: st
     assert "PYTHONPATH" in str(caught.value)
 
 
-def test_error_inside_a_module_is_shown_as_it_is(write: Write) -> None:
+NO_FUNCTION = "class Odd:\n    def __call__(self, ctx): ...\n\njob()(Odd())\n"
+
+MISTAKES = [
+    ("1 / 0\n", 2, "ZeroDivisionError: division by zero"),
+    ("def f(:\n", 2, "SyntaxError: invalid syntax"),
+    ("import not_installed_anywhere\n", 2, "No module named 'not_installed_anywhere'"),
+    ("import json\n\njson.loads('x')\n", 4, "JSONDecodeError: Expecting value"),
+    ("import sys\nsys.exit('bye')\n", 3, "it ends the process: sys.exit('bye')"),
+    ("raise SystemExit\n", 2, "it ends the process: sys.exit(None)"),
+    ("raise ValueError('two\\nlines')\n", 2, "ValueError: two lines"),
+    ("raise BaseExceptionGroup('two', [KeyError(1)])\n", 2, "ExceptionGroup: two"),
+    ("@job('a', retry=3)\ndef a(ctx): ...\n", 2, "retry is 3; it must be a policy, such as"),
+    ("@job(retry=0)\ndef a(ctx): ...\n", 2, "job 'a': retry is 0; it must be a policy"),
+    ("\n@job(timeout_s='5')\ndef a(ctx): ...\n", 3, "timeout_s is '5'; it must be a number"),
+    ("@job(timeout_s=float('nan'))\ndef a(ctx): ...\n", 2, "timeout_s is nan; it must be"),
+    ("@job(timeout_s=True)\ndef a(ctx): ...\n", 2, "timeout_s is True; it must be"),
+    ("@job(timeout_s=10**400)\ndef a(ctx): ...\n", 2, "it must be a number of seconds"),
+    ("@job(max_concurrency=0)\ndef a(ctx): ...\n", 2, "@job has no max_concurrency; it has"),
+    ("@job(queue='größe')\ndef a(ctx): ...\n", 2, "'größe' cannot be a queue's name: use 1 to"),
+    ("@job(queue='a(b)')\ndef a(ctx): ...\n", 2, "'a(b)' cannot be a queue's name: use"),
+    ("@job(queue=None)\ndef a(ctx): ...\n", 2, "None cannot be a queue's name: use"),
+    ("@job(5)\ndef a(ctx): ...\n", 2, "5 cannot be a job's name: use 1 to 255"),
+    ("@job('x' * 256)\ndef a(ctx): ...\n", 2, "(256 characters) cannot be a job's name"),
+    ("@job('..')\ndef a(ctx): ...\n", 2, "'..' cannot be a job's name: in the path"),
+    ("@job\ndef a(): ...\n", 2, "its function must take the context, as in def charge(ctx)"),
+    (NO_FUNCTION, 5, "Odd has no name of its own; give it one, as in"),
+    ("from program_executor import Retry\nRetry(max_attempts='3')\n", 3, "is '3'; it is a whole"),
+    ("from program_executor import Retry\nRetry(jitter=[])\n", 3, 'jitter is []; it is "full" or'),
+    ("from program_executor import Retry\nRetry(max_s=10**30)\n", 3, "max_s is 1000000000"),
+    ("class A:\n    pass\n\njob(A)\n", 5, "shop:A is a class"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), MISTAKES, ids=lambda value: repr(value)[:50])
+def test_mistake_in_a_module_is_told_with_its_file_and_line(
+    write: Write, text: str, line: int, words: str
+) -> None:
+    """In one line, which is all that a worker says before it ends."""
+    write(shop=text)
+    with pytest.raises(LibraryError) as caught:
+        JobLibrary.of_modules(["shop"])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"shop.py, line {line}: " in message
+    assert words in message
+
+
+def test_line_that_is_named_is_the_users_own(write: Write) -> None:
     write(
         shop__in____init__="",
-        shop__in__needs="import not_installed_anywhere\n",
-        broken="1 / 0\n",
-        shop_two="import shop.no_such_part\n",
+        shop__in__prices="def read():\n    return int('free')\n",
+        shop__in__jobs="from shop.prices import read\nread()\n",
     )
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+    with pytest.raises(LibraryError, match=r"prices\.py, line 3: ValueError: invalid literal"):
         JobLibrary.of_modules(["shop"])
-    with pytest.raises(ZeroDivisionError):
-        JobLibrary.of_modules(["broken"])
-    with pytest.raises(ModuleNotFoundError, match="no_such_part"):
-        JobLibrary.of_modules(["shop_two"])
+
+
+def test_module_without_jobs_is_a_mistake_where_it_is_named(write: Write) -> None:
+    write(
+        shop__in____init__="",
+        shop__in__none="x = 1\n",
+        shop__in__jobs=a_job("ship"),
+        hooks="@on_finish\ndef told(event): ...\n",
+    )
+    assert sorted(JobLibrary.of_modules(["shop", "hooks"])) == ["ship"]
+    with pytest.raises(LibraryError, match=r"there is no job in 'shop\.none', which JOBS names"):
+        JobLibrary.of_modules(["shop.jobs", "shop.none"])
+
+
+def test_decorator_of_another_library_may_change_what_a_function_takes() -> None:
+    def with_prices(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(ctx: Any) -> Any:
+            return function(ctx, {"mug": 7})
+
+        return call
+
+    @job
+    @with_prices
+    def sell(_ctx: ThreadJobContext, prices: dict[str, int]) -> dict[str, int]:
+        return prices
+
+    assert sell(None) == {"mug": 7}
 
 
 def test_library_is_a_mapping_of_jobs() -> None:

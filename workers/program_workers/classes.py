@@ -145,9 +145,9 @@ def flaw_of(kind: type[Any]) -> str | None:
     name = getattr(kind, "name", None)
     if not isinstance(name, str) or not name:
         return f'its name is {name!r}, and must be a text of the class, as in name = "send_mail"'
-    if not _takes(kind.create, 1):
+    if not takes(kind.create, 1):
         return "its create must be a classmethod or a staticmethod that takes program_data alone"
-    if not _takes(kind.execute, 2 + _has_self(kind)):
+    if not takes(kind.execute, 2 + _has_self(kind)):
         return "its execute must take message and job_data"
     for term, value in terms_of(kind).items():
         if not isinstance(value, TERMS[term]):
@@ -193,13 +193,14 @@ def _has_self(kind: type[Any]) -> bool:
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
-        return inspect.signature(function)
+        # as it is called: a decorator may give its function more than it takes itself
+        return inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # some callables cannot say
         return None
 
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Tell whether so many arguments can be given, as far as the function can say."""
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Say whether so many arguments can be given, as far as the function can say."""
     signature = _signature(function)
     try:
         return signature is None or bool(signature.bind(*range(count)))

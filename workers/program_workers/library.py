@@ -1,11 +1,8 @@
 """Library: the jobs that a worker knows, and where it found them."""
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from math import inf
 from types import ModuleType
 from typing import Any, Self, TypeAlias, overload
 
@@ -13,11 +10,10 @@ from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.retry import Retry
 from program_workers.classes import flaw_of, form_of, job_classes, terms_of
 from program_workers.errors import LibraryError
+from program_workers.flaws import flaw_of_function, flaw_of_names, flaw_of_terms
+from program_workers.modules import import_all, line_of
 
 Function: TypeAlias = Callable[..., Any]
-
-MAX_NAME = 255
-"""As the ancestor's: names are kept in a varchar(255)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,21 +33,10 @@ class Job:
         """Refuse what cannot be meant.
 
         Raises:
-            LibraryError: a name or a time is out of its range, or the function is a class.
+            LibraryError: a name or a term is not what it must be, or there is no function.
         """
-        if isinstance(self.function, type):
-            msg = (
-                f"{self.place} is a class: with a name, create and execute it is found as it is,"
-                f" and job_of({self.function.__name__}) returns its job"
-            )
-            raise LibraryError(msg)
-        for what, name in (("job", self.name), ("queue", self.queue)):
-            if not name or len(name) > MAX_NAME or not name.isprintable():
-                msg = f"the {what} name {name!r} must be 1 to {MAX_NAME} printable characters"
-                raise LibraryError(msg)
-        if self.timeout_s is not None and not 0 < self.timeout_s < inf:
-            msg = f"timeout_s of job {self.name!r} is {self.timeout_s}; it must be above 0, or None"
-            raise LibraryError(msg)
+        if flaw := _flaw_of(self):
+            raise LibraryError(flaw)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -74,6 +59,13 @@ class Job:
         function = inspect.unwrap(self.function)
         name = getattr(function, "__qualname__", type(function).__qualname__)
         return f"{function.__module__}:{name}"
+
+    @property
+    def written(self) -> str:
+        """Where the function was written, with the file and the line where they are known."""
+        function = inspect.unwrap(self.function)
+        line = line_of(getattr(function, "execute", function))
+        return f"{self.place} ({line})" if line else self.place
 
     def named(self, name: str, **changes: Any) -> Self:
         """Return the same job under another name, and other terms."""
@@ -102,25 +94,54 @@ def job(
     timeout_s: float | None = None,
     retry: Retry | None = None,
     queue: str = DEFAULT_QUEUE,
+    **others: object,
 ) -> Job | Callable[[Function], Job]:
     """Make a function a job: `@job`, or `@job("send_invoice", timeout_s=60, queue="mail")`.
 
     The function takes a context and may return a dict, which is merged into the job data. An async
     one runs in the event loop, a plain one in a thread.
+
+    Raises:
+        LibraryError: an argument is not what it must be.
     """
-    if callable(name):
-        return Job(name.__name__, name)
+    if others:
+        msg = f"@job has no {', '.join(others)}; it has timeout_s, retry and queue"
+        raise LibraryError(msg)
 
     def decorate(function: Function) -> Job:
         return Job(
-            name=name or function.__name__,
+            name=_name_of(function) if name is None or callable(name) else name,
             function=function,
             timeout_s=timeout_s,
-            retry=retry or Retry(),
+            retry=Retry() if retry is None else retry,
             queue=queue,
         )
 
-    return decorate
+    return decorate(name) if callable(name) else decorate
+
+
+def _name_of(function: Function) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        msg = f'{type(function).__name__} has no name of its own; give it one, as in @job("charge")'
+        raise LibraryError(msg)
+    return name
+
+
+def _flaw_of(job: Job) -> str | None:
+    """Say what is wrong with a job, and what would be right; None if nothing is."""
+    function = job.function
+    if isinstance(function, type):
+        return (
+            f"{job.place} is a class: with a name, create and execute it is found as it is,"
+            f" and job_of({function.__name__}) returns its job"
+        )
+    flaw = (
+        flaw_of_names(job.name, job.queue)
+        or flaw_of_function(function)
+        or flaw_of_terms(job.timeout_s, job.retry)
+    )
+    return flaw and f"job {job.name!r:.300}: {flaw}"
 
 
 def job_of(given: Job | type[Any]) -> Job:
@@ -183,13 +204,21 @@ class JobLibrary(Mapping[str, Job]):
         """Import modules, every module of a package, and take the jobs and hooks in them.
 
         Raises:
-            LibraryError: a module cannot be imported, two jobs have one name, or a class cannot be
-                the job that it is meant as.
+            LibraryError: a module cannot be imported or has no jobs, two jobs have one name, or a
+                class cannot be the job that it is meant as.
         """
         library = cls()
         # all are imported first: only then is it known of which classes others derive
-        for module in [module for name in names for module in _modules(name)]:
-            library.add_module(module)
+        found = {name: import_all(name) for name in names}
+        for name, modules in found.items():
+            for module in modules:
+                library.add_module(module)
+            if not any(map(_has_some, modules)):
+                msg = (
+                    f"there is no job in {name!r}, which JOBS names: decorate its functions with"
+                    " @job, or do not name it"
+                )
+                raise LibraryError(msg)
         return library
 
     def add_module(self, module: ModuleType) -> None:
@@ -216,7 +245,7 @@ class JobLibrary(Mapping[str, Job]):
         old = self._jobs.setdefault(new.name, new)
         if not old.is_same(new):
             msg = (
-                f"two jobs are named {new.name!r}: {old.place} and {new.place};"
+                f"two jobs are named {new.name!r}: {old.written} and {new.written};"
                 f' rename one, or register it as job.named("another name")'
             )
             raise LibraryError(msg)
@@ -239,26 +268,8 @@ class JobLibrary(Mapping[str, Job]):
         return len(self._jobs)
 
 
-def _modules(name: str) -> Iterator[ModuleType]:
-    """Import a module and, if it is a package, every module in it."""
-    module = _import(name)
-    yield module
-    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), prefix=f"{name}."):
-        yield _import(info.name)
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except SystemExit as error:
-        msg = f"the module {name!r} ends the process when it is imported: sys.exit({error.code!r})"
-        raise LibraryError(msg) from error
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module is there, but something that it imports is not
-        msg = (
-            f"there is no module {name!r} to take jobs from; JOBS wants names that Python can"
-            f" import, such as shop.jobs, and looks where Python looks (PYTHONPATH, or the folder"
-            f" that the worker is started in)"
-        )
-        raise LibraryError(msg) from error
+def _has_some(module: ModuleType) -> bool:
+    """Say whether a module has jobs or hooks."""
+    return any(isinstance(value, Job | Hook) for value in vars(module).values()) or any(
+        job_classes(module)
+    )

@@ -8,11 +8,13 @@ from fastapi.routing import iter_route_contexts
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import compile_path
 
+from program_service.names import ACTION
+
 
 class JobConvertor(StringConvertor):
     """A job's name in a path: any, with slashes too, but not what ends in an action."""
 
-    regex = r"(?!.*/rotate-secret$).*"
+    regex = rf"(?!.*{ACTION}$).*"
 
 
 class RunConvertor(StringConvertor):

@@ -19,6 +19,13 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from program_service.bookkeeping.retry import LONGEST_S, Retry
+from program_service.names import (
+    MAX_NAME,
+    PRINTABLE,
+    require_job_name,
+    require_printable,
+    require_queue_name,
+)
 from program_service.webhooks.signing import require_secret
 
 MAX_JOBS = 1_000
@@ -26,20 +33,7 @@ MAX_BATCH = 1_000
 MAX_LABELS = 32
 MAX_URL = 2_048
 
-PRINTABLE = (
-    r"^[^\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]*$"
-)
-"""No controls, and nothing that is not seen: a name is what people read, in any script."""
-
-_PRINTABLE = re.compile(PRINTABLE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
-
-
-def _printable(text: str) -> str:
-    if not _PRINTABLE.fullmatch(text):
-        msg = f"{text!r} holds a character that is not seen; use printable ones"
-        raise ValueError(msg)
-    return text
 
 
 def _as_written(value: Any) -> Any:
@@ -78,14 +72,21 @@ class Documented:
 
 JobName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=255, strict=True),
-    AfterValidator(_printable),
+    StringConstraints(min_length=1, max_length=MAX_NAME, strict=True),
+    AfterValidator(require_job_name),
+    Documented(PRINTABLE),
+]
+QueueName = Annotated[
+    str,
+    # the form is documented as it was: names that never worked are refused for what they mean
+    StringConstraints(min_length=1, max_length=MAX_NAME, strict=True),
+    AfterValidator(require_queue_name),
     Documented(PRINTABLE),
 ]
 LabelKey = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100, pattern=r"^[^:]*$"),
-    AfterValidator(_printable),
+    AfterValidator(require_printable),
     Documented(PRINTABLE.replace("[^", "[^:", 1)),
 ]
 WHOLE = BeforeValidator(_whole)
@@ -191,7 +192,13 @@ class CallbackJobRequest(Body):
         30.0,
         description="For connecting, sending and the whole answer; after a 202, for completing.",
     )
-    queue: JobName = Field("default", description="Whose workers call it.")
+    queue: QueueName = Field(
+        "default",
+        description=(
+            "Whose workers call it: 1 to 150 letters without accents, digits, spaces inside and"
+            " - _ . : @ # / +, but not `dead-letters`."
+        ),
+    )
     retry: RetryRequest = Field(
         default_factory=RetryRequest, description="How often and how late it is tried again."
     )

@@ -10,6 +10,9 @@ LONGEST_S = 10 * 366 * 86_400.0
 """Ten years: whoever asks for a longer delay would leave the calendar of the databases."""
 
 
+MOST = 2**53
+"""Integers up to here are the same for every reader of JSON."""
+
 _random = Random()  # noqa: S311 - jitter
 
 
@@ -43,19 +46,20 @@ class Retry:
         Raises:
             ValueError: a field is out of its range.
         """
-        if self.max_attempts < 1:
-            msg = f"max_attempts is {self.max_attempts}; it counts the first try too: at least 1"
+        tries: object = self.max_attempts
+        if not (isinstance(tries, int) and not isinstance(tries, bool) and 1 <= tries <= MOST):
+            msg = (
+                f"max_attempts is {tries!r:.100}; it is a whole number that counts the first try"
+                " too: at least 1"
+            )
             raise ValueError(msg)
-        numbers = (self.initial_s, self.max_s, self.factor)
-        if (
-            not all(map(isfinite, numbers))
-            or min(self.initial_s, self.max_s) < 0
-            or self.factor < 1
-        ):
-            msg = f"initial_s and max_s must be at least 0 and factor at least 1, got {self}"
-            raise ValueError(msg)
-        if self.jitter not in {"full", "none"}:
-            msg = f'jitter is {self.jitter!r}; it is "full" or "none"'
+        for name, least in (("initial_s", 0), ("max_s", 0), ("factor", 1)):
+            value = getattr(self, name)
+            if not _is_from(least, value):
+                msg = f"{name} is {value!r:.100}; it is a number, at least {least}"
+                raise ValueError(msg)
+        if self.jitter not in ("full", "none"):
+            msg = f'jitter is {self.jitter!r:.100}; it is "full" or "none"'
             raise ValueError(msg)
 
     def delay_s(self, retry: int, *, after: timedelta | None, draw: float) -> float:
@@ -75,3 +79,10 @@ class Retry:
             return min(longest_s, self.initial_s * self.factor ** (retry - 1))
         except OverflowError:  # far beyond any max_s
             return longest_s
+
+
+def _is_from(least: float, value: object) -> bool:
+    """Say whether a value is a number that can be stored, and at least so much."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return least <= value and (isfinite(value) if isinstance(value, float) else value <= MOST)

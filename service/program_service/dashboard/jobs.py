@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
 from program_service.api.intents import new_programs
 from program_service.api.obstacles import breaker_of
+from program_service.api.problems import Problem, words_of
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.figures import JobFigures, job_figures
@@ -52,7 +54,10 @@ async def ask_to_test(request: Request, board: Boarding, caller: Sender, job: st
 @router.post(f"{JOBS}/test", dependencies=OURS)
 async def test_job(request: Request, board: Boarding, form: Form, caller: Sender) -> Response:
     """Submit a program of this job alone, and show it."""
-    wanted = ProgramRequest(jobs=[form.get("job", "")], labels={"source": "dashboard-test"})
+    try:
+        wanted = ProgramRequest(jobs=[form.get("job", "")], labels={"source": "dashboard-test"})
+    except ValidationError as error:
+        raise Problem(422, "invalid", words_of(error)) from error
     (new,) = await new_programs(board.services, [wanted], caller, traceparent=None)
     await board.services.submissions.submit(new)
     return to_program(request, new.run_id)

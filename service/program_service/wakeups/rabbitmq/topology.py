@@ -1,9 +1,9 @@
 """Topology: the names of what one deployment has in RabbitMQ, and the arguments of its queues."""
 
-import re
 import uuid
 from typing import Any
 
+from program_service.names import DEAD_LETTERS, MAX_BROKER_NAME, is_name_in_broker
 from program_service.wakeups.rabbitmq.driver.errors import BadName
 
 DELIVERY_LIMIT = 50
@@ -15,9 +15,6 @@ MAX_DEAD = 10_000
 PROBE_ARGUMENTS = {"x-queue-type": "quorum", "x-expires": 60_000}
 """Of a queue that is made to see whether queues work; RabbitMQ removes it a minute later."""
 
-POSSIBLE = re.compile(r"[a-zA-Z0-9\-_.:@#,/+ ]*")
-MAX_NAME = 255
-
 
 class Topology:
     """The names of everything that one deployment has in a broker."""
@@ -25,7 +22,7 @@ class Topology:
     def __init__(self, queue_name: str) -> None:
         """Begin every name with `queue_name`."""
         self._prefix = queue_name
-        self.dead = f"{queue_name}.dead-letters"
+        self.dead = f"{queue_name}.{DEAD_LETTERS}"
         self.control = f"{queue_name}.control"
 
     def queue(self, queue: str) -> str:
@@ -35,10 +32,10 @@ class Topology:
             BadName: AMQP clients cannot use a queue of this name.
         """
         name = f"{self._prefix}.{queue}"
-        if len(name) > MAX_NAME or not POSSIBLE.fullmatch(name):
+        if not is_name_in_broker(name):
             msg = (
-                f"RabbitMQ's clients cannot use a queue named {name!r}: use at most {MAX_NAME}"
-                " letters without accents, digits, spaces and - _ . : @ # , / +"
+                f"RabbitMQ's clients cannot use a queue named {name!r}: use at most"
+                f" {MAX_BROKER_NAME} letters without accents, digits, spaces and - _ . : @ # , / +"
             )
             raise BadName(msg)
         return name
