@@ -75,6 +75,7 @@ from program_service.bookkeeping.ledger.renewing import Hold, renew
 from program_service.bookkeeping.ledger.setting_aside import SetAside, set_aside, set_aside_alone
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import submit, submit_at_once, submit_unlocked
+from program_service.bookkeeping.ledger.token_keys import require_token_key, rotate_token_key
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.ledger.workers import Worker, beat, forget_gone, leave
@@ -367,6 +368,17 @@ async def put_an_endpoint_in_place_of_a_function(database: Database) -> Doing:
 async def rotate_a_secret(database: Database) -> Doing:
     await _put(database, secret="whsec_old")
     return partial(database.transact, rotate_secret, "charge", "whsec_new", overlap=DAY)
+
+
+@of(require_token_key)
+async def make_the_first_token_key(database: Database) -> Doing:
+    return partial(database.transact, require_token_key, "ab" * 32)
+
+
+@of(rotate_token_key)
+async def rotate_the_token_key(database: Database) -> Doing:
+    await database.transact(require_token_key, "ab" * 32)
+    return partial(database.transact, rotate_token_key, "cd" * 32, overlap=DAY)
 
 
 @of(disable_endpoint)

@@ -4,7 +4,9 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +15,15 @@ from asking_everywhere import Everywhere
 from builders import seconds_ago
 from patience import eventually
 from program_executor import JobContext, job
-from program_service.bookkeeping.ledger.counting import Tally, count
+from program_service.bookkeeping.ledger.callbacks import Ticket
+from program_service.bookkeeping.ledger.counting import Tally
+from program_service.bookkeeping.ledger.counting import count as count_tallies
+from program_service.bookkeeping.ledger.token_keys import TokenKey, require_token_key
 from program_service.bookkeeping.ledger.workers import Worker, beat
+from program_service.webhooks.tokens import new_token_key, write_token
 from serving import Service, register
+
+_key_ids = count(2)
 
 NEVER = "2099-01-01T00:00:00Z"
 ENDPOINT = {"url": "https://endpoint.invalid/"}
@@ -132,8 +140,18 @@ async def _workers(scene: Scene, number: int) -> Sequence[str]:
 async def _rollups(scene: Scene, number: int) -> Sequence[str]:
     names = [f"counted-{uuid.uuid4().hex}" for _ in range(number)]
     tallies = [Tally(name, "done", "worker-1", 1) for name in names]
-    await scene.service.database.transact(count, tallies)
+    await scene.service.database.transact(count_tallies, tallies)
     return names
+
+
+async def _token_keys(scene: Scene, number: int) -> Sequence[str]:
+    database, rows = scene.service.database, list[dict[str, Any]]()
+    for _ in range(number):
+        fields = {"id": next(_key_ids), "secret": new_token_key(), "created_at": datetime.now(UTC)}
+        rows.append(fields)
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.insert(database.tables.token_keys), rows)
+    return [row["secret"] for row in rows]
 
 
 async def _cancel(scene: Scene, run_ids: Sequence[str]) -> None:
@@ -188,6 +206,17 @@ async def _call_and_replace(scene: Scene, names: Sequence[str]) -> None:
     await scene.everywhere.look_at_lists("jobs were replaced and deleted")
 
 
+async def _call_back(scene: Scene, _secrets: Sequence[str]) -> None:
+    """Send a token of each key, and of none: whatever is stored, it is a bad token."""
+    ticket, endpoint = Ticket("nobody", 0, 0, 1), "ab" * 32
+    for key_id in range(1, 5):
+        by = TokenKey(key_id, endpoint, datetime.now(UTC))
+        token = write_token(ticket, "reserve", token_key=endpoint, by=by)
+        answer = await scene.service.client.post(f"/callbacks/{token}/complete")
+        assert answer.status_code in {404, 429}, answer.text
+    await scene.service.database.transact(require_token_key, new_token_key())
+
+
 async def _rest(_scene: Scene, _keys: Sequence[str]) -> None:
     await asyncio.sleep(0)
 
@@ -204,4 +233,5 @@ ROWS = {
     "jobs of workers": Rows("jobs", "name", _jobs, _call),
     "workers": Rows("workers", "name", _workers, _rest),
     "rollups": Rows("rollups", "job", _rollups, _rest),
+    "token keys": Rows("token_keys", "secret", _token_keys, _call_back),
 }

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from patience import eventually, in_own_task
 from program_executor.processes import address, listen, server
+from program_service.api.problems import cut
 from program_service.app import create_app
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.registry import Job, register_jobs
@@ -99,7 +100,7 @@ def problem_of(answer: httpx.Response, status: int, code: str) -> Json:
     assert problem["type"].endswith(code)
     assert problem["title"]
     assert problem["detail"]
-    assert problem["instance"] == answer.request.url.path
+    assert problem["instance"] == cut(answer.request.url.path)
     return problem
 
 

@@ -38,6 +38,7 @@ from program_executor.shapes import (
     ProgramBody,
     ProgramOptions,
     ProgramPage,
+    TokenKey,
     Worker,
 )
 
@@ -216,6 +217,10 @@ class AsyncClient:
     ) -> Job:
         """Sign the calls of a job with a new secret, and for `overlap_s` with the old one, too."""
         return await self.send(calls.rotate_secret(name, secret, overlap_s))
+
+    async def rotate_token_key(self, *, overlap_s: float | None = None) -> list[TokenKey]:
+        """Sign the links of calls with a new key; older links stay valid for `overlap_s`."""
+        return await self.send(calls.rotate_token_key(overlap_s))
 
     async def delete_job(self, name: str) -> None:
         """Forget a job that no unfinished program needs."""

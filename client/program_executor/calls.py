@@ -19,6 +19,7 @@ from program_executor.shapes import (
     ProgramOptions,
     ProgramPage,
     Submitted,
+    TokenKey,
     Worker,
 )
 
@@ -151,6 +152,17 @@ def rotate_secret(name: str, secret: str | None, overlap_s: float | None) -> Cal
         job_path(name, "rotate-secret"),
         json=_given({"secret": secret, "overlap_s": overlap_s}),
         is_safe_to_repeat=secret is not None,
+    )
+
+
+def rotate_token_key(overlap_s: float | None) -> Call[list[TokenKey]]:
+    """Sign the links of calls with a new key, and for a while verify by the old ones, too."""
+    return Call(
+        "POST",
+        "/token-keys/rotate",
+        json=_given({"overlap_s": overlap_s}),
+        part="keys",
+        is_safe_to_repeat=False,
     )
 
 

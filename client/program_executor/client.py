@@ -37,6 +37,7 @@ from program_executor.shapes import (
     ProgramBody,
     ProgramOptions,
     ProgramPage,
+    TokenKey,
     Worker,
 )
 
@@ -214,6 +215,10 @@ class Client:
     ) -> Job:
         """Sign the calls of a job with a new secret, and for `overlap_s` with the old one, too."""
         return self.send(calls.rotate_secret(name, secret, overlap_s))
+
+    def rotate_token_key(self, *, overlap_s: float | None = None) -> list[TokenKey]:
+        """Sign the links of calls with a new key; older links stay valid for `overlap_s`."""
+        return self.send(calls.rotate_token_key(overlap_s))
 
     def delete_job(self, name: str) -> None:
         """Forget a job that no unfinished program needs."""

@@ -178,6 +178,14 @@ class Job(TypedDict):
     secret: str | None
 
 
+class TokenKey(TypedDict):
+    """A key that callback tokens are signed with."""
+
+    number: int
+    created_at: str
+    expires_at: str | None
+
+
 class Worker(TypedDict):
     """A live worker."""
 

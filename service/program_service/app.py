@@ -18,6 +18,7 @@ from program_service.api import (
     problems,
     programs,
     registry,
+    token_keys,
 )
 from program_service.api.auth import Keyring, is_loopback
 from program_service.api.bodies import BodyLimit
@@ -30,6 +31,7 @@ from program_service.api.measured import Measured
 from program_service.api.rates import Rates, RateTold
 from program_service.api.services import Services
 from program_service.api.strangers import Strangers
+from program_service.api.tickets import TokenVerifier
 from program_service.api.traced import telemetry
 from program_service.api.views import show
 from program_service.api.waiting import WaitingRoom
@@ -92,6 +94,7 @@ def create_app(
         waiting=WaitingRoom(database),
         keyring=Keyring.parse(settings.api_keys),
         strangers=Strangers(per_minute=settings.failed_tries_per_minute),
+        tokens=TokenVerifier(database),
         rates=Rates(most=settings.rate_limit, window_s=settings.rate_limit_window_s)
         if settings.rate_limit
         else None,
@@ -174,9 +177,9 @@ def end_streams(app: FastAPI) -> None:
 
 
 def _install_routes(app: FastAPI) -> None:
-    modules = (programs, job_data, events, explain, endpoints, registry, callbacks, health)
+    of_programs = (programs, job_data, events, explain)
     app.include_router(programs.submitting)
-    for module in modules:
+    for module in (*of_programs, endpoints, registry, token_keys, callbacks, health):
         app.include_router(module.router)
 
     def openapi() -> dict[str, Any]:

@@ -39,6 +39,7 @@ FIELDS = {
     "other_pid": "the process id of the other; null for a worker of an older release",
     "other_process": "the other, as `process`",
     "outcome": "the word for it in the list of attempts",
+    "overlap_s": "how long older keys stay valid, in seconds",
     "path": "the path of the request",
     "pid": "the process id on that host",
     "process": "the process, as `GET /workers` names it: the worker's name and a random part",
@@ -504,6 +505,12 @@ class Event(StrEnum):
         "info",
         "Somebody gave an endpoint a new secret.",
         f"job {ACTOR}",
+    )
+    AUDIT_TOKEN_KEY_ROTATED = (
+        "audit.token_key_rotated",
+        "info",
+        "Somebody gave the deployment a new key for callback tokens.",
+        f"overlap_s {ACTOR}",
     )
     AUDIT_WORKER_DRAINED = (
         "audit.worker_drained",

@@ -80,6 +80,11 @@ async def test_endpoints_are_told(guarded: Service) -> None:
     assert deleted == [{"event": "audit.job_deleted"} | named]
 
 
+async def test_rotated_token_key_is_told(guarded: Service) -> None:
+    rotated = await told(guarded, "POST", "/token-keys/rotate", {"overlap_s": 60})
+    assert rotated == [{"event": "audit.token_key_rotated", "overlap_s": 60.0} | WHO]
+
+
 async def pressed(service: Service, path: str, **form: str) -> list[Json]:
     """Return what the audit log says of a form of the dashboard."""
     with capture_logs() as lines:

@@ -33,6 +33,7 @@ ROUTES = [
     ("PUT", "/jobs/nope", "admin"),
     ("DELETE", "/jobs/nope", "admin"),
     ("POST", "/jobs/nope/rotate-secret", "admin"),
+    ("POST", "/token-keys/rotate", "admin"),
     ("GET", "/workers", "read"),
 ]
 BY_TOKEN = "/callbacks/"
@@ -51,7 +52,7 @@ async def test_route_wants_a_key_with_its_scope(
     others = f"{ENTRIES} others={EVERYTHING_BUT[scope]}:{digest_of(KEYS['all'])}"
     body = (
         {}
-        if method in {"PUT", "PATCH"} or path.endswith(("resume", "secret"))
+        if method in {"PUT", "PATCH"} or path.endswith(("resume", "secret", "rotate"))
         else {"jobs": ["reserve"]}
     )
     sent = None if method in {"GET", "DELETE"} or path.endswith("cancel") else body

@@ -126,6 +126,11 @@ async def rotate(service: Service) -> Asked:
     return Asked("rotate_secret", "POST", "/jobs/charge/rotate-secret")
 
 
+@of("rotate_token_key")
+async def rotate_the_token_key(_service: Service) -> Asked:
+    return Asked("rotate_token_key", "POST", "/token-keys/rotate")
+
+
 @of("delete_job")
 async def delete(service: Service) -> Asked:
     await _registered(service)

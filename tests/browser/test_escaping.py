@@ -22,6 +22,7 @@ UNSEEN = {
     "workers": {"name", "newest_wakeups"},
     "idempotency": {"owner", "key", "request_hash", "run_id"},
     "rollups": {"worker", "outcome"},
+    "token_keys": {"secret"},
 }
 """What no view shows, or shows from elsewhere; everything else is seen as the text that it is."""
 

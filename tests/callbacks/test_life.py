@@ -195,7 +195,7 @@ async def test_forged_token_is_404(service: Service) -> None:
     path = server.calls[0].links["complete"].split("/callbacks/")[1]
     payload, _, tag = path.removesuffix("/complete").partition(".")
     padded = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-    forged = base64.urlsafe_b64encode(padded.replace(b",0,0,1]", b",1,0,1]")).decode()
+    forged = base64.urlsafe_b64encode(padded.replace(b",0,0,1,", b",1,0,1,")).decode()
     assert forged.rstrip("=") != payload
     answer = await service.client.post(f"/callbacks/{forged.rstrip('=')}.{tag}/complete")
     problem_of(answer, 404, "bad_token")

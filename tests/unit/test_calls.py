@@ -97,6 +97,7 @@ def test_last_try_tells_what_went_wrong() -> None:
         # the first answer alone shows the secret
         calls.put_job("ship", {"url": "https://shop.example/ship"}),
         calls.rotate_secret("ship", None, None),
+        calls.rotate_token_key(None),
     ],
 )
 def test_call_that_is_not_safe_to_repeat_is_sent_once(call: Call[Any]) -> None:

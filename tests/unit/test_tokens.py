@@ -1,8 +1,10 @@
 """Tokens: they come back as they were written, and nobody else can write one."""
 
 import base64
+import hmac
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from program_service.bookkeeping.ledger.callbacks import Ticket
+from program_service.bookkeeping.ledger.token_keys import TokenKey
 from program_service.webhooks.tokens import (
+    MAX_TOKEN,
     TAG_BYTES,
     BadToken,
     new_token_key,
@@ -20,6 +24,7 @@ from program_service.webhooks.tokens import (
 
 TICKET = Ticket(run_id="0192f0c1-7d3a-7cc3-98c4-dc0c0c07398f", step=2, resumes=1, attempt=3)
 KEY = "11" * 32
+DEPLOYMENT = TokenKey(7, "22" * 32, datetime.now(UTC))
 JOB = "send_invoice"
 TOKEN = write_token(TICKET, JOB, token_key=KEY)
 NUMBERS = st.integers(0, 2**31 - 1)
@@ -41,6 +46,33 @@ def test_token_comes_back_as_it_was_written(
     signed = read_token(token)
     assert (signed.ticket, signed.job) == (ticket, job)
     assert signed.is_of(KEY)
+
+
+@given(job=TEXTS, run_id=TEXTS, step=NUMBERS, resumes=NUMBERS, attempt=NUMBERS)
+def test_token_of_the_deployment_comes_back_as_it_was_written(
+    job: str, run_id: str, step: int, resumes: int, attempt: int
+) -> None:
+    ticket = Ticket(run_id, step, resumes, attempt)
+    signed = read_token(write_token(ticket, job, token_key=KEY, by=DEPLOYMENT))
+    assert (signed.ticket, signed.job, signed.key_id) == (ticket, job, 7)
+    assert signed.is_of(DEPLOYMENT.secret)
+    assert not signed.is_of(KEY)
+
+
+def test_release_before_verifies_a_token_of_the_deployment() -> None:
+    """It reads the first five fields, and verifies the tag at the end by the key of the job."""
+    token = write_token(TICKET, JOB, token_key=KEY, by=DEPLOYMENT)
+    payload, tag = (base64.urlsafe_b64decode(f"{part}==") for part in token.split("."))
+    assert orjson.loads(payload)[:5] == [JOB, TICKET.run_id, 2, 1, 3]
+    assert tag == hmac.digest(bytes.fromhex(KEY), payload, "sha256")[:TAG_BYTES]
+
+
+def test_longest_token_is_read() -> None:
+    name = "\x01" * 255
+    ticket = Ticket(name, 2**31 - 1, 2**31 - 1, 2**31 - 1)
+    token = write_token(ticket, name, token_key=KEY, by=replace(DEPLOYMENT, id=2**31 - 1))
+    assert read_token(token).ticket == ticket
+    assert len(token) < MAX_TOKEN
 
 
 @pytest.mark.parametrize("texts", [("\0", "run"), ("job", "a\0b")])
@@ -136,6 +168,9 @@ def test_what_has_another_form_is_refused(token: str) -> None:
         pytest.param(orjson.dumps([JOB, "run", "1", 2, 3]), id="step-is-text"),
         pytest.param(orjson.dumps([JOB, "run", 1, 2.0, 3]), id="resumes-is-a-float"),
         pytest.param(orjson.dumps([JOB, "run", 1, 2, True]), id="attempt-is-a-boolean"),
+        pytest.param(orjson.dumps([JOB, "run", 1, 2, 3, "7", "tag"]), id="key-is-text"),
+        pytest.param(orjson.dumps([JOB, "run", 1, 2, 3, True, "tag"]), id="key-is-a-boolean"),
+        pytest.param(orjson.dumps([JOB, "run", 1, 2, 3, 7, 8]), id="tag-is-a-number"),
         pytest.param(b"[" * 100_000, id="nested-too-deep"),
     ],
 )

@@ -14,7 +14,7 @@ from program_service.bookkeeping.errors import (
     RowLocked,
 )
 from program_service.bookkeeping.halves import is_of_some_rows, write_by_halves
-from program_service.bookkeeping.ledger import registry, workers
+from program_service.bookkeeping.ledger import registry, token_keys, workers
 from program_service.bookkeeping.ledger.welcoming import announce
 from program_service.bookkeeping.lifecycle import Json
 from program_service.logs import log
@@ -22,6 +22,7 @@ from program_service.loops.supervisor import Loop, Named
 from program_service.loops.turns import is_set_within
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
+from program_service.webhooks.tokens import new_token_key
 from program_workers.engine import Engine
 from program_workers.intake import Intake
 from program_workers.library import JobLibrary
@@ -94,7 +95,7 @@ class Presence:
         await self._register_jobs()
         await self._database.transact(workers.forget_gone)
         # before the first beat, which names all jobs
-        self._engine.catalogue.update(await self._database.read(registry.list_endpoints))
+        await self._learn_endpoints()
         await self._beat()
 
     async def _register_jobs(self) -> None:
@@ -143,14 +144,24 @@ class Presence:
             try:
                 if await self._database.read(workers.is_drain_requested, self._process):
                     self._engine.quieted.set()
-                endpoints = await self._database.read(registry.list_endpoints)
-                self._engine.catalogue.update(endpoints)
+                await self._learn_endpoints()
                 if self._queues() != self._announced:
                     await self._beat()
             except BookkeepingError as error:
                 log.warning(
                     Event.DATABASE_UNAVAILABLE, during="endpoints", error_message=str(error)
                 )
+
+    async def _learn_endpoints(self) -> None:
+        endpoints = await self._database.read(registry.list_endpoints)
+        if endpoints:  # first, for they may be called at once
+            self._engine.endpoints.sign_tokens_by(await self._newest_token_key())
+        self._engine.catalogue.update(endpoints)
+
+    async def _newest_token_key(self) -> token_keys.TokenKey:
+        if keys := await self._database.read(token_keys.list_token_keys):
+            return keys[0]
+        return await self._database.transact(token_keys.require_token_key, new_token_key())
 
     async def _beat(self) -> None:
         """Say that the worker lives, and welcome programs of what it has not announced yet."""

@@ -149,6 +149,31 @@ def rotate_secret(
         _tell(client.rotate_secret(name, secret=secret, overlap_s=overlap), is_json=as_json)
 
 
+@app.command("rotate-token-key")
+@takes(service=chosen_service)
+def rotate_token_key(
+    service: Service,
+    *,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds that older links stay valid; a week.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign the links in calls with a new key, and show which keys are valid."""
+    with service.client() as client:
+        keys = client.rotate_token_key(overlap_s=overlap)
+    if as_json:
+        print_json(keys)
+        return
+    print_rows(
+        ("key", "made", "valid until"),
+        [(str(key["number"]), key["created_at"], key["expires_at"] or "rotated") for key in keys],
+    )
+
+
 @app.command("delete")
 @takes(service=chosen_service)
 def delete_job(service: Service, name: JobName, *, as_json: AsJson = False) -> None:

@@ -6,14 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from program_service.api.bodies import StrictRoute
 from program_service.api.contract.answers import ProlongedModel, SettledModel, StepDataModel
 from program_service.api.contract.examples import TOKEN
-from program_service.api.problems import Problem
 from program_service.api.responses import json_response, problems
 from program_service.api.schemas import CompleteRequest, FailRequest, HeartbeatRequest, JsonObject
 from program_service.api.services import Services, Serving
 from program_service.api.steering import wake_if_pending
+from program_service.api.tickets import VERIFIED, TokenRoute, bad_token
 from program_service.api.traced import in_its_trace
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.ledger.callbacks import (
@@ -38,12 +37,12 @@ from program_service.bookkeeping.veiling import veil_outcome
 from program_service.logs import log
 from program_service.telemetry import Event
 from program_service.webhooks.answers import done, outcome_of_error
-from program_service.webhooks.tokens import BadToken, read_token
+from program_service.webhooks.tokens import MAX_TOKEN, Signed
 
-router = APIRouter(prefix="/callbacks/{token}", tags=["callbacks"], route_class=StrictRoute)
+router = APIRouter(prefix="/callbacks/{token}", tags=["callbacks"], route_class=TokenRoute)
 
 Token = Annotated[
-    str, Path(max_length=2_000, description="From the links of a call.", examples=[TOKEN])
+    str, Path(max_length=MAX_TOKEN, description="From the links of a call.", examples=[TOKEN])
 ]
 
 REFUSALS = problems(400, 404, 409, 413, 415)
@@ -57,7 +56,8 @@ async def complete(
     token: Token, services: Serving, request: Request, body: CompleteRequest | None = None
 ) -> Response:
     """Say that the step is done; a completion of any of its tries counts."""
-    async with _verified(services, request, token) as (job, ticket):
+    del token
+    async with _verified(services, request) as (job, ticket):
         outcome = done(body.model_dump(exclude_none=True) if body else {})
         return await _settle(services, job, ticket, outcome)
 
@@ -65,7 +65,8 @@ async def complete(
 @router.post("/fail", operation_id="fail_step", summary="Fail a step", responses=SETTLED)
 async def fail(token: Token, services: Serving, request: Request, body: FailRequest) -> Response:
     """Say that this try failed, and whether another may succeed."""
-    async with _verified(services, request, token) as (job, ticket):
+    del token
+    async with _verified(services, request) as (job, ticket):
         outcome = outcome_of_error(body.error.model_dump(exclude_none=True))
         return await _settle(services, job, ticket, outcome)
 
@@ -80,8 +81,8 @@ async def heartbeat(
     token: Token, services: Serving, request: Request, body: HeartbeatRequest | None = None
 ) -> Response:
     """Move the deadline of an accepted step: the job's time limit counts anew from now."""
-    del body
-    async with _verified(services, request, token) as (job, ticket):
+    del token, body
+    async with _verified(services, request) as (job, ticket):
         within_s = job.timeout_s or DEFAULT_TIMEOUT_S
         deadline = await services.database.transact(prolong, ticket, within_s=within_s)
         return json_response({"deadline": deadline})
@@ -97,38 +98,31 @@ async def patch_job_data(
     token: Token, services: Serving, request: Request, body: JsonObject
 ) -> Response:
     """Merge into the job data of this step, shallowly, and return them."""
-    async with _verified(services, request, token) as (_, ticket):
+    del token
+    async with _verified(services, request) as (_, ticket):
         patch = storable_object(body, what="job data")
         merged = await services.database.transact(merge_callback_data, ticket, patch)
         return json_response({"job_data": merged})
 
 
 @asynccontextmanager
-async def _verified(
-    services: Services, request: Request, token: str
-) -> AsyncGenerator[tuple[Job, Ticket]]:
-    """Answer a request with a token, in the trace of the program that it is for."""
-    job, ticket = await _meant_by(services, request, token)
+async def _verified(services: Services, request: Request) -> AsyncGenerator[tuple[Job, Ticket]]:
+    """Answer a request whose token is verified, in the trace of the program that it is for."""
+    job, ticket = await _meant_by(services, request.scope[VERIFIED])
     async with in_its_trace(services, request, ticket):
         yield job, ticket
 
 
-async def _meant_by(services: Services, request: Request, token: str) -> tuple[Job, Ticket]:
+async def _meant_by(services: Services, signed: Signed) -> tuple[Job, Ticket]:
     """Return what a token is for.
 
     Raises:
-        Problem: it is not one of ours, or one too many of those.
+        Problem: its job is deleted, which no program needs then.
     """
     try:
-        signed = read_token(token)
-        job = await services.database.read(find_job, signed.job)
-        if job.endpoint is not None and signed.is_of(job.endpoint.token_key):
-            return job, signed.ticket
-    except (BadToken, JobNotFound):
-        pass
-    services.strangers.note(request, "token")
-    detail = "This is no token of this service; use the links of a call as they are."
-    raise Problem(404, "bad_token", detail)
+        return await services.database.read(find_job, signed.job), signed.ticket
+    except JobNotFound:
+        raise bad_token() from None
 
 
 async def _settle(

@@ -24,6 +24,9 @@ from program_service.telemetry import Event
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 
+MOST_ECHOED = 500
+"""Characters of what a caller sent that an answer repeats."""
+
 CODES: dict[type[Exception], tuple[int, str]] = {
     errors.ProgramNotFound: (404, "program_not_found"),
     errors.AlreadyFinal: (409, "already_final"),
@@ -33,6 +36,7 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.JobsNotRegistered: (422, "unknown_jobs"),
     errors.JobNeeded: (409, "job_needed"),
     errors.JobInProcess: (409, "job_in_process"),
+    errors.TooManyTokenKeys: (409, "too_many_token_keys"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.RowUnreadable: (409, "unreadable_row"),
     errors.BatchRefused: (422, "refused_by_database"),
@@ -106,7 +110,7 @@ def answer(  # noqa: PLR0913 - the members of RFC 9457
         "title": title_of(status),
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": cut(request.url.path),
         "code": code,
     }
     if fields:
@@ -114,6 +118,11 @@ def answer(  # noqa: PLR0913 - the members of RFC 9457
     return Response(
         orjson.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
+
+
+def cut(text: str) -> str:
+    """Return what a caller sent, short enough to be sent back."""
+    return text if len(text) <= MOST_ECHOED else f"{text[:MOST_ECHOED]}…"
 
 
 def install(app: FastAPI) -> None:

@@ -223,6 +223,14 @@ class RotationRequest(Body):
     )
 
 
+class TokenKeyRotationRequest(Body):
+    """A new key for callback tokens."""
+
+    overlap_s: Annotated[float, Field(ge=0, le=31_536_000)] = Field(
+        604_800, description="How long tokens that older keys have signed stay valid."
+    )
+
+
 class CompleteRequest(Body):
     """A completion."""
 

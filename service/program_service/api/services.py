@@ -9,6 +9,7 @@ from program_service.api.auth import Keyring
 from program_service.api.gauges import Gauges
 from program_service.api.rates import Rates
 from program_service.api.strangers import Strangers
+from program_service.api.tickets import TokenVerifier
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
@@ -40,6 +41,7 @@ class Services:
     waiting: WaitingRoom
     keyring: Keyring
     strangers: Strangers
+    tokens: TokenVerifier
     rates: Rates | None
     redaction: Redaction
     metrics: Metrics

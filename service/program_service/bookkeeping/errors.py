@@ -9,6 +9,7 @@ BookkeepingError
 ├── JobsNotRegistered
 ├── JobNeeded
 ├── JobInProcess
+├── TooManyTokenKeys
 ├── IdempotencyMismatch
 ├── NotAdoptable
 ├── NotCommitted
@@ -63,6 +64,10 @@ class JobNeeded(BookkeepingError):
 
 class JobInProcess(BookkeepingError):
     """Live workers run a function of this name."""
+
+
+class TooManyTokenKeys(BookkeepingError):
+    """So many token keys are valid that another one is not made."""
 
 
 class IdempotencyMismatch(BookkeepingError):

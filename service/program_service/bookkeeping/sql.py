@@ -132,6 +132,7 @@ class Sql:
     jobs: str
     workers: str
     rollups: str
+    token_keys: str
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Sql":
@@ -144,6 +145,7 @@ class Sql:
             jobs=tables.jobs.name,
             workers=tables.workers.name,
             rollups=tables.rollups.name,
+            token_keys=tables.token_keys.name,
         )
 
     def as_read(self, column: str) -> str:

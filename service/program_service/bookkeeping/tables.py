@@ -209,6 +209,17 @@ class RollupRow(SQLModel, table=True):
     count: int
 
 
+class TokenKeyRow(SQLModel, table=True):
+    """A key of the deployment that callback tokens are signed with; the newest signs."""
+
+    __tablename__: ClassVar[Any] = "token_keys"
+
+    id: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
+    secret: str = Field(sa_type=sa.String(64))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(sa_type=UtcDateTime)
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The tables under the names of one deployment."""
@@ -220,6 +231,7 @@ class Tables:
     jobs: sa.Table
     workers: sa.Table
     rollups: sa.Table
+    token_keys: sa.Table
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -238,6 +250,7 @@ class Tables:
             jobs=renamed(JobRow, f"{name}_jobs"),
             workers=renamed(WorkerRow, f"{name}_workers"),
             rollups=renamed(RollupRow, f"{name}_rollups"),
+            token_keys=renamed(TokenKeyRow, f"{name}_token_keys"),
         )
         _add_indexes(tables.programs)
         sa.Index(f"{name}_idempotency_run_id", tables.idempotency.c.run_id)

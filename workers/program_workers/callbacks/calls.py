@@ -10,6 +10,7 @@ import orjson
 
 from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.callbacks import Ticket
+from program_service.bookkeeping.ledger.token_keys import TokenKey
 from program_service.bookkeeping.lifecycle import (
     TIMED_OUT,
     Claimed,
@@ -60,6 +61,11 @@ class CallbackJobs:
         self._disable = disable
         self._room = room
         self._running: Counter[str] = Counter()
+        self._token_key: TokenKey | None = None
+
+    def sign_tokens_by(self, key: TokenKey) -> None:
+        """Take the newest token key of the deployment."""
+        self._token_key = key
 
     @property
     def running(self) -> Json:
@@ -140,7 +146,8 @@ class CallbackJobs:
 
     def _body(self, job: CallbackJob, program: Claimed, deadline: str) -> bytes:
         ticket = Ticket(program.run_id, program.step, program.resumes, program.attempt)
-        token = write_token(ticket, job.name, token_key=job.endpoint.token_key)
+        own_key = job.endpoint.token_key
+        token = write_token(ticket, job.name, token_key=own_key, by=self._token_key)
         base = f"{self._public_url}/callbacks/{token}"
         return orjson.dumps(
             {

@@ -28,6 +28,20 @@ class StepDataModel(BaseModel):
     job_data: JsonObject = Field(description="All of them, after the merge.")
 
 
+class TokenKeyModel(BaseModel):
+    """A key that callback tokens are signed with; nobody is shown its secret."""
+
+    number: int = Field(description="Counts up with each rotation.")
+    created_at: datetime = Field(description="When it was made.")
+    expires_at: datetime | None = Field(description="When its tokens end; never, for the newest.")
+
+
+class TokenKeysModel(BaseModel):
+    """The valid keys of callback tokens."""
+
+    keys: list[TokenKeyModel] = Field(description="The newest first, which signs.")
+
+
 class LivenessModel(BaseModel):
     """A sign of life."""
 

@@ -24,12 +24,14 @@ OF_PROGRAMS = DATA | {
 }
 OF_JOBS = frozenset({"get_job", "delete_job", "rotate_secret"})
 ALL_KEYED = (
-    OF_PROGRAMS | OF_JOBS | SUBMITS | {"list_programs", "list_jobs", "list_workers", "put_job"}
+    OF_PROGRAMS
+    | OF_JOBS
+    | SUBMITS
+    | {"list_programs", "list_jobs", "list_workers", "put_job", "rotate_token_key"}
 )
-CHANGES = (
-    DATA | SUBMITS | {"cancel_program", "resume_program", "put_job", "delete_job", "rotate_secret"}
-)
-WITH_BODY = DATA | SUBMITS | CALLBACKS | {"resume_program", "put_job", "rotate_secret"}
+ROTATIONS = frozenset({"rotate_secret", "rotate_token_key"})
+CHANGES = DATA | SUBMITS | ROTATIONS | {"cancel_program", "resume_program", "put_job", "delete_job"}
+WITH_BODY = DATA | SUBMITS | CALLBACKS | ROTATIONS | {"resume_program", "put_job"}
 """The operations that take a body."""
 
 
@@ -151,6 +153,13 @@ CODES: dict[str, Code] = {
         "Live workers run a function of that name.",
         "Live workers run a function named 'charge'; give the endpoint another name.",
         only=frozenset({"put_job", "delete_job"}),
+    ),
+    "too_many_token_keys": Code(
+        409,
+        "So many keys of callback tokens are valid that another one is not made.",
+        "10 token keys are valid, the most there may be: set overlap_s to 0 to end all but the new"
+        " one, or wait.",
+        only=frozenset({"rotate_token_key"}),
     ),
     "body_too_large": Code(
         413,

@@ -209,6 +209,15 @@ ENDPOINT: Json = FUNCTION | {
 NEW_ENDPOINT: Json = ENDPOINT | {"secret": SECRET}
 ROTATED: Json = NEW_ENDPOINT | {"secrets_valid": 2}
 
+TOKEN_KEYS: list[Json] = [
+    {"number": 2, "created_at": "2026-11-24T08:00:02.250118Z", "expires_at": None},
+    {
+        "number": 1,
+        "created_at": "2026-03-01T09:30:00.000000Z",
+        "expires_at": "2026-12-01T08:00:02.250118Z",
+    },
+]
+
 WORKER: Json = {
     "name": "worker-1",
     "process": "worker-1~5f0c92e1",

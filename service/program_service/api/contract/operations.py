@@ -131,6 +131,12 @@ OPERATIONS: dict[str, Shown] = {
         {"made_by_the_service": {}, "own": {"secret": shown.SECRET, "overlap_s": 3600}},
         {200: {"rotated": shown.ROTATED}},
     ),
+    "rotate_token_key": Shown(
+        Scope.ADMIN,
+        "/token-keys/rotate",
+        {"in_a_week": {}, "after_a_leak": {"overlap_s": 0}},
+        {200: {"rotated": {"keys": shown.TOKEN_KEYS}}},
+    ),
     "delete_job": Shown(Scope.ADMIN, "/jobs/send_invoice"),
     "list_workers": Shown(
         Scope.READ, "/workers", answers={200: {"one": {"workers": [shown.WORKER]}}}
