@@ -13,6 +13,8 @@ from math import isfinite
 from types import TracebackType
 from typing import Any, TypeVar
 
+from program_service.texts import MAX_TEXT_BYTES, cut
+
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -20,8 +22,8 @@ MAX_FRAMES = 500
 """The innermost calls of a traceback that are kept: Python's own limit is 1,000, but a job may
 raise it to a million, whose text would hold up the process for seconds."""
 
-MAX_TEXT = 100_000
-"""Characters of one text in a log line; the attempt has the whole of it."""
+MAX_TEXT = MAX_TEXT_BYTES
+"""Characters of the texts of one value in a log line."""
 
 MAX_NODES = 2_000
 MAX_DEPTH = 50
@@ -99,6 +101,8 @@ def is_plain(value: object, *, most: int = MAX_NODES, longest: float = MAX_TEXT)
                 characters += len(each)  # type: ignore[arg-type]
             elif kind is dict:
                 inside += each.values()  # type: ignore[attr-defined]
+                keys = [key for key in each if type(key) is str]  # type: ignore[attr-defined]
+                characters += sum(map(len, keys))
             elif kind is list or kind is tuple:
                 inside += each  # type: ignore[arg-type]
             elif kind not in SCALARS:
@@ -141,7 +145,9 @@ class _Plain:
 
     def _dict(self, value: Any, depth: int) -> dict[str, Any]:
         items = tried(lambda: list(islice(dict.items(value), self._left)), [])
-        return {clean(text_of(_text(key))): self.of(each, depth + 1) for key, each in items}
+        return {
+            self._cut(clean(text_of(_text(key)))): self.of(each, depth + 1) for key, each in items
+        }
 
     def _list(self, value: Any, depth: int) -> list[Any]:
         items = tried(lambda: list(islice(value, self._left)), [])
@@ -164,11 +170,4 @@ def _text(value: object) -> object:
 
 def clean(text: str) -> str:
     """Return a text that has an encoding, not too long; halves of surrogate pairs are escaped."""
-    shown = text if len(text) <= MAX_TEXT else shortened(text)
-    return shown.encode("utf-8", "backslashreplace").decode()
-
-
-def shortened(text: str) -> str:
-    """Leave out the middle of a long text."""
-    half = MAX_TEXT // 2
-    return f"{text[:half]} [… {len(text) - 2 * half} characters …] {text[-half:]}"
+    return cut(text).encode("utf-8", "backslashreplace").decode()

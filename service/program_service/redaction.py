@@ -2,15 +2,19 @@
 
 Data are veiled when they are shown, by the names of their fields; jobs and endpoints work on the
 real ones. Texts, which an exception may have put a value into, are veiled before they are recorded:
-they are searched, grouped and logged from there on.
+they are searched, grouped and logged from there on. A text is cut after that, never before: half of
+a secret would not be found.
 """
 
+import json
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from program_service.plain import tried
+from program_service.texts import MAX_TEXT_BYTES, cut, size_of
 
 VEIL = "***"
 
@@ -19,6 +23,12 @@ SHORTEST = 4
 
 DEEPEST = 200
 """What nests deeper is hidden whole: our own data never do, what a job logs may hold itself."""
+
+MOST_PLACES = 10_000
+"""A text in which secrets are in more places is hidden whole."""
+
+CUT = " […]"
+"""The end of a logged text that was cut before all secrets were known."""
 
 OF_EVERY_LINE = frozenset({"event", "level", "timestamp"})
 
@@ -108,15 +118,14 @@ class Redaction:
         data = [program.program_data, *program.job_data.values(), *more]
         hidden = [value for each in data for _, value in self._hidden(each, "")]
         leaves = {str(leaf) for value in hidden for leaf in _leaves(value)}
-        # a traceback holds what repr() makes of it
-        forms = {form for leaf in leaves for form in (leaf, repr(leaf)[1:-1])}
+        forms = {form for leaf in leaves for form in _forms(leaf)}
         return sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
 
     def lines(self, lines: list[dict[str, Any]], secrets: Sequence[str]) -> list[dict[str, Any]]:
         """Return the lines that a job logged as they may be kept."""
         return [
             line
-            | {"text": veil_text(line["text"], secrets)}
+            | {"text": _veil_line(line["text"], secrets)}
             | (
                 {"fields": _veil_texts(self.data(line["fields"]), secrets)}
                 if "fields" in line
@@ -136,11 +145,62 @@ class Redaction:
         return line
 
 
-def veil_text(text: str, secrets: Sequence[str]) -> str:
-    """Put the veil in the place of each secret in a text."""
+def shown_text(text: str, secrets: Sequence[str] = (), most: int = MAX_TEXT_BYTES) -> str:
+    """Return a text as it may be kept: without these secrets, and then cut to so many bytes."""
+    longest = max(map(len, secrets), default=0)
+    if len(text) <= most + longest:
+        return cut(veil_text(text, secrets), most)
+    # only what may be shown is searched; at its end half of a secret may be left
+    veiled = veil_text(text[: most + longest], secrets)
+    return cut(veiled[: max(0, len(veiled) - longest)], most, of_bytes=size_of(text))
+
+
+def veil_text(text: str, secrets: Sequence[str], *, has_lost_its_end: bool = False) -> str:
+    """Put the veil in the place of each secret in a text, also of those that overlap.
+
+    In a text that was cut, the beginning of a secret at its end is one, too.
+    """
+    found = list(islice(_places(text, secrets), MOST_PLACES + 1))
+    if has_lost_its_end:
+        found += _begun(text, secrets)
+    if len(found) > MOST_PLACES:
+        return VEIL
+    shown, end = list[str](), 0
+    for first, after in sorted(found):
+        if first >= end:
+            shown += (text[end:first], VEIL)
+        end = max(end, after)
+    return "".join((*shown, text[end:]))
+
+
+def _places(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield where secrets begin and end in a text."""
     for secret in secrets:
-        text = text.replace(secret, VEIL)
-    return text
+        at = text.find(secret)
+        while at >= 0:
+            yield at, at + len(secret)
+            at = text.find(secret, at + 1)
+
+
+def _begun(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield where secrets begin whose end a text has lost."""
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(text)), SHORTEST - 1, -1):
+            if text.endswith(secret[:length]):
+                yield len(text) - length, len(text)
+                break
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return what a secret looks like in texts: as it is, in a traceback, and in JSON."""
+    in_json = json.dumps(secret), json.dumps(secret, ensure_ascii=False)
+    return (secret, *(form[1:-1] for form in (repr(secret), *in_json)))
+
+
+def _veil_line(text: str, secrets: Sequence[str]) -> str:
+    whole = text.removesuffix(CUT)
+    is_cut = whole != text
+    return veil_text(whole, secrets, has_lost_its_end=is_cut) + (CUT if is_cut else "")
 
 
 def _veil_texts(value: Any, secrets: Sequence[str]) -> Any:
@@ -161,7 +221,9 @@ def _leaves(value: Any) -> Iterator[Any]:
     left = [value]  # not by recursion, whose limit a row may be beyond
     while left:
         each = left.pop()
-        if isinstance(each, dict | list):
-            left.extend(each.values() if isinstance(each, dict) else each)
+        if isinstance(each, dict):
+            left.extend((*each, *each.values()))
+        elif isinstance(each, list):
+            left.extend(each)
         elif each is not None and not isinstance(each, bool):
             yield each

@@ -13,19 +13,23 @@ import structlog
 
 from program_service.events import Event
 from program_service.plain import (
-    MAX_TEXT,
     clean,
     is_plain,
     plain,
-    shortened,
     text_of,
     traceback_of,
     tried,
 )
 from program_service.pretty import for_people
+from program_service.texts import MAX_TEXT_BYTES, cut
 
 Line: TypeAlias = dict[str, Any]
 Processor: TypeAlias = Callable[[Any, str, Any], Any]
+
+MAX_LINE_BYTES = 8 * MAX_TEXT_BYTES
+"""Of a line in JSON. The values of a longer one have one bound together, and not one each."""
+
+ALWAYS = ("event", "level", "timestamp")
 
 ASIDE = {"_record", "_from_structlog", "exc_info"}
 """What structlog keeps in a line for its own processors."""
@@ -36,7 +40,7 @@ def bounded(_logger: object, _method: str, line: Line) -> Line:
     for name, value in line.items():
         kind = type(value)
         if kind is str:
-            line[name] = value if len(value) <= MAX_TEXT else shortened(value)
+            line[name] = cut(value)
         elif not (kind is Event or name in ASIDE or is_plain(value)):
             line[name] = plain(value)
     return line
@@ -79,17 +83,23 @@ def _show_exception(logger: Any, method: str, line: Line) -> Line:
         return line
     shown = tried(lambda: structlog.processors.format_exc_info(logger, method, dict(line)), None)
     if shown is not None:
-        return dict(shown)
+        return {**shown, "exception": cut(text_of(shown.get("exception")))}
     error = given[1] if type(given) is tuple and len(given) > 1 else given
     trace = traceback_of(error) if issubclass(type(error), BaseException) else text_of(given)
     return {name: value for name, value in line.items() if name != "exc_info"} | {
-        "exception": trace
+        "exception": cut(trace)
     }
 
 
 def _as_json(_logger: object, _method: str, line: Line) -> str:
     text = tried(lambda: orjson.dumps(line, default=text_of), None)
-    return (orjson.dumps(_plain(line)) if text is None else text).decode()
+    if text is None:
+        text = orjson.dumps(_plain(line))
+    if len(text) > MAX_LINE_BYTES:
+        kept = {name: plain(line[name]) for name in ALWAYS if name in line}
+        rest = {name: value for name, value in line.items() if name not in {*kept, *ASIDE}}
+        text = orjson.dumps(kept | plain(rest))
+    return text.decode()
 
 
 def _plain(line: Line) -> Line:

@@ -77,6 +77,7 @@ class Engine:
                 disable_endpoint, job.name, url=url, registered_at=registered_at
             )
 
+        redaction = Redaction(settings.redact)
         self.supervisor = Supervisor(metrics)
         self.endpoints = CallbackJobs(
             self._caller,
@@ -84,6 +85,7 @@ class Engine:
             public_url=settings.service_url or f"http://127.0.0.1:{settings.port}",
             disable=disable,
             room=self.room,
+            redaction=redaction,
         )
         self.execution = Execution(
             Tools(
@@ -103,7 +105,7 @@ class Engine:
                 observer=Observer(metrics, traces, library.hooks, self.catalogue),
                 metrics=metrics,
                 traces=traces,
-                redaction=Redaction(settings.redact),
+                redaction=redaction,
                 net=SafetyNet(metrics),
             )
         )

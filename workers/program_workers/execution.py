@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ from program_service.bookkeeping.lifecycle import (
     LetGo,
     Outcome,
     Released,
+    RetryLater,
     Terms,
     settle,
     verdict,
@@ -40,7 +41,7 @@ from program_service.bookkeeping.step_transaction import (
     StepConnections,
     StepTransaction,
 )
-from program_service.bookkeeping.veiling import veil_outcome
+from program_service.bookkeeping.veiling import veil_failure, veil_outcome
 from program_service.crashpoints import CrashPoint, reach
 from program_service.logs import log
 from program_service.redaction import Redaction
@@ -153,6 +154,7 @@ class Execution:
 
     async def _set_aside(self, program: ClaimedRow, failure: Failure) -> None:
         """End a program by its lease alone."""
+        failure = veil_failure(failure, _secrets_of(program, self._tools.redaction))
         if await self._tools.recorder.set_aside(program, failure):
             run_id, message = program.run_id, failure.message
             log.error(Event.PROGRAM_SET_ASIDE, run_id=run_id, error_message=message)
@@ -209,8 +211,7 @@ class Execution:
 
     async def _record(self, program: Claimed, ran: Ran, held: Held) -> Claimed | None:
         """Record what became of a step; return the program if its next step is ours to run."""
-        if self._tools.redaction.is_on:
-            ran = _veiled(ran, program, self._tools.redaction, held.program.job_data)
+        ran = _presentable(ran, program, self._tools.redaction, held.program.job_data)
         change = settle(
             program,
             ran.outcome,
@@ -344,11 +345,22 @@ def _refusal(error: BatchRefused | RowUnreadable) -> Failure:
     return Failure(message, type="BatchRefused")
 
 
-def _veiled(ran: Ran, program: Claimed, redaction: Redaction, job_data: dict[str, Json]) -> Ran:
-    """Hide in the texts of a step that ran what may not be shown of its program.
+def _secrets_of(program: ClaimedRow, redaction: Redaction) -> Sequence[str]:
+    if redaction.is_on and isinstance(program, Claimed):
+        return redaction.secrets_of(program)
+    return ()
+
+
+def _presentable(
+    ran: Ran, program: Claimed, redaction: Redaction, job_data: dict[str, Json]
+) -> Ran:
+    """Hide in the texts of a step that ran what may not be shown of its program, and cut them.
 
     `job_data` are those that the step has left; what it brings with its end is hidden, too.
     """
+    if not redaction.is_on:
+        has_texts = isinstance(ran.outcome, Fail | RetryLater)
+        return replace(ran, outcome=veil_outcome(ran.outcome)) if has_texts else ran
     brought = ran.outcome.job_data if isinstance(ran.outcome, Done) else None
     secrets = redaction.secrets_of(program, *job_data.values(), brought)
     log = None if ran.log is None else redaction.lines(ran.log, secrets)

@@ -19,6 +19,7 @@ import structlog
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
 from program_service.plain import is_plain, name_of, plain, text_of, tried
+from program_service.redaction import CUT
 from program_service.settings import Settings
 from program_service.telemetry import Event
 
@@ -29,7 +30,6 @@ _bound = contextvars.copy_context().run(
 _job, _step, _attempt = (_bound[name].var for name in ("job", "step", "attempt"))
 _lines: contextvars.ContextVar["Lines | None"] = contextvars.ContextVar("lines", default=None)
 
-CUT = " […]"
 FRAME_BYTES = 120
 """What a line takes besides its text: moment, level, and the marks of JSON."""
 

@@ -44,7 +44,7 @@ def judge(error: BaseException) -> Outcome:
     """Say what an exception of a job means; any exception may carry `retryable` or `ignorable`."""
     failure = Failure(
         message=storable_text(text_of(error) or name_of(error)),
-        type=storable_text(name_of(error))[:255],
+        type=storable_text(name_of(error)),
         traceback=storable_text(traceback_of(error)),
         code=_code(error),
     )
@@ -67,4 +67,4 @@ def _ask(error: BaseException, name: str) -> object:
 
 def _code(error: BaseException) -> str | None:
     code = _ask(error, "code")
-    return storable_text(text_of(code))[:255] if code is not None else None
+    return storable_text(text_of(code)) if code is not None else None

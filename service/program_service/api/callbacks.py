@@ -130,8 +130,8 @@ async def _settle(
 ) -> Response:
     before = await services.database.read(find, ticket.run_id)
     queues = await services.directory.queues(before.jobs)
-    if services.redaction.is_on:
-        outcome = veil_outcome(outcome, services.redaction.secrets_of(before))
+    secrets = services.redaction.secrets_of(before) if services.redaction.is_on else ()
+    outcome = veil_outcome(outcome, secrets)
     report = Report(ticket, outcome, job.retry, draw())
     program, change = await services.database.transact(settle_callback, report, queues=queues)
     _tell(services, job, program, change)

@@ -113,7 +113,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong: whole, never cut."""
+    """What went wrong; `veiling` makes its texts fit to be recorded."""
 
     message: str
     type: str | None = None

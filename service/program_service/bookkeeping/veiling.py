@@ -1,25 +1,39 @@
-"""Veiling: take hidden values out of what became of a step, before it is recorded and logged."""
+"""Veiling: make the texts of what became of a step such as may be recorded, shown and logged.
+
+Hidden values are taken out of them first, and then they are cut.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from program_service.bookkeeping.lifecycle import Fail, Outcome, RetryLater
-from program_service.redaction import veil_text
+from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, RetryLater
+from program_service.redaction import shown_text, veil_text
 
 Came = TypeVar("Came", bound=Outcome)
 
+MAX_WORD = 255
+"""Characters of the type and the code of an error: their columns have no more."""
 
-def veil_outcome(outcome: Came, secrets: Sequence[str]) -> Came:
-    """Return an outcome whose texts hold none of these secrets."""
-    if not isinstance(outcome, Fail | RetryLater) or not secrets:
+
+def veil_outcome(outcome: Came, secrets: Sequence[str] = ()) -> Came:
+    """Return an outcome whose texts hold none of these secrets, and are not too long."""
+    if not isinstance(outcome, Fail | RetryLater):
         return outcome
-    failure = outcome.failure
-    trace, code = failure.traceback, failure.code
-    veiled = replace(
+    return replace(outcome, failure=veil_failure(outcome.failure, secrets))
+
+
+def veil_failure(failure: Failure, secrets: Sequence[str] = ()) -> Failure:
+    """Return a failure whose texts hold none of these secrets, and are not too long."""
+    trace = failure.traceback
+    return replace(
         failure,
-        message=veil_text(failure.message, secrets),
-        traceback=None if trace is None else veil_text(trace, secrets),
-        code=None if code is None else veil_text(code, secrets),
+        message=shown_text(failure.message, secrets),
+        type=_word(failure.type, secrets),
+        traceback=None if trace is None else shown_text(trace, secrets),
+        code=_word(failure.code, secrets),
     )
-    return replace(outcome, failure=veiled)
+
+
+def _word(word: str | None, secrets: Sequence[str]) -> str | None:
+    return None if word is None else veil_text(word, secrets)[:MAX_WORD]

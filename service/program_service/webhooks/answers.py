@@ -3,7 +3,7 @@
 Whatever the answer is, reading it never raises: it belongs to one program, and so does its failure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -24,15 +24,13 @@ from program_service.bookkeeping.lifecycle import (
 from program_service.bookkeeping.retry import LONGEST_S
 from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
 from program_service.logs import log
+from program_service.redaction import shown_text
 from program_service.telemetry import Event
 from program_service.webhooks.caller import Answer
 
 RETRYABLE = {408, 409, 423, 425, 429}
-MAX_MESSAGE = 65_536
-"""Characters of an error message that an endpoint sends: the rest is cut."""
 MAX_SHOWN = 500
-"""Characters of a header, or of an answer that is no JSON, in an error message."""
-MAX_CODE = 255
+"""Bytes of a header, or of an answer that is no JSON, in an error message."""
 MAX_DATE = 100
 """Characters of a date in a header; no format of RFC 9110 has more than 34."""
 
@@ -49,10 +47,14 @@ class Reading:
     is_gone: bool = False
 
 
-def read_answer(answer: Answer, *, within_s: float) -> Reading:
-    """Read an answer; an accepted step must be completed within so many seconds."""
+def read_answer(answer: Answer, *, within_s: float, secrets: Sequence[str] = ()) -> Reading:
+    """Read an answer; an accepted step must be completed within so many seconds.
+
+    `secrets` are hidden where the answer is quoted in part. Other texts are whole, and yet to be
+    veiled and cut.
+    """
     try:
-        return _read(answer, within_s)
+        return _read(answer, within_s, secrets)
     except Exception as error:  # noqa: BLE001 - everything done for one program
         log.error(Event.ANSWER_UNREADABLE, error_message=repr(error), exc_info=error)
         name = type(error).__name__
@@ -61,7 +63,7 @@ def read_answer(answer: Answer, *, within_s: float) -> Reading:
         return Reading(RetryLater(failure) if _may_pass(answer.status) else Fail(failure))
 
 
-def _read(answer: Answer, within_s: float) -> Reading:
+def _read(answer: Answer, within_s: float, secrets: Sequence[str]) -> Reading:
     body = _object(answer.body)
     if body is not None and body.get("error") is not None:
         return Reading(outcome_of_error(body["error"], status=answer.status))
@@ -70,7 +72,7 @@ def _read(answer: Answer, within_s: float) -> Reading:
         return Reading(Accepted(within_s))
     if HTTPStatus(200) <= status < HTTPStatus(300):
         return Reading(done(body or {}))
-    failure = _failure(answer, body)
+    failure = _failure(answer, body, secrets)
     if _may_pass(status):
         return Reading(RetryLater(failure, _retry_after(answer.headers)))
     return Reading(Fail(failure), is_gone=status == HTTPStatus.GONE)
@@ -96,7 +98,7 @@ def outcome_of_error(error: Any, *, status: int | None = None) -> RetryLater | F
     failure = Failure(
         message=as_text(message or "the endpoint said that it failed, and not why"),
         type="EndpointError",
-        code=as_text(code)[:MAX_CODE] if code else f"http_{status}" if status else None,
+        code=as_text(code) if code else f"http_{status}" if status else None,
     )
     if fields.get("retryable") is True:
         return RetryLater(failure)
@@ -115,26 +117,26 @@ def _object(body: bytes) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _failure(answer: Answer, body: Json | None) -> Failure:
+def _failure(answer: Answer, body: Json | None, secrets: Sequence[str]) -> Failure:
     """Say what an answer says: a problem's detail or title, else the text itself."""
     said = (body or {}).get("detail") or (body or {}).get("title")
     if not said:
-        said = answer.body[: MAX_SHOWN * 4].decode("utf-8", "replace")[:MAX_SHOWN].strip()
+        said = shown_text(answer.body.decode("utf-8", "replace"), secrets, MAX_SHOWN).strip()
     if HTTPStatus(300) <= answer.status < HTTPStatus(400):
-        to = answer.headers.get("location", "nowhere")[:MAX_SHOWN]
+        to = shown_text(answer.headers.get("location", "nowhere"), secrets, MAX_SHOWN)
         said = f"redirects are not followed (to {to!r})"
     message = f"the endpoint answered {answer.status}" + (f": {as_text(said)}" if said else "")
     return Failure(storable_text(message), type="EndpointError", code=f"http_{answer.status}")
 
 
 def as_text(value: Any) -> str:
-    """Write any JSON value as a text that can be stored, cut after `MAX_MESSAGE` characters."""
+    """Write any JSON value as a text that can be stored."""
     if not isinstance(value, str):
         try:
             value = orjson.dumps(value).decode()
         except orjson.JSONEncodeError:  # it nests deeper than 254 levels
             value = f"(a JSON {'object' if isinstance(value, dict) else 'value'} too deep to show)"
-    return storable_text(value if len(value) <= MAX_MESSAGE else value[: MAX_MESSAGE - 1] + "…")
+    return storable_text(value)
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

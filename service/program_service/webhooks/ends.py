@@ -6,6 +6,7 @@ becomes free is taken by the next notification at once, and each outcome is writ
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
@@ -27,6 +28,7 @@ from program_service.loops.in_flight import InFlight
 from program_service.loops.turns import is_set_within, turn
 from program_service.plain import described
 from program_service.telemetry import Event, Metrics
+from program_service.texts import cut
 from program_service.webhooks.courier import Courier, Notification
 from program_service.webhooks.guard import host_of
 from program_service.webhooks.outcomes import Outcomes
@@ -212,7 +214,7 @@ class Ends:
         return Notification(
             url=program.notify or "",
             message_id=f"{program.run_id}-ended-{program.resumes}",
-            message={"type": "program.ended", "program": self._describe(program)},
+            message={"type": "program.ended", "program": self._describe(_cut(program))},
             secrets=[self._secret],
             traceparent=program.traceparent,
         )
@@ -241,6 +243,12 @@ class Ends:
                 await self._outcomes.write()
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning(Event.DATABASE_UNAVAILABLE, during=self.name, error_message=str(error))
+
+
+def _cut(program: Program) -> Program:
+    """Cut an error message that was stored before there was a limit."""
+    message = program.error_message
+    return program if message is None else replace(program, error_message=cut(message))
 
 
 def _wish(untold: Untold) -> Wish:

@@ -23,6 +23,7 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
 )
 from program_service.logs import log
+from program_service.redaction import Redaction
 from program_service.telemetry import Event, Metrics
 from program_service.webhooks.answers import read_answer
 from program_service.webhooks.caller import Caller
@@ -35,6 +36,7 @@ from program_workers.judgement import is_for_the_worker
 from program_workers.lease import StopReason
 from program_workers.room import Room
 
+LEAST_FAILURE = 300
 SERVER_ERROR = 500
 
 CONNECT_S = 5.0
@@ -45,7 +47,7 @@ a lost packet costs 1 or 3 s."""
 class CallbackJobs:
     """Call endpoints; whether there is room for a call was decided when its program was claimed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a call needs
         self,
         caller: Caller,
         metrics: Metrics,
@@ -53,8 +55,10 @@ class CallbackJobs:
         public_url: str,
         disable: Callable[[CallbackJob], Awaitable[bool]],
         room: Room,
+        redaction: Redaction,
     ) -> None:
         """Take who calls, where the service is reached, how a job is disabled, and the breakers."""
+        self._redaction = redaction
         self._caller = caller
         self._metrics = metrics
         self._public_url = public_url.rstrip("/")
@@ -115,7 +119,9 @@ class CallbackJobs:
             self._room.jobs.failed(job.name, said, by=step.program.lease)
         else:
             self._room.jobs.succeeded(job.name)
-        reading = read_answer(answer, within_s=job.timeout_s)
+        is_hiding = self._redaction.is_on and answer.status >= LEAST_FAILURE
+        secrets = self._redaction.secrets_of(step.program) if is_hiding else ()
+        reading = read_answer(answer, within_s=job.timeout_s, secrets=secrets)
         if reading.is_gone:
             await self._disable_if_possible(job)
         return reading.outcome
