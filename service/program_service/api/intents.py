@@ -2,15 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache, partial
+from itertools import islice
 
 import orjson
 import uuid_utils
 from fastapi import Request
 
 from program_service.api.auth import Caller
-from program_service.api.problems import Problem, forbidden_address, suggest
+from program_service.api.problems import MOST_MISTAKES, Problem, forbidden_address, suggest
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.ledger.keys import IdempotencyKey
@@ -23,6 +24,8 @@ from program_service.webhooks.errors import Forbidden
 
 KEY = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^"]+)')
 MAX_KEY = 255
+MOST_NAMED = 10
+"""Unknown jobs that `detail` names."""
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -109,29 +112,33 @@ def _require_tellable(services: Services, requests: Sequence[ProgramRequest], pl
 def _refuse_unknown_jobs(
     services: Services, requests: Sequence[ProgramRequest], queues: dict[str, str], place: str
 ) -> None:
-    known = sorted(services.directory.names)
-    fields: list[dict[str, Any]] = []
+    names = sorted({job for each in requests for job in each.jobs} - queues.keys())
+    if not names:
+        return
+    known, found = sorted(services.directory.names), _jobs_among(requests, set(names), place)
+    hint_for = cache(partial(suggest, known=known))
+    fields = []
+    for field, job in islice(found, MOST_MISTAKES):
+        message, near = f"no worker ever registered a job {job!r}", hint_for(job)
+        hint = {"hint": f"did you mean {near!r}?"} if near else {}
+        item = {"field": field, "in": "body", "code": "unknown_job", "message": message}
+        fields.append(item | hint)
+    shown, left = ", ".join(map(repr, names[:MOST_NAMED])), len(names) - MOST_NAMED
+    detail = (
+        f"Unknown jobs: {shown}{f' and {left} more' if left > 0 else ''}. Start a worker that knows"
+        " them first, or set UNKNOWN_JOBS=accept to have programs wait for one."
+    )
+    raise Problem(422, "unknown_jobs", detail, fields=fields)
+
+
+def _jobs_among(
+    requests: Sequence[ProgramRequest], names: Collection[str], place: str
+) -> Iterator[tuple[str, str]]:
+    """Yield (where, job) of each mention of one of these names."""
     for index, each in enumerate(requests):
         for position, job in enumerate(each.jobs):
-            if job in queues:
-                continue
-            field: dict[str, Any] = {
-                "field": f"{place.format(index)}jobs[{position}]",
-                "in": "body",
-                "code": "unknown_job",
-                "message": f"no worker ever registered a job {job!r}",
-            }
-            if near := suggest(job, known):
-                field["hint"] = f"did you mean {near!r}?"
-            fields.append(field)
-    if not fields:
-        return
-    names = sorted({job for each in requests for job in each.jobs} - queues.keys())
-    detail = (
-        f"Unknown jobs: {', '.join(map(repr, names[:10]))}. Start a worker that knows them first,"
-        " or set UNKNOWN_JOBS=accept to have programs wait for one."
-    )
-    raise Problem(422, "unknown_jobs", detail, fields=fields[:100])
+            if job in names:
+                yield f"{place.format(index)}jobs[{position}]", job
 
 
 def _idempotency(header: str, request: ProgramRequest, caller: Caller) -> IdempotencyKey:

@@ -25,7 +25,19 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 
 MOST_ECHOED = 500
-"""Characters of what a caller sent that an answer repeats."""
+"""Characters of what a caller sent that an answer repeats at a time."""
+
+MOST_DETAIL = 2_000
+"""Characters of a `detail`."""
+
+MOST_MISTAKES = 20
+"""Mistakes that an answer describes, with hints; `detail` says how many more there are."""
+
+MOST_COMPARED = 500
+"""Names that a hint is looked for among: 20 names among so many take 20 ms."""
+
+MOST_HINTED = 100
+"""Characters of a name that a hint is looked for."""
 
 CODES: dict[type[Exception], tuple[int, str]] = {
     errors.ProgramNotFound: (404, "program_not_found"),
@@ -109,20 +121,20 @@ def answer(  # noqa: PLR0913 - the members of RFC 9457
         "type": f"urn:program-executor:problem:{code}",
         "title": title_of(status),
         "status": status,
-        "detail": detail,
+        "detail": cut(detail, MOST_DETAIL),
         "instance": cut(request.url.path),
         "code": code,
     }
     if fields:
-        body["errors"] = list(fields)
+        body["errors"] = list(fields[:MOST_MISTAKES])
     return Response(
         orjson.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
 
 
-def cut(text: str) -> str:
+def cut(text: str, most: int = MOST_ECHOED) -> str:
     """Return what a caller sent, short enough to be sent back."""
-    return text if len(text) <= MOST_ECHOED else f"{text[:MOST_ECHOED]}…"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def install(app: FastAPI) -> None:
@@ -182,20 +194,27 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [_field(item) for item in error.errors()]
-    return answer(request, status=422, code="invalid", detail=_sentence(fields), fields=fields)
+    found = error.errors()
+    fields = [_field(item) for item in found[:MOST_MISTAKES]]
+    detail = _sentence(fields, len(found))
+    return answer(request, status=422, code="invalid", detail=detail, fields=fields)
 
 
 def words_of(error: RequestValidationError | ValidationError) -> str:
     """Say in words what is wrong with an input."""
-    return _sentence([_field(item) for item in error.errors()])
+    found = error.errors()
+    return _sentence([_field(item) for item in found[:NAMED]], len(found))
 
 
-def _sentence(fields: FieldErrors) -> str:
-    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
-    if len(fields) > 3:  # noqa: PLR2004 - three are enough for a sentence
-        detail += f"; and {len(fields) - 3} more"
-    return detail
+NAMED = 3
+"""Mistakes that are enough for a sentence."""
+
+
+def _sentence(fields: FieldErrors, count: int) -> str:
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:NAMED])
+    if count > MOST_MISTAKES:
+        return f"{detail}; and more"
+    return detail + (f"; and {count - NAMED} more" if count > NAMED else "")
 
 
 async def _of_bug(request: Request, error: Exception) -> Response:
@@ -211,12 +230,12 @@ def _field(item: Mapping[str, Any]) -> dict[str, Any]:
     kind, path = item["type"], list(item["loc"])
     place = path[0] if path and path[0] in {"body", "query", "path", "header"} else "body"
     names = path[1:] if path and path[0] == place else path
-    field = _join(names) or place
-    message = MESSAGES.get(kind, item["msg"].removeprefix("Value error, "))
+    field = cut(_join(names) or place)
+    message = cut(MESSAGES.get(kind, item["msg"].removeprefix("Value error, ")))
     found = {"field": field, "in": place, "code": kind, "message": message}
     if kind == "extra_forbidden":
         name = str(names[-1])
-        found["message"] = f"{name!r} is not a field"
+        found["message"] = f"{cut(name)!r} is not a field"
         known = ProgramQuery.model_fields if place == "query" else FIELDS
         if hint := suggest(name, tuple(known)):
             found["hint"] = f"did you mean {hint!r}?"
@@ -255,10 +274,15 @@ FIELDS = (
 
 def suggest(name: str, known: Sequence[str]) -> str | None:
     """Return the known name that was probably meant: `jobsData` is `job_data`."""
+    if len(name) > MOST_HINTED:
+        return None
     snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
     if snake in known:
         return snake
-    close = get_close_matches(snake, known, n=1, cutoff=0.6)
+    likely = known
+    if len(known) > MOST_COMPARED:  # names of about the same length are the closest
+        likely = sorted(known, key=lambda each: abs(len(each) - len(snake)))[:MOST_COMPARED]
+    close = get_close_matches(snake, likely, n=1, cutoff=0.6)
     return close[0] if close else None
 
 

@@ -112,7 +112,7 @@ async def _replayed(services: Services, replayed: Replayed) -> Response:
     return program_response(shown, headers={"Idempotent-Replayed": "true"})
 
 
-@router.post(
+@submitting.post(
     "/batch",
     status_code=201,
     operation_id="submit_programs",

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticKnownError
 
 from program_service.bookkeeping.retry import LONGEST_S, Retry
 from program_service.names import (
@@ -29,6 +30,8 @@ from program_service.names import (
 from program_service.webhooks.signing import require_secret
 
 MAX_JOBS = 1_000
+MOST_UNKNOWN = 21
+"""One more than are described, so that the answer says that there are more."""
 MAX_BATCH = 1_000
 MAX_LABELS = 32
 MAX_URL = 2_048
@@ -100,11 +103,33 @@ Moment = Annotated[
 JsonObject = dict[str, Any]
 
 
+def at_most(most: int) -> BeforeValidator:
+    """Reject an object with more properties before any of them is looked at."""
+
+    def check(value: Any) -> Any:
+        if type(value) is dict and len(value) > most:
+            counts = {"max_length": most, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", {"field_type": "Dictionary", **counts})
+        return value
+
+    return BeforeValidator(check)
+
+
 class Body(BaseModel):
     """A request body: unknown fields are refused, by name."""
 
     # strict: neither "30" nor true is a number
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_few_mistakes(cls, value: Any) -> Any:
+        """Leave out unknown fields beyond those that are described: each takes time."""
+        if type(value) is not dict or len(value) <= len(cls.model_fields) + MOST_UNKNOWN:
+            return value
+        unknown = (name for name in value if name not in cls.model_fields)
+        kept = cls.model_fields.keys() | set(islice(unknown, MOST_UNKNOWN))
+        return {name: each for name, each in value.items() if name in kept}
 
 
 class ProgramRequest(Body):
@@ -117,7 +142,7 @@ class ProgramRequest(Body):
     program_data: JsonObject = Field(
         default_factory=dict, description="Data for all jobs.", examples=[{"customer": 42}]
     )
-    job_data: dict[JobName, JsonObject] = Field(
+    job_data: Annotated[dict[JobName, JsonObject], at_most(MAX_JOBS)] = Field(
         default_factory=dict,
         description="Data for single jobs, by job name.",
         examples=[{"mail": {"template": "welcome"}}],
@@ -125,7 +150,9 @@ class ProgramRequest(Body):
     start_at: Moment | None = Field(
         None, description="When to start, with a zone; at once by default."
     )
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = Field(
+    labels: Annotated[
+        dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS), at_most(MAX_LABELS)
+    ] = Field(
         default_factory=dict, description="Words to find the program by.", examples=[{"team": "eu"}]
     )
 
