@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.errors import JobDataTooLarge
 from program_service.bookkeeping.ledger.claiming import Answer, Claim, Claimant, claim
 from program_service.bookkeeping.ledger.keys import IdempotencyKey
 from program_service.bookkeeping.ledger.reading import Attempt, list_attempts
@@ -141,7 +142,10 @@ async def recorded(
     database: Database, program: Claimed, outcome: Outcome, **terms: Any
 ) -> Recorded | None:
     """Record what became of the current step."""
-    return (await database.transact(record, [a_record(program, outcome, **terms)]))[0]
+    (answer,) = await database.transact(record, [a_record(program, outcome, **terms)])
+    if isinstance(answer, JobDataTooLarge):
+        raise answer
+    return answer
 
 
 async def stands(database: Database, program: Claimed, outcome: Outcome, **terms: Any) -> Recorded:

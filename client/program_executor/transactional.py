@@ -18,6 +18,7 @@ from program_service.bookkeeping.borrowed import (
     in_blocking_session,
     in_session,
 )
+from program_service.bookkeeping.ledger.job_data import too_large
 from program_service.bookkeeping.ledger.registry import list_jobs
 from program_service.bookkeeping.ledger.submitting import NewProgram, submit
 from program_service.bookkeeping.storable import storable_object
@@ -82,6 +83,8 @@ class _Wish:
     async def submit(self, books: Books) -> str:
         """Write it down."""
         request = self._request
+        if error := too_large(request.job_data, most=books.max_job_data_bytes):
+            raise ValueError(str(error))
         queues = {job.name: job.queue for job in await list_jobs(books)}
         if unknown := sorted(set(request.jobs) - queues.keys()):
             message = f"no worker ever registered {', '.join(map(repr, unknown))}: start one first"

@@ -74,6 +74,7 @@ def create_app(
     traces = traces_of(settings)
     caller = Caller(guard, traces=traces)
     redaction = Redaction(settings.redact)
+    database.max_job_data_bytes = settings.max_job_data_bytes
     monitor = BrokerMonitor(broker)
     notifier = Notifier(
         database,

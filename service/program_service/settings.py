@@ -161,6 +161,14 @@ class Settings(BaseSettings):
         description="`refuse` or `accept` programs that name a job nobody ever registered.",
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="The longest request body.")
+    max_job_data_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        description=(
+            "How long the job data of a program may become, as JSON. Set it for the service and its"
+            " workers. Job data that are longer already may stay and shrink."
+        ),
+    )
     max_wait_s: float = Field(
         60.0, ge=0, description="The longest that `Prefer: wait` holds a request."
     )

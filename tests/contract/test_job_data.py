@@ -20,6 +20,7 @@ from builders import (
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import AlreadyFinal, ProgramNotFound
 from program_service.bookkeeping.ledger.job_data import (
+    Changed,
     EditKind,
     JobDataEdit,
     change_job_data,
@@ -35,9 +36,7 @@ PATCH: Json = {"gone": {"other": 2}, "kept": None, "new": [None, {"a": None}]}
 MERGED: Json = {"kept": None, "gone": {"other": 2}, "nothing": None, "new": [None, {"a": None}]}
 
 
-async def _change(
-    database: Database, program: Claimed, kind: EditKind, value: Json
-) -> dict[str, Json] | None:
+async def _change(database: Database, program: Claimed, kind: EditKind, value: Json) -> Changed:
     edit = JobDataEdit(program, kind, value)
     return (await database.transact(change_job_data, [edit]))[0]
 
@@ -94,7 +93,7 @@ async def test_edits_in_one_batch_are_made_in_their_order(database: Database) ->
         JobDataEdit(one, "merge", {"e": 4}),
     ]
     answers = await database.transact(change_job_data, edits)
-    assert [answer and answer["reserve"] for answer in answers] == [
+    assert [isinstance(answer, dict) and answer["reserve"] for answer in answers] == [
         {"a": 1, "b": 1},
         {"c": 1},
         {"a": 1, "b": 2},

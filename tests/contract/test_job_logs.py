@@ -19,7 +19,7 @@ from builders import (
 )
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.recording import (
-    Recorded,
+    RecordAnswer,
     StepRecord,
     record,
     record_at_once,
@@ -43,7 +43,7 @@ def nested(levels: int) -> Any:
     return value
 
 
-async def written(database: Database, records: Sequence[StepRecord]) -> list[Recorded | None]:
+async def written(database: Database, records: Sequence[StepRecord]) -> list[RecordAnswer]:
     """Record as a worker does, in one statement where the database can."""
     way = record_at_once if database.commits_statements else record
     return await database.transact(way, records)

@@ -33,7 +33,7 @@ from program_service.bookkeeping.errors import DatabaseUnavailable
 from program_service.bookkeeping.ledger.claiming import claim
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
 from program_service.bookkeeping.ledger.reading import Filter, list_programs
-from program_service.bookkeeping.ledger.recording import Recorded, record
+from program_service.bookkeeping.ledger.recording import RecordAnswer, Recorded, record
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import Submitted, submit
 from program_service.bookkeeping.lifecycle import Claimed, Done, Fail, Outcome, Status, Yielded
@@ -163,7 +163,7 @@ async def test_outcome_is_recorded_once(
     step = a_record(program, outcome)
     seen: list[dict[str, Any]] = []
 
-    async def record_and_look(books: Books) -> Recorded | None:
+    async def record_and_look(books: Books) -> RecordAnswer:
         (answer,) = await record(books, [step])
         programs = books.tables.programs
         seen.extend(dict(row._mapping) for row in await books.select(sa.select(programs)))
@@ -173,7 +173,7 @@ async def test_outcome_is_recorded_once(
     answer = await forgetful.transact(record_and_look)
     first, *others = seen
     assert others == [first, first]
-    assert answer is not None
+    assert isinstance(answer, Recorded)
     assert (answer.version, answer.job_data) == (first["version"], first["job_data"])
     assert len(await attempts_of(forgetful, "run-1")) == 1
     assert list((await counts_of(forgetful)).values()) == [1]
@@ -188,7 +188,7 @@ async def test_outcome_stands_though_others_went_on_meanwhile(forgetful: Forgetf
     await forgetful.transact(record, [a_record(other, Done({"paid": True}))])
     before = await row_of(forgetful, "run-1")
     (answer,) = await forgetful.transact(record, [step])
-    assert answer is not None
+    assert isinstance(answer, Recorded)
     assert answer.job_data == {"reserve": {"total": 9}, "charge": {"paid": True}}
     assert await row_of(forgetful, "run-1") == before
 
@@ -199,7 +199,7 @@ async def test_letting_go_is_recorded_once(forgetful: Forgetful) -> None:
     forgetful.losses.to_come = 1
     answer = await let_go(forgetful, program)
     row = await row_of(forgetful, "run-1")
-    assert answer is not None
+    assert isinstance(answer, Recorded)
     assert (answer.version, row["lease"]) == (row["version"], None)
     assert len(await attempts_of(forgetful, "run-1")) == 1
 

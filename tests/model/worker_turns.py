@@ -28,7 +28,7 @@ from program_service.bookkeeping.ledger.claiming import (
     claim,
 )
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, change_job_data
-from program_service.bookkeeping.ledger.recording import StepRecord, record
+from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
 from program_service.bookkeeping.ledger.renewing import Hold, Renewal, renew
 from program_service.bookkeeping.lifecycle import (
     Accepted,
@@ -182,6 +182,7 @@ class WorkerTurns(Game):
             assert (answer is not None) == self.expect(told, outcome, goes_on=goes_on)
             if answer is None:
                 continue
+            assert isinstance(answer, Recorded)
             facts[told.run_id] = (answer.version, answer.job_data if is_new else None)
             if is_new and step.change.is_lease_kept:
                 following = next_step(claimed, answer)

@@ -13,7 +13,7 @@ from program_executor import Job, JobContext, JobError, Retry, RetryableError, j
 from program_service.bookkeeping import setbacks, step_transaction
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
+from program_service.bookkeeping.ledger.recording import RecordAnswer, StepRecord, record
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Status
 from program_service.wakeups.broker import Cancelled
@@ -436,7 +436,7 @@ async def test_record_that_the_database_rejects_is_no_fault_of_the_job(
     monkeypatch.setattr(setbacks, "PAUSES_S", (0.0,))
     rejections = [1, 2]
 
-    async def reject(books: Books, records: list[StepRecord]) -> list[Recorded | None]:
+    async def reject(books: Books, records: list[StepRecord]) -> list[RecordAnswer]:
         if rejections:
             rejections.pop()
             await books.connection.execute(sa.text("INSERT INTO nothing VALUES (1)"))

@@ -4,7 +4,7 @@ import uuid_utils
 
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.errors import JobsNotRegistered
-from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit
+from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, too_large
 from program_service.bookkeeping.ledger.keys import IdempotencyKey, Mismatched, Replayed
 from program_service.bookkeeping.ledger.submitting import NewProgram
 from program_service.bookkeeping.lifecycle import Claimed, Json
@@ -25,8 +25,11 @@ class Desk:
         submissions: Submissions,
         directory: JobDirectory,
         traces: Traces,
+        *,
+        max_job_data_bytes: int,
     ) -> None:
         """Take what it needs."""
+        self._max_job_data_bytes = max_job_data_bytes
         self._recorder = recorder
         self._submissions = submissions
         self._directory = directory
@@ -38,6 +41,7 @@ class Desk:
         Raises:
             LeaseLost: the program is not ours any more.
             NotStorable: the value is no JSON object.
+            JobDataTooLarge: the job data of the program would be too long.
         """
         checked = storable_object(value, what=f"the job data of {program.job!r}")
         stored = await self._recorder.edit_job_data(JobDataEdit(program, kind, checked))
@@ -54,6 +58,7 @@ class Desk:
 
         Raises:
             JobError: it has no jobs, or one that is registered nowhere.
+            JobDataTooLarge: its job data are too long.
         """
         queues = await self._directory.queues(child.jobs)
         unknown = [job for job in child.jobs if job not in queues]
@@ -66,12 +71,15 @@ class Desk:
         if child.start_at is not None and child.start_at.tzinfo is None:
             message = f"start_at is {child.start_at}; it needs a zone, as in datetime.now(UTC)"
             raise JobError(message)
+        job_data = storable_object(child.job_data, what="job_data")
+        if is_too_large := too_large(job_data, most=self._max_job_data_bytes):
+            raise is_too_large
         new = NewProgram(
             run_id=str(uuid_utils.uuid7()),
             jobs=list(child.jobs),
             queue=queues[child.jobs[0]],
             program_data=storable_object(child.program_data, what="program_data"),
-            job_data=storable_object(child.job_data, what="job_data"),
+            job_data=job_data,
             labels=storable_object(child.labels, what="labels"),
             start_at=child.start_at,
             parent_run_id=parent.run_id,

@@ -78,6 +78,7 @@ class Engine:
             )
 
         redaction = Redaction(settings.redact)
+        database.max_job_data_bytes = settings.max_job_data_bytes
         self.supervisor = Supervisor(metrics)
         self.endpoints = CallbackJobs(
             self._caller,
@@ -100,7 +101,13 @@ class Engine:
                 recorder=self.recorder,
                 directory=directory,
                 relay=self.relay,
-                desk=Desk(self.recorder, self.submissions, directory, traces),
+                desk=Desk(
+                    self.recorder,
+                    self.submissions,
+                    directory,
+                    traces,
+                    max_job_data_bytes=settings.max_job_data_bytes,
+                ),
                 connections=self._connections,
                 observer=Observer(metrics, traces, library.hooks, self.catalogue),
                 metrics=metrics,

@@ -12,6 +12,7 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.errors import (
     BatchRefused,
     DatabaseUnavailable,
+    JobDataTooLarge,
     NotCommitted,
     RowUnreadable,
 )
@@ -303,11 +304,14 @@ class Execution:
             return await recorder.record(record), record.change
         except (BatchRefused, RowUnreadable) as error:
             log.error(Event.OUTCOME_REFUSED, run_id=program.run_id, error_message=str(error))
-            failure = _refusal(error)
+            failure, lines = _refusal(error), None
+        except JobDataTooLarge as error:
+            failure = Failure(str(error), type=type(error).__name__, code=error.code)
+            lines = record.log
         failed = settle(program, Fail(failure), Terms())
         queue = await self._queue_of(failed.job)
         with self._tools.net.around("record", program.run_id):
-            instead = replace(record, change=failed, queue=queue, log=None)
+            instead = replace(record, change=failed, queue=queue, log=lines)
             return await recorder.record(instead), failed
         is_ours = await recorder.set_aside(program, failure)
         written = Recorded(program.job_data, due_at=None, version=program.version)

@@ -18,6 +18,7 @@ from program_service.bookkeeping.errors import (
     BatchRefused,
     BookkeepingError,
     DatabaseUnavailable,
+    JobDataTooLarge,
     RowLocked,
     Stopping,
 )
@@ -31,11 +32,13 @@ from program_service.bookkeeping.ledger.claiming import (
     claim_unlocked,
 )
 from program_service.bookkeeping.ledger.job_data import (
+    Changed,
     JobDataEdit,
     change_job_data,
     change_job_data_unlocked,
 )
 from program_service.bookkeeping.ledger.recording import (
+    RecordAnswer,
     Recorded,
     StepRecord,
     record,
@@ -91,6 +94,7 @@ class Recorder:
 
         Raises:
             BatchRefused: the database does not take it.
+            JobDataTooLarge: with what the job has returned its job data would be too long.
             Stopping: this process stops.
         """
         try:
@@ -108,6 +112,7 @@ class Recorder:
 
         Raises:
             BatchRefused: the database does not take them.
+            JobDataTooLarge: they would be too long.
             DatabaseUnavailable: it did not write them for as long as a lease lasts.
         """
         try:
@@ -152,7 +157,7 @@ class Recorder:
             unlocked=partial(transact, claim_unlocked, claimant=claimant, suspects=suspects),
         )
 
-    async def _record(self, records: Sequence[StepRecord]) -> Sequence[Recorded | RowLocked | None]:
+    async def _record(self, records: Sequence[StepRecord]) -> Sequence[RecordAnswer | RowLocked]:
         transact = partial(self._database.transact_past_outages, FOR_EVER_S)
         return await self._in_steps(
             "record",
@@ -162,13 +167,11 @@ class Recorder:
             unlocked=partial(transact, record_unlocked),
         )
 
-    async def _edit(
-        self, edits: Sequence[JobDataEdit]
-    ) -> Sequence[dict[str, Json] | RowLocked | None]:
+    async def _edit(self, edits: Sequence[JobDataEdit]) -> Sequence[Changed | RowLocked]:
         # as long as the lease may last: past it the edit would be refused anyway
         transact = partial(self._database.transact_past_outages, self._claimant.lease_s)
         whole = partial(transact, change_job_data)
-        data: Sequence[dict[str, Json] | RowLocked | None]
+        data: Sequence[Changed | RowLocked]
         with self._measuring("job_data", edits):
             try:
                 data = await whole(edits)
@@ -220,7 +223,7 @@ class Recorder:
 
     async def _by_itself(
         self,
-        write: Callable[[], Awaitable[Sequence[R | RowLocked]]],
+        write: Callable[[], Awaitable[Sequence[R | JobDataTooLarge | RowLocked]]],
         program: Claimed,
         *,
         within_s: float,
@@ -235,8 +238,10 @@ class Recorder:
             except DatabaseUnavailable as error:
                 failure = error
                 continue
-            if not isinstance(answer, RowLocked):
+            if not isinstance(answer, RowLocked | JobDataTooLarge):
                 return answer
+            if isinstance(answer, JobDataTooLarge):
+                raise answer
             failure = answer
             seconds, complaints = patience.spent_s, self._database.complaints
             complaints.note_locked("record", program.run_id, seconds=seconds)

@@ -14,6 +14,7 @@ from program_service.api.auth import Caller
 from program_service.api.problems import MOST_MISTAKES, Problem, forbidden_address, suggest
 from program_service.api.schemas import ProgramRequest
 from program_service.api.services import Services
+from program_service.bookkeeping.ledger.job_data import too_large
 from program_service.bookkeeping.ledger.keys import IdempotencyKey
 from program_service.bookkeeping.ledger.submitting import NewProgram
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE, Json
@@ -50,6 +51,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
     if is_for_known_jobs:
         _refuse_unknown_jobs(services, requests, queues, place)
     _require_tellable(services, requests, place)
+    _require_short_job_data(services, requests, place)
     if services.redaction.is_on:
         for index, each in enumerate(requests):
             refuse_veiled(services, each.program_data, f"{place.format(index)}program_data")
@@ -107,6 +109,18 @@ def _require_tellable(services: Services, requests: Sequence[ProgramRequest], pl
         except Forbidden as error:
             field = f"{place.format(index)}notify"
             raise forbidden_address(field, error) from error
+
+
+def _require_short_job_data(
+    services: Services, requests: Sequence[ProgramRequest], place: str
+) -> None:
+    """Refuse job data that no job could add anything to."""
+    most = services.settings.max_job_data_bytes
+    for index, each in enumerate(requests):
+        error = too_large(each.job_data, most=most) if each.job_data else None
+        if error is not None:
+            detail = f"{place.format(index)}job_data: {error}"
+            raise Problem(413, error.code, detail) from error
 
 
 def _refuse_unknown_jobs(

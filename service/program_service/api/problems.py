@@ -51,6 +51,7 @@ CODES: dict[type[Exception], tuple[int, str]] = {
     errors.TooManyTokenKeys: (409, "too_many_token_keys"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.RowUnreadable: (409, "unreadable_row"),
+    errors.JobDataTooLarge: (413, errors.JobDataTooLarge.code),
     errors.BatchRefused: (422, "refused_by_database"),
     errors.DatabaseUnavailable: (503, "database_unavailable"),
     BadCursor: (422, "bad_cursor"),

@@ -15,6 +15,9 @@ from program_service.bookkeeping.errors import BatchRefused
 from program_service.bookkeeping.sql import Script, Sql, Statement
 from program_service.bookkeeping.tables import Tables, UtcDateTime, written
 
+MAX_JOB_DATA_BYTES = 1_048_576
+"""How long the job data of a program may become, where no setting says so."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _changing_once: set[object] = set()
@@ -75,6 +78,11 @@ class Books:
         """Run a query whose shape depends on what was asked for."""
         with _refusing_values():
             return (await self.connection.execute(query)).all()
+
+    @property
+    def max_job_data_bytes(self) -> int:
+        """How long the job data of a program may become, as JSON."""
+        return self._words.max_job_data_bytes
 
     @property
     def skips_locked(self) -> bool:
@@ -138,6 +146,7 @@ class Words:
         self.clock = clock
         self.tables = tables
         self.sql = Sql.of(DIALECTS[dialect_name], tables)
+        self.max_job_data_bytes = MAX_JOB_DATA_BYTES
         self._prepared: dict[Statement, Prepared] = {}
 
     def prepared(self, statement: Statement) -> Prepared:

@@ -100,7 +100,9 @@ class Database(Words):
     ) -> Self:
         """Return the same database over other connections, for work that is not the ledger's."""
         engine = make_engine(self._url, Limits(self.pool_size, statement_timeout_s, idle_timeout_s))
-        return type(self)(engine, self.tables, self.clock or utc_now)
+        database = type(self)(engine, self.tables, self.clock or utc_now)
+        database.max_job_data_bytes = self.max_job_data_bytes
+        return database
 
     def reserved(self) -> "Database":
         """Return the same database over one connection of its own, which nobody else takes.

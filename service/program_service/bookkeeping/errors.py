@@ -16,6 +16,7 @@ BookkeepingError
 ├── NoTransactions
 ├── NotBorrowable
 ├── RowUnreadable
+├── JobDataTooLarge
 ├── DatabaseUnavailable
 │   ├── StatementRejected
 │   ├── RowLocked
@@ -92,6 +93,13 @@ class NotBorrowable(BookkeepingError):
 
 class RowUnreadable(BookkeepingError):
     """The row of the program cannot be read."""
+
+
+class JobDataTooLarge(BookkeepingError):
+    """The job data of the program would be too long."""
+
+    code = "job_data_too_large"
+    """Of the attempt whose job wanted to store them."""
 
 
 class DatabaseUnavailable(BookkeepingError):

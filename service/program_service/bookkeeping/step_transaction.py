@@ -16,6 +16,7 @@ from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import (
     BookkeepingError,
     DatabaseUnavailable,
+    JobDataTooLarge,
     NotCommitted,
     NoTransactions,
 )
@@ -210,6 +211,8 @@ class StepTransaction:
     async def _commit_with(self, step: StepRecord) -> Recorded | None:
         assert self._connection is not None
         (recorded,) = await record(Books(self._connection, self._connections.books), [step])
+        if isinstance(recorded, JobDataTooLarge):
+            raise recorded
         if recorded is not None:
             await self._connection.commit()
         await self.roll_back()

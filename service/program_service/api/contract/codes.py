@@ -166,6 +166,13 @@ CODES: dict[str, Code] = {
         "The body is longer than `MAX_BODY_BYTES`.",
         "The body is longer than 1048576 bytes.",
     ),
+    "job_data_too_large": Code(
+        413,
+        "The job data of the program would be longer than `MAX_JOB_DATA_BYTES`. Nothing is stored.",
+        "the job data of the program would have 1,300,008 bytes as JSON, and may have 1,048,576"
+        " (MAX_JOB_DATA_BYTES): store big values elsewhere, and their names here",
+        only=DATA | SUBMITS | {"complete_step", "merge_step_data"},
+    ),
     "not_json": Code(
         415,
         "The body is not sent as JSON.",

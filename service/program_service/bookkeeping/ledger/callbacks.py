@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import RowUnreadable, StaleStep
+from program_service.bookkeeping.errors import JobDataTooLarge, RowUnreadable, StaleStep
 from program_service.bookkeeping.flaws import unreadable
 from program_service.bookkeeping.ledger.job_data import JobDataEdit, change_job_data
 from program_service.bookkeeping.ledger.reading import Program, find
@@ -70,6 +70,7 @@ async def settle_callback(
 
     Raises:
         StaleStep: the step has moved on, was resumed since, or its program has ended.
+        JobDataTooLarge: the job data of the program would be too long.
     """
     ticket, lease = report.ticket, report.lease
     needs_current_try = not isinstance(report.outcome, Done)
@@ -86,9 +87,10 @@ async def settle_callback(
     change = settle(held, report.outcome, terms, draw=report.draw)
     queue = queues.get(change.job) or (await find(books, held.run_id)).queue
     now = time.monotonic()
-    await record(
-        books, [StepRecord(held, change, queue=queue, worker=CALLBACK, began=now, ended=now)]
-    )
+    step = StepRecord(held, change, queue=queue, worker=CALLBACK, began=now, ended=now)
+    (recorded,) = await record(books, [step])
+    if isinstance(recorded, JobDataTooLarge):
+        raise recorded
     books.notes[lease] = change
     return await find(books, held.run_id), change
 
@@ -111,9 +113,12 @@ async def merge_callback_data(books: Books, ticket: Ticket, patch: Json) -> Json
 
     Raises:
         StaleStep: another try is the current one, or as for `settle_callback`.
+        JobDataTooLarge: the job data of the program would be too long.
     """
     program = await _current(books, ticket, needs_current_try=True)
     (merged,) = await change_job_data(books, [JobDataEdit(program, "merge", patch)])
+    if isinstance(merged, JobDataTooLarge):
+        raise merged
     assert merged is not None  # the row is locked
     return merged[program.job]
 

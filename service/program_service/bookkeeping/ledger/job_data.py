@@ -2,10 +2,13 @@
 
 The merge is done here and not in SQL: `json_patch` and `JSON_MERGE_PATCH` merge deeply, and drop
 nulls.
+
+The job data of a program have a limit, which is checked under the same lock. What is longer than
+that already, because the limit was another, may stay and shrink, but not grow.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import orjson
@@ -13,6 +16,7 @@ import orjson
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import (
     AlreadyFinal,
+    JobDataTooLarge,
     ProgramNotFound,
     RowLocked,
     RowUnreadable,
@@ -35,14 +39,33 @@ class JobDataEdit:
     value: Json
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Job data with patches merged in, as {program id: job data}; and what is too long for that."""
+
+    data: dict[int, dict[str, Json]] = field(default_factory=dict)
+    refused: dict[int, JobDataTooLarge] = field(default_factory=dict)
+
+
 async def merge_job_data(
-    books: Books, patches: Mapping[int, tuple[str, Json | None]]
-) -> dict[int, dict[str, Json]]:
-    """Return {program id: job data} with {program id: (job, patch)} merged in; write nothing."""
+    books: Books, patches: Mapping[int, tuple[Claimed, Json | None]]
+) -> Merged:
+    """Merge {program id: (program, patch)} into the job data as they stand; write nothing."""
+    merged = Merged()
     if not patches:
-        return {}
+        return merged
     rows = await books.fetch(_lock, batch=[{"of_id": of_id} for of_id in patches])
-    return {row.id: edited(read_json(row.job_data), "merge", *patches[row.id]) for row in rows}
+    for row in rows:
+        program, patch = patches[row.id]
+        old = read_json(row.job_data)
+        new = edited(old, "merge", program.job, patch)
+        error = too_large(new, old, most=books.max_job_data_bytes)
+        if error is None:
+            merged.data[row.id] = new
+        elif (row.lease, row.step) == (program.lease, program.step):
+            merged.refused[row.id] = error
+        # else it is not written: its step has moved on, perhaps by an earlier try (rule R4)
+    return merged
 
 
 async def read_job_data(books: Books, ids: Sequence[int]) -> dict[int, dict[str, Json]]:
@@ -67,24 +90,44 @@ def edited(
     return job_data | {job: old | (value or {})}
 
 
-async def change_job_data(
-    books: Books, edits: Sequence[JobDataEdit]
-) -> list[dict[str, Json] | None]:
-    """Set or merge the job data of running jobs; None for each whose lease was lost."""
+def too_large(
+    new: dict[str, Json], old: dict[str, Json] | None = None, *, most: int
+) -> JobDataTooLarge | None:
+    """Return an error if job data have grown beyond so many bytes of JSON."""
+    size = len(orjson.dumps(new))
+    if size <= most or (old is not None and size <= len(orjson.dumps(old))):
+        return None
+    message = (
+        f"the job data of the program would have {size:,} bytes as JSON, and may have {most:,}"
+        " (MAX_JOB_DATA_BYTES): store big values elsewhere, and their names here"
+    )
+    return JobDataTooLarge(message)
+
+
+Changed: TypeAlias = dict[str, Json] | JobDataTooLarge | None
+"""The job data of a program after an edit, or why not; None when the lease was lost."""
+
+
+async def change_job_data(books: Books, edits: Sequence[JobDataEdit]) -> list[Changed]:
+    """Set or merge the job data of running jobs."""
     ids = dict.fromkeys(edit.program.id for edit in edits)
     rows = await books.fetch(_lock, batch=[{"of_id": of_id} for of_id in ids])
     holders = {row.id: (row.lease, row.step) for row in rows}
     before = {row.id: read_json(row.job_data) for row in rows}
     stored: dict[int, dict[str, Json]] = {}
-    results: list[dict[str, Json] | None] = []
+    results: list[Changed] = []
     for edit in edits:
         program = edit.program
         if holders.get(program.id) != (program.lease, program.step):
             results.append(None)
             continue
         old = stored.get(program.id, before[program.id])
-        stored[program.id] = edited(old, edit.kind, program.job, edit.value)
-        results.append(stored[program.id])
+        new = edited(old, edit.kind, program.job, edit.value)
+        if error := too_large(new, old, most=books.max_job_data_bytes):
+            results.append(error)
+            continue
+        stored[program.id] = new
+        results.append(new)
     await _store(books, stored, before)
     return results
 
@@ -107,7 +150,7 @@ async def _store(
 
 async def change_job_data_unlocked(
     books: Books, edits: Sequence[JobDataEdit]
-) -> list[dict[str, Json] | RowLocked | None]:
+) -> list[Changed | RowLocked]:
     """Change like `change_job_data`, but leave programs that another session has locked."""
     locked = await lock_free(books, [edit.program.run_id for edit in edits])
     free = [edit for edit in edits if edit.program.run_id not in locked]
@@ -125,6 +168,7 @@ async def edit_job_data(
     Raises:
         ProgramNotFound: no program has this run_id.
         AlreadyFinal: it has finished.
+        JobDataTooLarge: the job data of the program would be too long.
     """
     rows = await books.fetch(_lock_one, run_id=run_id)
     if not rows:
@@ -134,6 +178,8 @@ async def edit_job_data(
         raise AlreadyFinal(msg)
     old = read_json(rows[0].job_data)
     new = edited(old, kind, job, value)
+    if error := too_large(new, old, most=books.max_job_data_bytes):
+        raise error
     await _store(books, {rows[0].id: new}, {rows[0].id: old})
     return new[job]
 

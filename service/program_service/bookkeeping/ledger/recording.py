@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from program_service.bookkeeping.books import Books, one_change
-from program_service.bookkeeping.errors import RowLocked
+from program_service.bookkeeping.errors import JobDataTooLarge, RowLocked
 from program_service.bookkeeping.ledger.counting import (
     FINISHED,
     LET_GO,
@@ -57,26 +57,34 @@ class Recorded:
     version: int
 
 
-async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded | None]:
-    """Write the changes and their attempts; None for each whose lease was lost."""
+RecordAnswer: TypeAlias = Recorded | JobDataTooLarge | None
+"""What stands in the table, or why nothing was written; None for a lease that was lost."""
+
+
+async def record(books: Books, records: Sequence[StepRecord]) -> list[RecordAnswer]:
+    """Write the changes and their attempts."""
     if len({each.program.id for each in records}) < len(records):
         # an old and a new lease of one program: one at a time, so that each finds its own answer
         return [(await record(books, [each]))[0] for each in records]
     patches = {
-        each.program.id: (each.program.job, each.change.job_data)
+        each.program.id: (each.program, each.change.job_data)
         for each in records
         if each.change.job_data
     }
     merged = await merge_job_data(books, patches)
-    batch = [_as_row(each, merged.get(each.program.id)) for each in records]
+    if refused := merged.refused:
+        rest = [each for each in records if each.program.id not in refused]
+        written = iter(await record(books, rest) if rest else ())
+        return [refused.get(each.program.id) or next(written) for each in records]
+    batch = [_as_row(each, merged.data.get(each.program.id)) for each in records]
     applied = await _apply(books, batch)
     programs = [each.program for each in records]
-    unmerged = patches.keys() - merged.keys()
+    unmerged = patches.keys() - merged.data.keys()
     stale = [of_id for of_id in applied if of_id in unmerged] + _changed_by_others(
         programs, applied
     )
     fresh = await read_job_data(books, stale)
-    known = {program.id: program.job_data for program in programs} | merged | fresh
+    known = {program.id: program.job_data for program in programs} | merged.data | fresh
     return [
         Recorded(known[program.id], *applied[program.id]) if program.id in applied else None
         for program in programs
@@ -85,7 +93,7 @@ async def record(books: Books, records: Sequence[StepRecord]) -> list[Recorded |
 
 async def record_unlocked(
     books: Books, records: Sequence[StepRecord]
-) -> list[Recorded | RowLocked | None]:
+) -> list[RecordAnswer | RowLocked]:
     """Write like `record`, but wait for no program: leave those that another session has locked."""
     locked = await lock_free(books, [each.program.run_id for each in records])
     free = [each for each in records if each.program.run_id not in locked]
@@ -94,7 +102,7 @@ async def record_unlocked(
 
 
 @one_change
-async def record_at_once(books: Books, records: Sequence[StepRecord]) -> list[Recorded | None]:
+async def record_at_once(books: Books, records: Sequence[StepRecord]) -> list[RecordAnswer]:
     """Write in one statement, with their attempts, what needs nothing to be read before.
 
     None leaves the question open. Most steps have no job data to merge.
