@@ -22,6 +22,7 @@ from program_executor.commands import (
     tools,
     watching,
 )
+from program_executor.commands.printing import echo
 from program_executor.errors import CommandError
 
 EPILOG = (
@@ -56,7 +57,7 @@ endpoints.add_to(app)
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer's
     if is_wanted:
-        typer.echo(version("program-executor"))
+        echo(version("program-executor"))
         raise typer.Exit
 
 
@@ -87,7 +88,7 @@ def main() -> None:
         failure = error if isinstance(error, CommandError) else _explained(error)
         if failure is None:
             raise
-        typer.echo(f"error: {failure}", err=True)
+        echo(f"error: {failure}", err=True)
         sys.exit(failure.code)
 
 

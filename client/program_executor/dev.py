@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import typer
 from pydantic import SecretStr
 
+from program_executor.commands.printing import echo
 from program_executor.demo.show import show_demo
 from program_executor.ending import Ending, leave_within
 from program_executor.errors import ExitCode
@@ -126,10 +126,10 @@ async def _serve(
 async def _attend(url: str, options: DevOptions) -> int:
     """Say where we are, show the demo, and go on until told to stop."""
     for what, path in PLACES.items():
-        typer.echo(f"{what:<10} {url}{path}")
+        echo(f"{what:<10} {url}{path}")
     code = await show_demo(url, options.data) if options.is_demo else 0
     if options.exits:
         return code
-    typer.echo("Serving until Ctrl-C.")
+    echo("Serving until Ctrl-C.")
     await asyncio.Event().wait()
     return code

@@ -61,7 +61,7 @@ def renderers(*, is_json: bool) -> list[Processor]:
     if is_json:
         return [_show_exception, _as_json]
     *others, render = for_people()
-    return [*map(guarded, others), _rendered_by(render)]
+    return [_show_exception, *map(guarded, others), _rendered_by(render)]
 
 
 def _rendered_by(render: Processor) -> Processor:

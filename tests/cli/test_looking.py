@@ -151,7 +151,7 @@ async def test_program_is_shown_with_its_reason_and_tries(service: Service, shel
     assert "It errored at step 0 ('reserve')" in ran.output
     assert "0\treserve\t1\tfailed\t" in ran.output
     assert "Traceback (most recent call last):" in ran.output
-    assert "ValueError: no seat\nis left" in ran.output
+    assert "  ValueError: no seat\n  is left" in ran.output
     shown = (await shell.run("show", full["run_id"], "--json")).json
     assert shown.keys() == {"program", "attempts", "explanation"}
     tries = (await shell.run("attempts", full["run_id"], "--json")).json
@@ -161,7 +161,7 @@ async def test_program_is_shown_with_its_reason_and_tries(service: Service, shel
     _, _, trace = told.output.partition("\nstep 0 reserve, try 1:\n")
     log, _, traceback = trace.partition("\n")
     assert log.endswith("warning  looked for a seat row=7")
-    assert traceback.startswith("Traceback")
+    assert traceback.startswith("  Traceback")
 
 
 async def test_reason_is_said_in_words(service: Service, shell: Shell) -> None:

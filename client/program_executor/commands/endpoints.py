@@ -1,10 +1,10 @@
 """Commands for those who write endpoints: check-endpoint."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from program_executor.commands.printing import echo, print_json
 from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def check_endpoint(
             {"check": each.check, "verdict": each.verdict, "text": each.text}
             for each in report.findings
         ]
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
     if not report.is_right:
         raise typer.Exit(1)
 
 
 def _print(finding: "Finding") -> None:
-    typer.echo(f"{MARKS[finding.verdict]} {finding.check}: {finding.text}")
+    echo(f"{MARKS[finding.verdict]} {finding.check}: {finding.text}")
 
 
 def _keep_quiet(_finding: "Finding") -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from program_executor.commands.asking import AsJson
-from program_executor.commands.printing import print_json, print_rows
+from program_executor.commands.printing import echo, print_json, print_rows
 from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def new_key(
     if as_json:
         print_json({"key": key, "entry": entry})
         return
-    typer.echo(f"The key, shown only now:  {key}")
-    typer.echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
+    echo(f"The key, shown only now:  {key}")
+    echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
 
 
 @app.command("list")
@@ -101,12 +101,12 @@ def revoke_key(
         return
     count = f"{len(revoked)} key{'' if len(revoked) == 1 else 's'} of {name}"
     if file is None:
-        typer.echo(f"Without {count}, set PROGRAM_EXECUTOR_API_KEYS to:  {kept}")
+        echo(f"Without {count}, set PROGRAM_EXECUTOR_API_KEYS to:  {kept}")
     else:
-        typer.echo(f"Took {count} out of {file}.")
-    typer.echo("A key is good until each service has been started anew with that.")
+        echo(f"Took {count} out of {file}.")
+    echo("A key is good until each service has been started anew with that.")
     if not kept:
-        typer.echo(
+        echo(
             "No key is left: on loopback a service lets everybody in, elsewhere it will not start."
         )
 

@@ -14,6 +14,8 @@ from program_executor.commands.printing import (
     ATTEMPT_COLUMNS,
     PROGRAM_COLUMNS,
     attempt_rows,
+    echo,
+    echo_block,
     print_json,
     print_json_list,
     print_rows,
@@ -97,10 +99,10 @@ def show(service: Service, run_id: RunId, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"program": program, "attempts": attempts, "explanation": explanation})
         return
-    typer.echo(program_line(program))
-    typer.echo(explanation["text"])
+    echo(program_line(program))
+    echo(explanation["text"])
     for name, value in _facts(program):
-        typer.echo(f"  {name:<12} {value}")
+        echo(f"  {name:<12} {value}")
     print_rows(ATTEMPT_COLUMNS, attempt_rows(attempts))
     _print_traces(attempts[-1:])
 
@@ -126,12 +128,16 @@ def _print_traces(attempts: "list[Attempt]") -> None:
     """Print what tries have left: the last lines of their logs, and tracebacks."""
     for each in attempts:
         if each["log"] or each["traceback"]:
-            typer.echo(f"\nstep {each['step']} {each['job']}, try {each['attempt']}:")
+            echo()
+            echo(f"step {each['step']} {each['job']}, try {each['attempt']}:")
         for line in each["log"]:
             fields = "".join(f" {name}={value}" for name, value in line["fields"].items())
-            typer.echo(f"{line['at']} {line['level']:<8} {line['text']}{fields}")
+            first, *more = f"{line['text']}{fields}".split("\n")
+            echo(f"{line['at']} {line['level']:<8} {first}")
+            if more:
+                echo_block("\n".join(more), indentation="    ")
         if each["traceback"]:
-            typer.echo(each["traceback"].rstrip())
+            echo_block(each["traceback"].rstrip(), indentation="  ")
 
 
 @takes(service=chosen_service)
@@ -154,6 +160,6 @@ def explain(service: Service, run_id: RunId, *, as_json: AsJson = False) -> None
     if as_json:
         print_json(explanation)
         return
-    typer.echo(explanation["text"])
+    echo(explanation["text"])
     if explanation["moves_at"]:
-        typer.echo(f"It is expected to move at {explanation['moves_at']}.")
+        echo(f"It is expected to move at {explanation['moves_at']}.")

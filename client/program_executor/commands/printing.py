@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -26,30 +27,66 @@ COLOURS: "dict[Status, str]" = {
 PROGRAM_COLUMNS = ("run_id", "status", "done", "job", "age", "retry", "error")
 
 
+def in_line(text: str) -> str:
+    """Return a text as a part of one line, without anything that a terminal obeys."""
+    from program_service import terminal as rules
+
+    return rules.in_line(text)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print a line, whatever text from outside is in it."""
+    typer.echo(in_line(text), err=err)
+
+
+def echo_lines(texts: Iterable[str]) -> None:
+    """Print texts, each on a line of its own."""
+    for text in texts:
+        echo(text)
+
+
+def echo_block(text: str, *, indentation: str = "") -> None:
+    """Print lines; with an indentation, none of them can be taken for a line of ours."""
+    from program_service.terminal import printable
+
+    typer.echo(indent(printable(text), indentation, lambda _line: True))
+
+
+def echo_document(text: str) -> None:
+    """Print a document of our own, as it is."""
+    typer.echo(text, nl=False)
+
+
 def print_json(value: Any) -> None:
     """Print a value for people and programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(_as_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print a value on a line of its own."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    typer.echo(_as_json(value))
+
+
+def _as_json(value: Any, **layout: Any) -> str:
+    from program_service.terminal import printable_json
+
+    return printable_json(json.dumps(value, ensure_ascii=False, **layout))
 
 
 def print_json_list(values: Iterable[Any]) -> None:
     """Print a list as its values come: there may be more than fit into memory."""
     before = "["
     for value in values:
-        typer.echo(f"{before}\n{json.dumps(value, ensure_ascii=False)}", nl=False)
+        typer.echo(f"{before}\n{_as_json(value)}", nl=False)
         before = ","
     typer.echo("\n]" if before == "," else "[]")
 
 
 def terminal() -> "Console | None":
     """Return the terminal that is written to; None for a pipe or a file."""
-    from rich.console import Console
+    from program_executor.commands.console import PrintableConsole
 
-    console = Console(highlight=False)
+    console = PrintableConsole()
     return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
@@ -60,7 +97,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         console.print(table(columns, rows))
         return
     for row in rows:
-        typer.echo("\t".join(" ".join(value.split()) for value in row))
+        typer.echo("\t".join(" ".join(in_line(value).split()) for value in row))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "RenderableType":
@@ -74,7 +111,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "RenderableT
     # of a table that is too wide, columns that may wrap are made narrower, and this one alone may
     drawn.add_column(columns[-1])
     for row in rows:
-        cells = [Text(value, style=_style(value)) for value in row[:-1]]
+        cells = [Text(in_line(value), style=_style(value)) for value in row[:-1]]
         last = Text(" ".join(row[-1].split()), no_wrap=True, overflow="ellipsis")
         drawn.add_row(*cells, last)
     return drawn

@@ -8,7 +8,7 @@ import typer
 
 from program_executor.commands.asking import AsJson, require_key, require_url
 from program_executor.commands.completing import profile_names
-from program_executor.commands.printing import print_json, print_rows
+from program_executor.commands.printing import echo, print_json, print_rows
 from program_executor.profiles import Profile, Profiles, profiles_file
 
 STANDARD_INPUT = "-"
@@ -41,7 +41,7 @@ def add(
     profiles = Profiles.load().with_profile(name, profile)
     profiles.store()
     used = "" if profiles.current == name else f"; `program-executor profile use {name}` uses it"
-    typer.echo(f"{name} is {profile.url}, in {profiles_file()}{used}.")
+    echo(f"{name} is {profile.url}, in {profiles_file()}{used}.")
 
 
 def _typed_key() -> str:
@@ -56,7 +56,7 @@ def use(name: Name) -> None:
     profiles = Profiles.load()
     profile = profiles.named(name)
     Profiles(profiles.profiles, name).store()
-    typer.echo(f"Commands talk to {profile.url} from now on.")
+    echo(f"Commands talk to {profile.url} from now on.")
 
 
 @app.command("list")
@@ -93,4 +93,4 @@ def remove(name: Name) -> None:
     profiles = Profiles.load()
     profiles.named(name)
     profiles.without(name).store()
-    typer.echo(f"Removed {name}.")
+    echo(f"Removed {name}.")

@@ -10,7 +10,7 @@ from program_executor.commands.asking import AsJson, Service, chosen_service
 from program_executor.commands.completing import JobName
 from program_executor.commands.composing import takes
 from program_executor.commands.moments import duration, seconds_between
-from program_executor.commands.printing import print_json, print_rows
+from program_executor.commands.printing import echo, print_json, print_rows
 from program_executor.commands.submitting import read_json
 from program_executor.errors import UsageError
 
@@ -183,7 +183,7 @@ def delete_job(service: Service, name: JobName, *, as_json: AsJson = False) -> N
     if as_json:
         print_json({"deleted": name})
     else:
-        typer.echo(f"Deleted {name}.")
+        echo(f"Deleted {name}.")
 
 
 def _tell(job: "Job", *, is_json: bool) -> None:
@@ -193,7 +193,7 @@ def _tell(job: "Job", *, is_json: bool) -> None:
     for key, value in job.items():
         if value not in (None, [], 0):
             shown = ", ".join(value) if isinstance(value, list) else value
-            typer.echo(f"{key:<16} {shown}")
+            echo(f"{key:<16} {shown}")
 
 
 @takes(service=chosen_service)

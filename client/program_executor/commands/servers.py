@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from program_executor.commands.printing import echo
+
 MAX_SHOWN = 20
 
 Jobs = Annotated[
@@ -106,7 +108,7 @@ def migrate() -> None:
             await database.close()
 
     run(bring())
-    typer.echo(f"The tables of {settings.table_name!r} are up to date.")
+    echo(f"The tables of {settings.table_name!r} are up to date.")
 
 
 def adopt(
@@ -136,22 +138,22 @@ def adopt(
             await database.close()
 
     plan: Plan = run(look_or_adopt())
-    typer.echo(f"Table {settings.table_name!r}, {plan.rows:,} rows:")
+    echo(f"Table {settings.table_name!r}, {plan.rows:,} rows:")
     for change in plan.changes:
-        typer.echo(f"  {change}")
+        echo(f"  {change}")
     count = len(plan.unfinished)
-    typer.echo(f"{count:,} unfinished programs {'would' if dry_run else 'will'} go on:")
+    echo(f"{count:,} unfinished programs {'would' if dry_run else 'will'} go on:")
     for program in plan.unfinished[:MAX_SHOWN]:
         at = f"step {program.step} of {len(program.jobs)}, {program.jobs[program.step]}"
-        typer.echo(f"  {program.run_id}: {at}")
+        echo(f"  {program.run_id}: {at}")
     if count > MAX_SHOWN:
-        typer.echo(f"  … and {count - MAX_SHOWN:,} more")
+        echo(f"  … and {count - MAX_SHOWN:,} more")
     if plan.set_aside:
         verb = "would be" if dry_run else "are"
-        typer.echo(f"{len(plan.set_aside):,} that no worker can run {verb} errored:")
+        echo(f"{len(plan.set_aside):,} that no worker can run {verb} errored:")
     for each in plan.set_aside:
-        typer.echo(f"  {each}")
-    typer.echo("Nothing was changed: this was a dry run." if dry_run else "The table is adopted.")
+        echo(f"  {each}")
+    echo("Nothing was changed: this was a dry run." if dry_run else "The table is adopted.")
 
 
 def _settings(**given: Any) -> Any:

@@ -10,7 +10,7 @@ import typer
 from program_executor.commands.asking import AsJson, Service, chosen_service
 from program_executor.commands.completing import run_ids
 from program_executor.commands.composing import takes
-from program_executor.commands.printing import print_json, program_line, terminal
+from program_executor.commands.printing import echo, print_json, program_line, terminal
 from program_executor.commands.selecting import chosen_filters
 from program_executor.errors import ExitCode, UsageError
 
@@ -124,7 +124,7 @@ def _steer_one(service: Service, steer: Steer, run_id: str, *, is_json: bool) ->
     if is_json:
         print_json(program)
     else:
-        typer.echo(program_line(program))
+        echo(program_line(program))
 
 
 def _steer_all(service: Service, steer: Steer, filters: "Filters", manner: Manner) -> None:
@@ -155,11 +155,11 @@ def _steer_all(service: Service, steer: Steer, filters: "Filters", manner: Manne
 
 def _tell_found(steer: Steer, lines: Sequence[str], manner: Manner) -> None:
     for line in lines[:MAX_SHOWN]:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     if len(lines) > MAX_SHOWN:
-        typer.echo(f"  … and {len(lines) - MAX_SHOWN:,} more")
+        echo(f"  … and {len(lines) - MAX_SHOWN:,} more")
     would = "would be" if manner.is_dry_run else "will be"
-    typer.echo(f"{_programs(len(lines))} {would} {steer.done}.")
+    echo(f"{_programs(len(lines))} {would} {steer.done}.")
 
 
 def _require_agreement(steer: Steer, count: int, manner: Manner) -> None:
@@ -191,9 +191,9 @@ def _do_all(client: "Client", steer: Steer, found: Sequence[str]) -> dict[str, A
 
 
 def _tell_done(steer: Steer, count: int, refused: dict[str, Any]) -> None:
-    typer.echo(f"{_programs(count)} {steer.done}.")
+    echo(f"{_programs(count)} {steer.done}.")
     for run_id, problem in refused.items():
-        typer.echo(f"{run_id}: {problem['code']}: {problem['detail']}", err=True)
+        echo(f"{run_id}: {problem['code']}: {problem['detail']}", err=True)
 
 
 def _programs(count: int) -> str:

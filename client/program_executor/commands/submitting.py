@@ -10,7 +10,7 @@ import typer
 from program_executor.commands.asking import MANY_TRIES, AsJson, Service, chosen_service
 from program_executor.commands.completing import job_names
 from program_executor.commands.composing import takes
-from program_executor.commands.printing import print_json, program_line
+from program_executor.commands.printing import echo, echo_lines, print_json, program_line
 from program_executor.commands.watching import require_finished
 from program_executor.errors import UsageError
 
@@ -75,7 +75,7 @@ def submit(
         program = client.submit(names, idempotency_key=idempotency_key, **body)
     if wait:
         (program,) = _ended(service, [program["run_id"]])
-    print_json(program) if as_json else typer.echo(program_line(program))
+    print_json(program) if as_json else echo(program_line(program))
     if wait:
         require_finished(program)
 
@@ -87,10 +87,10 @@ def _submit_batch(service: Service, body: dict[str, Any], *, wait: bool, as_json
     with service.client() as client:
         run_ids = client.submit_batch(programs)
     if not wait:
-        print_json(run_ids) if as_json else typer.echo("\n".join(run_ids))
+        print_json(run_ids) if as_json else echo_lines(run_ids)
         return
     ended = _ended(service, run_ids)
-    print_json(ended) if as_json else typer.echo("\n".join(map(program_line, ended)))
+    print_json(ended) if as_json else echo_lines(map(program_line, ended))
     for program in ended:
         require_finished(program)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from program_executor.commands.asking import AsJson
-from program_executor.commands.printing import print_json
+from program_executor.commands.printing import echo, echo_document, print_json
 from program_executor.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def show_config(*, as_json: AsJson = False) -> None:
         return
     for each in found:
         origin = "" if each["from"] == "environment" else f"  ({each['from']})"
-        typer.echo(f"{each['name']} = {each['value']}{origin}")
+        echo(f"{each['name']} = {each['value']}{origin}")
 
 
 def _shown(settings: "Settings", name: str) -> Any:
@@ -110,7 +110,7 @@ def openapi(
 
     text = json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
     if file is None:
-        typer.echo(text, nl=False)
+        echo_document(text)
     else:
         file.write_text(text)
 
@@ -130,6 +130,6 @@ def doctor(*, as_json: AsJson = False) -> None:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.text}")
+            echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.text}")
     if not all(finding.is_good for finding in findings):
         raise typer.Exit(ExitCode.NOT_FINISHED)

@@ -9,7 +9,7 @@ import typer
 from program_executor.commands.asking import MANY_TRIES, AsJson, Service, chosen_service
 from program_executor.commands.completing import RunId
 from program_executor.commands.composing import takes
-from program_executor.commands.printing import print_json_line, program_line, terminal
+from program_executor.commands.printing import echo, print_json_line, program_line, terminal
 from program_executor.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _print_lines(changes: "Iterator[Program]") -> "Program":
         line = program_line(program)
         if line != said:
             at = datetime.fromisoformat(program["updated_at"]).strftime(A_SECOND)
-            typer.echo(f"{at}  {line}")
+            echo(f"{at}  {line}")
         said = line
     return program
 

@@ -5,10 +5,10 @@ import csv
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from program_executor.async_client import AsyncClient
+from program_executor.commands.console import PrintableConsole
 from program_executor.demo.jobs import PAGE
 from program_executor.shapes import FINAL, Program
 
@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.1
 
 async def show_demo(url: str, data: Path) -> int:
     """Run the demo, or go on with one that was interrupted; return the exit code."""
-    console = Console()
+    console = PrintableConsole()
     async with AsyncClient(url) as client:
         program = await _unfinished(client)
         if program is None:
@@ -58,7 +58,7 @@ def _new_folder(data: Path) -> Path:
     return folder
 
 
-async def _follow(client: AsyncClient, program: Program, console: Console) -> Program:
+async def _follow(client: AsyncClient, program: Program, console: PrintableConsole) -> Program:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
