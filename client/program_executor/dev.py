@@ -83,8 +83,8 @@ def run_dev(given: Settings, options: DevOptions, ending: Ending) -> None:
     """
     options = replace(options, data=options.data.absolute())
     settings = located(dev_settings(given, options))
-    require_keys(settings)
     set_up_logs(settings)
+    require_keys(settings)
     library = load_library(settings)
     options.data.mkdir(parents=True, exist_ok=True)
     run(_serve(settings, options, library, ending))

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from program_executor.ending import BY_SIGNAL, Ending
-from program_executor.errors import ExitCode
+from program_executor.errors import ExitCode, UsageError
 from program_executor.processes import run, set_up_logs, stop_on_signals
 from program_service.bookkeeping.retry import Retry
 from program_service.cancellation import TaskGroup
@@ -26,6 +26,8 @@ from program_service.settings import PREFIX, Settings
 from program_service.telemetry import Event
 
 BACKOFF = Retry(initial_s=1.0, max_s=30.0, jitter="none")
+MAX_PORT = 65_535
+
 END_WITHIN_S = 15.0
 """After the grace time; a worker needs less, also when its servers do not answer."""
 WELL_AFTER_S = 60.0
@@ -37,8 +39,19 @@ MOST_DEATHS = 10
 def run_fleet(
     settings: Settings, arguments: Sequence[str], ending: Ending, *, processes: int
 ) -> None:
-    """Run worker processes until SIGTERM or Ctrl-C; `ending` gets the worst exit code."""
+    """Run worker processes until SIGTERM or Ctrl-C; `ending` gets the worst exit code.
+
+    Raises:
+        UsageError: there are not so many ports.
+    """
     set_up_logs(settings)
+    last = settings.worker_port + processes - 1
+    if settings.worker_port and last > MAX_PORT:
+        msg = (
+            f"{processes} processes from port {settings.worker_port} on need ports up to {last};"
+            f" choose a --port of at most {MAX_PORT - processes + 1}, or 0"
+        )
+        raise UsageError(msg)
     run(_run(Fleet(settings, arguments), ending, processes=processes))
 
 

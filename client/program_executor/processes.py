@@ -16,6 +16,7 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from program_executor.configuring import warn_of_unknown_variables
 from program_executor.ending import Ending, log_uncaught, log_uncaught_of
 from program_executor.errors import UsageError
 from program_service.api.auth import Keyring, is_loopback
@@ -72,6 +73,7 @@ def set_up_logs(settings: Settings) -> None:
         redaction=Redaction(settings.redact),
     )
     log_uncaught()
+    warn_of_unknown_variables()
 
 
 def located(settings: Settings) -> Settings:
@@ -142,9 +144,10 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         listener.close()
-        msg = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        why = getattr(error, "strerror", None) or error
+        msg = f"cannot listen on {host}:{port}: {why}; choose another with --port"
         raise UsageError(msg) from error
     listener.listen(2048)
     listener.setblocking(False)  # noqa: FBT003 - the name says it

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,9 +40,14 @@ class Profiles:
         path = profiles_file()
         if not path.exists():
             return cls()
+        from program_service.toml_files import BadFile, read_toml  # noqa: PLC0415 - when needed
+
         try:
-            content = tomllib.loads(path.read_text())
+            content = read_toml(path)
             found = {name: Profile(**each) for name, each in content.get("profiles", {}).items()}
+        except BadFile as error:
+            message = f"{error}; repair or remove it"
+            raise UsageError(message) from error
         except (ValueError, TypeError, AttributeError) as error:
             message = f"{path} cannot be read as profiles: {error}; repair or remove it"
             raise UsageError(message) from error

@@ -26,8 +26,8 @@ def run_serve(settings: Settings, ending: Ending) -> None:
     Raises:
         UsageError: a setting is missing, the port is taken, or the address needs keys.
     """
-    require_keys(settings)
     set_up_logs(settings)
+    require_keys(settings)
     run(_serve(settings, ending))
 
 

@@ -16,6 +16,7 @@ FIELDS = {
     "client": "the address that the request came from, as uvicorn knows it",
     "command": "`serve`, `work`, `dev` or `fleet` (`work --processes`)",
     "content": "`run_id`, `job` and `step` as one object, as the Node library had it",
+    "did_you_mean": "the setting that it is most like; none if none is",
     "during": "what was being done: it is tried again",
     "error_code": "the code that the error carries, or null",
     "error_message": "what went wrong, in the words of whoever raised it",
@@ -59,6 +60,7 @@ FIELDS = {
     "threads": "the plain jobs that ran meanwhile, by processor time, if no async job is the cause",
     "times": "how often in a row",
     "tries": "how often it was tried",
+    "variable": "the name of the variable",
     "version": "the version that runs",
     "wakeups": "how many",
     "what": "in a word: what was done, or what was wrong",
@@ -219,6 +221,12 @@ class Event(StrEnum):
         "warning",
         "A job module changed what its worker depends on; that was undone.",
         "changes",
+    )
+    SETTING_UNKNOWN = (
+        "setting.unknown",
+        "warning",
+        "A variable with our prefix is not a setting: it has no effect.",
+        "variable did_you_mean",
     )
     IMPORT_SLOW = (
         "jobs.import_slow",

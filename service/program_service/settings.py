@@ -7,18 +7,26 @@ Read from the environment (prefix `PROGRAM_EXECUTOR_`), then from the TOML file 
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from program_service.names import require_queue_name, require_queue_prefix, require_worker_name
+from program_service.toml_files import BadFile, read_toml
 
 PREFIX = "PROGRAM_EXECUTOR_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -47,11 +55,25 @@ class LogFormat(StrEnum):
     PRETTY = "pretty"
 
 
-def _words(text: str | list[str]) -> list[str]:
+def _words(value: Any) -> Any:
     """Split a list that the environment gives as `a, b`."""
-    if isinstance(text, str):
-        return [word.strip() for word in text.split(",") if word.strip()]
-    return text
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+def _joined(separator: str) -> BeforeValidator:
+    """Take a list, as TOML has them, for the text that the environment gives."""
+
+    def join(value: Any) -> Any:
+        is_list = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        return separator.join(value) if is_list else value
+
+    return BeforeValidator(join)
+
+
+def _in_capitals(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
 
 
 MAX_TABLE_NAME = 40
@@ -84,7 +106,9 @@ WordList = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 class Settings(BaseSettings):
     """The settings of the service and of the workers."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///program-executor-data/programs.db"),
@@ -110,6 +134,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         10,
         ge=3,
+        le=1_000,
         description=(
             "Database connections that one process keeps; requests leave two of them to submits and"
             " background loops."
@@ -118,7 +143,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="The address that the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="The port of the API; 0 takes a free one.")
-    api_keys: str = Field(
+    api_keys: Annotated[str, _joined(" ")] = Field(
         "",
         description=(
             "API keys as `name=scope+scope:sha256hex`, separated by spaces; `program-executor keys"
@@ -136,6 +161,7 @@ class Settings(BaseSettings):
     failed_tries_per_minute: int = Field(
         30,
         ge=0,
+        le=1_000_000,
         description=(
             "How often an address may come with a wrong key, token or sign-in, before it is told to"
             " wait; 0 for no limit. Right keys are always let through."
@@ -144,10 +170,14 @@ class Settings(BaseSettings):
     rate_limit: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="How many requests each API key may make in a window; no limit by default.",
     )
     rate_limit_window_s: int = Field(
-        60, ge=1, le=86_400, description="How long that window is, in whole seconds."
+        60,
+        ge=1,
+        le=86_400,
+        description="How long that window is, in whole seconds.",
     )
     redact: WordList = Field(
         default_factory=list,
@@ -160,17 +190,23 @@ class Settings(BaseSettings):
         UnknownJobs.REFUSE,
         description="`refuse` or `accept` programs that name a job nobody ever registered.",
     )
-    max_body_bytes: int = Field(1_048_576, ge=1024, description="The longest request body.")
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=1_073_741_824, description="The longest request body."
+    )
     max_job_data_bytes: int = Field(
         1_048_576,
         ge=1024,
+        le=1_073_741_824,
         description=(
             "How long the job data of a program may become, as JSON. Set it for the service and its"
             " workers. Job data that are longer already may stay and shrink."
         ),
     )
     max_wait_s: float = Field(
-        60.0, ge=0, description="The longest that `Prefer: wait` holds a request."
+        60.0,
+        ge=0,
+        le=3_600,
+        description="The longest that `Prefer: wait` holds a request.",
     )
 
     jobs: WordList = Field(
@@ -182,9 +218,17 @@ class Settings(BaseSettings):
         description="The queues that a worker serves, separated by commas.",
     )
     concurrency: int = Field(
-        100, ge=1, le=10_000, description="Programs that one worker process runs at a time."
+        100,
+        ge=1,
+        le=10_000,
+        description="Programs that one worker process runs at a time.",
     )
-    threads: int = Field(32, ge=1, description="Plain (not async) jobs that run at a time.")
+    threads: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Plain (not async) jobs that run at a time.",
+    )
     worker_name: Annotated[str, AfterValidator(require_worker_name)] = Field(
         "",
         description="The name of this worker; by default made of host name and process id.",
@@ -201,7 +245,7 @@ class Settings(BaseSettings):
             " `http://127.0.0.1:PORT`."
         ),
     )
-    callback_allow: str = Field(
+    callback_allow: Annotated[str, _joined(",")] = Field(
         "",
         description=(
             "Hosts and networks, separated by commas, that endpoints may have besides public"
@@ -221,20 +265,33 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         30.0,
         ge=1.5,
+        le=86_400,
         description="How long a claim holds without renewal: a dead worker's programs wait for it.",
     )
     grace_s: float = Field(
-        25.0, ge=0, description="How long running jobs may go on after SIGTERM, before release."
+        25.0,
+        ge=0,
+        le=604_800,
+        description="How long running jobs may go on after SIGTERM, before release.",
     )
 
     sweep_interval_s: float = Field(
-        1.0, gt=0, description="How often due programs that nobody was woken for are looked for."
+        1.0,
+        gt=0,
+        le=3_600,
+        description="How often due programs that nobody was woken for are looked for.",
     )
     worker_beat_s: float = Field(
-        5.0, gt=0, description="How often a worker says that it lives; three missed make it gone."
+        5.0,
+        gt=0,
+        le=3_600,
+        description="How often a worker says that it lives; three missed make it gone.",
     )
     wake_again_s: float = Field(
-        30.0, gt=0, description="When a wake-up that brought no claim is suspected to be lost."
+        30.0,
+        gt=0,
+        le=86_400,
+        description="When a wake-up that brought no claim is suspected to be lost.",
     )
 
     retention_days: float | None = Field(
@@ -256,7 +313,7 @@ class Settings(BaseSettings):
         ),
     )
 
-    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+    log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = Field(
         LogLevel.INFO, description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
     log_format: LogFormat = Field(
@@ -269,9 +326,12 @@ class Settings(BaseSettings):
         description="How many lines that a job logs are kept with its attempt, the last; or 0.",
     )
     attempt_log_bytes: int = Field(
-        8192, ge=0, le=65_536, description="How long they may be in all, as JSON; or 0."
+        8192,
+        ge=0,
+        le=65_536,
+        description="How long they may be in all, as JSON; or 0.",
     )
-    attempt_log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+    attempt_log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = Field(
         LogLevel.INFO,
         description="From which level on they are kept; what `LOG_LEVEL` leaves out never is.",
     )
@@ -283,6 +343,16 @@ class Settings(BaseSettings):
         ),
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_is_no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `port = true`, which Python takes for 1."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind is not bool:
+            msg = f"{str(value).lower()} is neither a number nor a text"
+            raise ValueError(msg)
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -292,11 +362,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, then the environment, then the TOML file."""
+        """Read arguments, then the environment, then the TOML file.
+
+        Raises:
+            BadFile: the file cannot be read.
+        """
         del dotenv_settings, file_secret_settings
         path = os.environ.get(CONFIG_VARIABLE)
         if path and not Path(path).is_file():
             msg = f"{CONFIG_VARIABLE} names {path!r}, which is no file"
-            raise FileNotFoundError(msg)
-        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+            raise BadFile(msg)
+        file = (InitSettingsSource(settings_cls, read_toml(Path(path))),) if path else ()
         return (init_settings, env_settings, *file)

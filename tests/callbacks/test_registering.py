@@ -163,7 +163,7 @@ async def test_file_of_endpoints_is_registered_at_the_start(
     [
         ("", "write each job as a table"),
         ("x = 1", "write each job as a table"),
-        ("[jobs", "cannot be read"),
+        ("[jobs", r"jobs\.toml, line 1: expected"),
         ("[jobs.charge]\n", r"\[jobs.charge\] url: Field required"),
         (f'[jobs.charge]\nurl = "{URL}"\n', r"\[jobs.charge\] secret: it is needed"),
         (f'[jobs.charge]\nurl = "{URL}"\nsecret = "x"\n', r"\[jobs.charge\] secret: a secret is"),

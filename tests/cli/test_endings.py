@@ -108,9 +108,21 @@ async def test_setting_that_is_missing_or_wrong_is_named(shell: Shell, command: 
     told = only_line(ran.errors)
     assert (ran.code, told["event"], told["command"]) == (2, "process.failed", command)
     assert told["reason"].startswith("PROGRAM_EXECUTOR_LEASE_S: ")
-    ran = await shell.exporting(amqp_url="http://nobody/").run(command, "--port", "0")
-    told = only_line(ran.errors)
+    wrong = shell.exporting(amqp_url="http://nobody/")
+    told = only_line((ran := await wrong.run(command, "--port", "0")).errors)
     assert (ran.code, told["reason"].partition(":")[0]) == (2, "PROGRAM_EXECUTOR_AMQP_URL")
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+async def test_misspelled_variable_is_logged_at_the_start(shell: Shell, command: str) -> None:
+    misspelled = Shell(shell.folder, {"PROGRAM_EXECUTOR_AMPQ_URL": AMQP_URL})
+    ran = await misspelled.run(command, "--port", "0")
+    warning, failure = map(json.loads, ran.errors.splitlines())
+    assert (warning["event"], warning["level"]) == ("setting.unknown", "warning")
+    assert warning["variable"] == "PROGRAM_EXECUTOR_AMPQ_URL"
+    assert warning["did_you_mean"] == "PROGRAM_EXECUTOR_AMQP_URL"
+    assert (ran.code, failure["event"]) == (2, "process.failed")
+    assert failure["reason"].startswith("set PROGRAM_EXECUTOR_AMQP_URL to a RabbitMQ")
 
 
 async def test_fleet_whose_workers_cannot_start_ends(shell: Shell) -> None:

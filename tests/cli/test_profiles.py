@@ -116,12 +116,17 @@ async def test_wrong_use_is_said(shell: Shell, arguments: list[str], words: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["current = ", "[profiles]\nprod = 3", '[profiles.prod]\nurls = "x"']
+    ("text", "words"),
+    [
+        ("current = ", ", line 1: invalid value: it is not TOML"),
+        ("[profiles]\nprod = 3", " cannot be read as profiles: "),
+        ('[profiles.prod]\nurls = "x"', " cannot be read as profiles: "),
+    ],
 )
-async def test_file_that_is_damaged_is_said(shell: Shell, text: str) -> None:
+async def test_file_that_is_damaged_is_said(shell: Shell, text: str, words: str) -> None:
     file = shell.folder / "config" / "program-executor" / "profiles.toml"
     file.parent.mkdir(parents=True)
     file.write_text(text)
     ran = await shell.run("list")
     assert ran.code == 2
-    assert ran.error.startswith(f"{file} cannot be read as profiles: ")
+    assert ran.error.startswith(f"{file}{words}")

@@ -97,7 +97,9 @@ def test_unknown_key_of_the_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv(CONFIG_VARIABLE, str(file))
     with pytest.raises(ValidationError) as caught:
         Settings()
-    assert "PROT" in complaint(caught.value)
+    assert complaint(caught.value) == (
+        f"{file}, line 1, prot: there is no such setting; did you mean port?"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Check-up: what `program-executor doctor` looks at."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 
+from program_executor.configuring import mistakes, unknown_variables
 from program_executor.errors import UsageError
 from program_executor.processes import connect_broker
 from program_service.api.auth import Keyring, is_loopback
@@ -14,15 +14,10 @@ from program_service.bookkeeping.errors import BookkeepingError
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.migrations import is_migrated
-from program_service.settings import PREFIX, Settings
+from program_service.settings import Settings
 from program_service.telemetry import Metrics
 
 MAX_APART_S = 5.0
-CLOSE = 0.9
-"""How like a setting a name must be: Kubernetes sets variables with our prefix, too."""
-
-NO_SETTINGS = ("CONFIG", "URL", "KEY", "PROFILE", "ENDPOINT_SECRET")
-"""Variables with our prefix that are read by others than the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +32,21 @@ class Finding:
 async def check_up(settings: Settings) -> list[Finding]:
     """Look at everything that a deployment needs."""
     return [
-        *_misspelt(os.environ),
+        *_settings(settings),
         *await _database(settings),
         await _broker(settings),
         _keys(settings),
     ]
 
 
-def _misspelt(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Find variables that were probably meant to be settings, and are none."""
-    known = [f"{PREFIX}{name}" for name in (*map(str.upper, Settings.model_fields), *NO_SETTINGS)]
-    for name in sorted(environment):
-        close = get_close_matches(name, known, n=1, cutoff=CLOSE)
-        if name.startswith(PREFIX) and name not in known and close:
-            text = f"{name} is no setting: did you mean {close[0]}?"
-            yield Finding("environment", is_good=False, text=text)
+def _settings(settings: Settings) -> Iterator[Finding]:
+    """Find variables that were meant to be settings, and settings that cannot be used."""
+    for name, meant in unknown_variables(os.environ):
+        hint = f": did you mean {meant}?" if meant else "; docs/settings.md lists them"
+        yield Finding("environment", is_good=False, text=f"{name} is no setting{hint}")
+    for name, text in mistakes(settings):
+        if name not in {"database_url", "amqp_url", "api_keys"}:  # which are looked at below
+            yield Finding("settings", is_good=False, text=text)
 
 
 async def _database(settings: Settings) -> list[Finding]:

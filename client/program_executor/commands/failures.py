@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from program_executor.configuring import explained
 from program_executor.errors import CommandError, UnreachableError, UsageError
 from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
@@ -9,6 +10,7 @@ from program_service.bookkeeping.errors import (
     StatementRejected,
 )
 from program_service.settings import PREFIX
+from program_service.toml_files import BadFile
 from program_service.tracing.switch import NoOpenTelemetry
 from program_service.webhooks.errors import BadWebhookSetting
 from program_workers.errors import LibraryError
@@ -17,15 +19,14 @@ from program_workers.errors import LibraryError
 def explain(error: Exception) -> CommandError | None:
     """Say what the user can repair; None for a bug of ours."""
     match error:
-        case LibraryError() | NotAdoptable() | BadWebhookSetting() | NoOpenTelemetry():
+        case LibraryError() | NotAdoptable() | BadFile() | BadWebhookSetting() | NoOpenTelemetry():
             return UsageError(str(error))
         case TimeoutError():
             return UnreachableError(str(error) or "it took too long")
         case FileNotFoundError() | PermissionError() | IsADirectoryError() | NotADirectoryError():
             return UsageError(_of_the_system(error))
         case ValidationError():
-            found = [_setting(each["loc"], each["msg"]) for each in error.errors()]
-            return UsageError("; ".join(found))
+            return UsageError(explained(error))
         case DatabaseUnavailable():
             return UnreachableError(_of_the_database(error))
         case _:
@@ -43,8 +44,3 @@ def _of_the_system(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__
     return f"{error.filename}: {error.strerror}"
-
-
-def _setting(location: tuple[int | str, ...], message: str) -> str:
-    name = ".".join(map(str, location))
-    return f"{PREFIX}{name.upper()}: {message.removeprefix('Value error, ')}"

@@ -137,11 +137,12 @@ def _no_such_key(name: str, hash_: str | None, entries: "list[Entry]") -> str:
 
 
 def _entries() -> "list[Entry]":
+    from program_executor.configuring import read_settings
     from program_service.api.auth import entries_of
-    from program_service.settings import Settings
 
+    settings = read_settings()
     try:
-        return entries_of(Settings().api_keys)
+        return entries_of(settings.api_keys)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

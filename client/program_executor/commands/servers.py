@@ -89,13 +89,12 @@ def work(
 
 def migrate() -> None:
     """Bring the tables up to date; `serve` and `dev` do it when they start."""
-    from program_executor.processes import connect_database, run
+    from program_executor.processes import connect_database, run, set_up_logs
     from program_service.bookkeeping.errors import DatabaseUnavailable
     from program_service.bookkeeping.migrations import migrate as bring_up_to_date
-    from program_service.telemetry import configure_logging
 
     settings = _settings()
-    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    set_up_logs(settings)
 
     async def bring() -> None:
         database = connect_database(settings)
@@ -123,11 +122,12 @@ def adopt(
     ] = False,
 ) -> None:
     """Take over the table of the Node library, in place; stop its workers before."""
-    from program_executor.processes import connect_database, run
+    from program_executor.processes import connect_database, run, set_up_logs
     from program_service.bookkeeping.migrations.adoption import Flawed, Plan, plan_adoption
     from program_service.bookkeeping.migrations.adoption import adopt as take_over
 
     settings = _settings(table_name=table)
+    set_up_logs(settings)
     flawed = Flawed.SET_ASIDE if set_aside else Flawed.REFUSED
 
     async def look_or_adopt() -> Plan:
@@ -158,6 +158,6 @@ def adopt(
 
 def _settings(**given: Any) -> Any:
     """Read the settings; options of the command line come first."""
-    from program_service.settings import Settings
+    from program_executor.configuring import load_settings
 
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    return load_settings(**given)

@@ -35,9 +35,10 @@ def add_to(app: typer.Typer) -> None:
 
 def show_config(*, as_json: AsJson = False) -> None:
     """Print the settings in effect and where each comes from, secrets masked."""
+    from program_executor.configuring import read_settings
     from program_service.settings import PREFIX, Settings
 
-    settings = Settings()
+    settings = read_settings()
     found = [
         {"name": f"{PREFIX}{name.upper()}", "value": _shown(settings, name), "from": origin}
         for name in Settings.model_fields
@@ -120,12 +121,12 @@ def doctor(*, as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from program_executor.commands.checkup import check_up
+    from program_executor.configuring import read_settings
     from program_executor.processes import run
-    from program_service.settings import Settings
     from program_service.telemetry import configure_logging
 
     configure_logging(level="CRITICAL", is_json=False)  # the findings say it all
-    findings = run(check_up(Settings()))
+    findings = run(check_up(read_settings()))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

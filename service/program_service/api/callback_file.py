@@ -6,7 +6,6 @@ secret = "whsec_…"
 timeout_s = 60
 """
 
-import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,7 +15,9 @@ from program_service.api.schemas import CallbackJobRequest
 from program_service.api.services import Services
 from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavailable
 from program_service.logs import log
+from program_service.names import require_job_name
 from program_service.telemetry import Event
+from program_service.toml_files import BadFile, read_toml
 from program_service.webhooks.errors import BadWebhookSetting
 
 
@@ -31,9 +32,9 @@ def read_file(path: Path) -> dict[str, CallbackJobRequest]:
         BadCallbackFile: there is no such file, or something in it is wrong; the message says what.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"CALLBACK_JOBS names {str(path)!r}, which cannot be read: {error}"
+        content = read_toml(path)
+    except BadFile as error:
+        msg = f"CALLBACK_JOBS: {error}"
         raise BadCallbackFile(msg) from error
     jobs = content.get("jobs")
     if not isinstance(jobs, dict) or set(content) != {"jobs"}:
@@ -42,11 +43,15 @@ def read_file(path: Path) -> dict[str, CallbackJobRequest]:
     found = {}
     for name, fields in jobs.items():
         try:
+            require_job_name(name)
             found[name] = CallbackJobRequest.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             msg = f"{path}, [jobs.{name}] {field}: {first['msg'].removeprefix('Value error, ')}"
+            raise BadCallbackFile(msg) from error
+        except ValueError as error:
+            msg = f"{path}, [jobs.{name}]: {error}"
             raise BadCallbackFile(msg) from error
         if found[name].secret is None:
             msg = f"{path}, [jobs.{name}] secret: it is needed here; nobody would see one of ours"
