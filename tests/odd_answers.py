@@ -1,6 +1,7 @@
 """Odd answers: what endpoints may send, sane or not, for fuzzing."""
 
 import json
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -22,7 +23,9 @@ DEEP = st.builds(
     st.integers(1, 3_000),
     st.sampled_from(["[", '{"a":']),
 )
-ODD_JSON = DEEP | st.sampled_from([BEYOND_FLOAT, "1e400", "NaN", '"\\ud83d"', '"\\u0000"', "-0"])
+ODD_JSON = DEEP | st.sampled_from(
+    [BEYOND_FLOAT, "1e400", "NaN", "-Infinity", "1e16", "-0.0", '"\\ud83d"', '"\\u0000"', "-0"]
+)
 PLACES = (
     '{"detail": %s}',
     '{"title": %s}',
@@ -40,7 +43,17 @@ TYPICAL = st.builds(
     st.sampled_from(PLACES),
     VALUES.map(json.dumps) | ODD_JSON,
 )
-BODIES = TYPICAL | st.binary(max_size=200)
+MARKED = TYPICAL.map(lambda body: b"\xef\xbb\xbf" + body)
+CUT = st.builds(lambda body, at: body[:at], TYPICAL, st.integers(1, 60))
+OTHERWISE = st.builds(
+    lambda value, encoding: json.dumps({"job_data": value}, ensure_ascii=False).encode(
+        encoding, "replace"
+    ),
+    VALUES,
+    st.sampled_from(["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"]),
+)
+BODIES = TYPICAL | MARKED | CUT | OTHERWISE | st.binary(max_size=200)
+JSON_TYPES = ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"]
 DATES = st.builds(
     "{}, {} {} {} {}:{}:{} {}{}".format,
     st.sampled_from(["Mon", "Sun", "", "Xyz"]),
@@ -64,7 +77,15 @@ HEADERS = st.fixed_dictionaries(
     optional={
         "retry-after": WAITS,
         "location": st.text(st.characters(max_codepoint=255)) | st.just("x" * 1_000_000),
-        "content-type": st.text(),
+        "content-type": st.text() | st.sampled_from(JSON_TYPES),
     },
 )
 STATUSES = st.integers(0, 999) | st.sampled_from([-1, 99, 199, 200, 202, 300, 410, 429, 500, 10**9])
+
+
+def exact(body: bytes) -> Any:
+    """Return what a text of JSON says, by Python's exact reader; `...` if it is none."""
+    try:
+        return json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return ...

@@ -32,8 +32,8 @@ would be written for ever."""
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
 
-LONGEST_INTEGER = 64
-"""Bits of an integer that readers of JSON agree about."""
+SMALLEST, BIGGEST = -(2**63), 2**63 - 1
+"""The integers that readers of JSON agree about: those of 64 bits."""
 
 CUT = "[…]"
 
@@ -155,14 +155,15 @@ class _Plain:
 
 
 def _integer(value: Any) -> int | str:
-    bits = value.bit_length()
-    if bits < LONGEST_INTEGER:
+    if SMALLEST <= value <= BIGGEST:
         return int(value)
-    return tried(lambda: str(value), f"an integer of {bits} bits")
+    return tried(lambda: str(value), f"an integer of {value.bit_length()} bits")
 
 
 def _text(value: object) -> object:
-    """Return what bytes look like as a text, and anything else as it is."""
+    """Return what bytes look like as a text, what a text really holds, and anything else as is."""
+    if issubclass(type(value), str):
+        return str.__str__(value)
     if type(value) in {bytes, bytearray}:
         return value.decode("utf-8", "backslashreplace")  # type: ignore[attr-defined]
     return value

@@ -33,7 +33,7 @@ async def post(service: Service, content: str | bytes) -> httpx.Response:
         '{"jobs": ["reserve"], "program_data": {"x": -Infinity}}',
         '{"jobs": ["reserve"], "program_data": {"x": 1e400}}',
         '{"jobs": ["\\ud800"]}',
-        "\ufeff{}",
+        "\ufeff\ufeff{}",
         '{"jobs": ["a\nb"]}',
         "jobs=reserve",
     ],
@@ -41,6 +41,65 @@ async def post(service: Service, content: str | bytes) -> httpx.Response:
 async def test_body_that_is_no_json_is_refused(service: Service, content: str | bytes) -> None:
     problem = problem_of(await post(service, content), 400, "malformed_body")
     assert "not JSON" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "code", "said"),
+    [
+        ("NaN", 400, "malformed_body", "is NaN; JSON has finite numbers only"),
+        ("-Infinity", 400, "malformed_body", "is -Infinity; JSON has finite numbers only"),
+        ("1e400", 400, "malformed_body", "is Infinity; JSON has finite numbers only"),
+        ('"a\\ud83d"', 400, "malformed_body", "holds half of a surrogate pair (U+D83D)"),
+        ("12345678901234567890", 422, "integer_too_long", "is an integer beyond 64 bits"),
+        (str(-(2**63) - 1), 422, "integer_too_long", "is an integer beyond 64 bits"),
+        ('"\\u0000"', 422, "nul_character", "holds the character NUL (U+0000)"),
+    ],
+)
+async def test_what_cannot_be_stored_is_rejected_with_its_path(
+    service: Service, value: str, status: int, code: str, said: str
+) -> None:
+    body = f'{{"jobs": ["reserve"], "program_data": {{"x": {{"deep": [0, {{"y": {value}}}]}}}}}}'
+    problem = problem_of(await post(service, body), status, code)
+    assert f": program_data.x.deep[1].y {said}" in problem["detail"]
+    assert fields_of(problem)["program_data.x.deep[1].y"]["message"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("utf-16", "it is not UTF-8, but looks like UTF-16; send it as UTF-8"),
+        ("utf-16-be", "it is not UTF-8, but looks like UTF-16; send it as UTF-8"),
+        ("latin-1", "it is not UTF-8 (byte 0xE9 at position 45); send it as UTF-8"),
+    ],
+)
+async def test_body_in_another_encoding_is_refused(
+    service: Service, encoding: str, said: str
+) -> None:
+    body = '{"jobs": ["reserve"], "program_data": {"a": "é"}}'.encode(encoding)
+    problem = problem_of(await post(service, body), 400, "malformed_body")
+    assert problem["detail"] == f"The body is not JSON: {said}."
+
+
+async def test_byte_order_mark_is_skipped(service: Service) -> None:
+    body = '\ufeff{"jobs": ["reserve"], "program_data": {"a": 1}}'
+    run_id = json_of(await post(service, body))["run_id"]
+    path = f"/programs/{run_id}/job-data/reserve"
+    answer = await service.client.patch(path, content=b'\xef\xbb\xbf{"b": 2}', headers=JSON)
+    assert json_of(answer) == {"b": 2}
+
+
+async def test_body_that_is_long_and_wrong_is_not_looked_through_for_the_place(
+    service: Service,
+) -> None:
+    """It is rejected by the fast reader; the other one would hold up all requests meanwhile."""
+    long = "1, " * 100_000
+    for value, status, code, said in (
+        ("NaN", 400, "malformed_body", "line 1 column 300046"),
+        ("12345678901234567890", 422, "integer_too_long", "holds an integer beyond 64 bits"),
+        ('"\\u0000"', 422, "nul_character", "holds the character NUL"),
+    ):
+        body = f'{{"jobs": ["reserve"], "program_data": {{"a": [{long}{value}]}}}}'
+        assert said in problem_of(await post(service, body), status, code)["detail"]
 
 
 async def test_body_must_be_sent_as_json(service: Service) -> None:

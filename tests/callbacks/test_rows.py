@@ -25,6 +25,7 @@ class Row:
     said: str = ""
 
 
+JSON = {"content-type": "application/json"}
 ROWS = {
     "200": Row(Reply(200), "finished"),
     "200-text": Row(Reply(200, b"thank you"), "finished"),
@@ -58,7 +59,28 @@ ROWS = {
         "broke",
     ),
     "500-error": Row(
-        Reply(500, {"error": {"message": "broke", "ignorable": True}}), "errored", "broke"
+        Reply(500, {"error": {"message": "broke", "retryable": False}}), "errored", "broke"
+    ),
+    "500-error-busy": Row(Reply(500, {"error": {"message": "busy"}}), "retrying", "busy"),
+    "422-error": Row(Reply(422, {"error": {"message": "no prices"}}), "errored", "no prices"),
+    "409-error": Row(Reply(409, {"error": {"message": "taken"}}), "errored", "taken"),
+    "503-of-a-framework": Row(
+        Reply(503, {"status": 503, "error": "Service Unavailable"}), "retrying", "Unavailable"
+    ),
+    "503-error-seconds": Row(
+        Reply(503, {"error": {"message": "busy"}}, {"retry-after": "7200"}), "retrying", "busy"
+    ),
+    "503-epoch": Row(Reply(503, headers={"retry-after": "1767225600"}), "retrying", "503"),
+    "503-2099": Row(
+        Reply(503, headers={"retry-after": "Thu, 01 Jan 2099 00:00:00 GMT"}), "retrying", "503"
+    ),
+    "200-no-error": Row(Reply(200, {"error": False, "job_data": {"n": 1}}), "finished"),
+    "200-marked": Row(Reply(200, b'\xef\xbb\xbf{"job_data": {"n": 1}}', JSON), "finished"),
+    "200-list": Row(Reply(200, b"[1]", JSON), "retrying", "is a list, not a JSON object"),
+    "200-nan": Row(Reply(200, b'{"job_data": {"n": NaN}}', JSON), "retrying", "job_data.n is NaN"),
+    "200-cut": Row(Reply(200, b'{"job_data": {"n": ', JSON), "retrying", "is not JSON"),
+    "200-long": Row(
+        Reply(200, b'{"job_data": {"n": 12345678901234567890}}', JSON), "retrying", "beyond 64 bits"
     ),
 }
 
@@ -88,9 +110,12 @@ async def test_every_row_of_the_table_becomes_what_it_says(service: Service) -> 
             await eventually(partial(service.has_status, run_id, row.status))
             program = await service.get(run_id)
             assert row.said in (program["error_message"] or ""), (name, program)
-        assert (await service.get(run_ids["200-data"]))["job_data"] == {"200-data": {"n": 1}}
-        for how, least in (("seconds", 3_500), ("date", 3_700)):
+        for name in ("200-data", "200-no-error", "200-marked"):
+            assert (await service.get(run_ids[name]))["job_data"] == {name: {"n": 1}}
+        for how, least in (("seconds", 3_500), ("date", 3_700), ("error-seconds", 3_700)):
             assert _due_in_s(await service.get(run_ids[f"503-{how}"])) > least
+        for how in ("epoch", "2099"):
+            assert 3_700 < _due_in_s(await service.get(run_ids[f"503-{how}"])) <= 86_400
         assert _due_in_s(await service.get(run_ids["202"])) > 500
         gone = json_of(await service.client.get("/jobs/410"))
         assert gone["disabled_at"] is not None

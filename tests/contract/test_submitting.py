@@ -20,7 +20,8 @@ from program_service.bookkeeping.ledger.submitting import (
     submit,
 )
 from program_service.bookkeeping.lifecycle import Json, Status
-from program_service.bookkeeping.storable import NotStorable, storable_object
+from program_service.bookkeeping.storable import storable_object
+from program_service.bookkeeping.unstorable import NotStorable
 from servers import on_postgresql
 
 AWKWARD = {

@@ -1,6 +1,8 @@
 """Results: what a job returns is stored, or refused with a message that says why."""
 
 import asyncio
+from decimal import Decimal
+from math import nan
 from typing import Any
 
 import pytest
@@ -28,11 +30,15 @@ def nested(levels: int) -> dict[str, Any]:
     [
         (["a", "list"], "must be a dict, not list"),
         ("text", "must be a dict, not str"),
-        ({"a": {1, 2}}, "must hold JSON values only"),
-        ({"a": object()}, "must hold JSON values only"),
-        ({1: "a"}, "must hold JSON values only"),
-        ({"a": 2**64}, "must hold JSON values only"),
-        ({"a": "\ud800"}, "must hold JSON values only"),
+        ({"a": {1, 2}}, "a is a set; store a list"),
+        ({"a": object()}, "a is an object; JSON has objects"),
+        ({1: "a"}, "has a key that is 1"),
+        ({"a": 2**63}, "a is an integer beyond 64 bits"),
+        ({"a": 2**64}, "a is an integer beyond 64 bits"),
+        ({"a": "\ud800"}, "a holds half of a surrogate pair"),
+        ({"x": {"deep": [0, {"y": nan}]}}, "x.deep[1].y is NaN; JSON has finite numbers only"),
+        ({"a": Decimal("9.99")}, "a is Decimal('9.99')"),
+        ({"a": (1, 2)}, "a is a tuple; store a list"),
         ({"a": ["b\0c"]}, "the character NUL"),
         ({"a\0": 1}, "the character NUL"),
     ],
@@ -96,4 +102,4 @@ async def test_job_data_that_cannot_be_stored_raises_in_the_job(stage: Stage) ->
     await stage.hire(careless)
     program = await stage.finished(await stage.submit("careless"))
     assert program.job_data == {"careless": {"is_fine": True}}
-    assert "the job data of 'careless' must hold JSON values only" in caught[0]
+    assert "the job data of 'careless': when is an object; JSON has objects" in caught[0]

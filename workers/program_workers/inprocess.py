@@ -27,7 +27,8 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
-from program_service.bookkeeping.storable import NotStorable, storable_object
+from program_service.bookkeeping.storable import storable_object
+from program_service.bookkeeping.unstorable import NotStorable
 from program_service.cancellation import Marks, restoring
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -177,7 +178,8 @@ def _completed(job: Job, result: Any) -> Outcome:
     try:
         return Done(storable_object(result, what=f"what job {job.name!r} returned"))
     except NotStorable as error:
-        return Fail(Failure(f"{error}; it is merged into the job data", type="NotStorable"))
+        why = "" if error.path else "; it is merged into the job data"
+        return Fail(Failure(f"{error}{why}", type="NotStorable"))
 
 
 def _stopped(job: Job, step: Step) -> Outcome:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import starmap
 from typing import Any
 
 import orjson
 import structlog
 
 from program_service.bookkeeping.lifecycle import Claimed, Json
-from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
+from program_service.bookkeeping.storable import storable_object, storable_text
+from program_service.bookkeeping.unstorable import NotStorable
 from program_service.plain import is_plain, name_of, plain, text_of, tried
 from program_service.redaction import CUT
 from program_service.settings import Settings
@@ -191,12 +193,19 @@ def _content(record: logging.LogRecord, program: Claimed) -> tuple[str, dict[Any
 
 
 def _storable(fields: dict[Any, Any]) -> Json:
+    """Return fields as they are, but for values that cannot be stored: of those, their texts."""
     try:
         return storable_object(fields if is_plain(fields) else plain(fields), what="fields")
     except NotStorable:
-        return {
-            storable_text(str(name)): storable_text(str(value)) for name, value in fields.items()
-        }
+        fitting = starmap(_field, plain(fields).items())
+        return {name: value for each in fitting for name, value in each.items()}
+
+
+def _field(name: str, value: Any) -> Json:
+    try:
+        return storable_object({name: value}, what="fields")
+    except NotStorable:  # it holds NUL
+        return {storable_text(name): storable_text(str(value))}
 
 
 def _fitted(line: Json, max_bytes: int) -> tuple[Json, int]:

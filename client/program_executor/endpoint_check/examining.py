@@ -99,7 +99,7 @@ def taken_in_words(answer: Answer) -> str:
     """Say what an endpoint answered that took a call."""
     error = error_of(answer)
     if error is not None:
-        return f"answered {answer.status}, {error_in_words(error)}"
+        return f"answered {answer.status}, {error_in_words(error, status=answer.status)}"
     if answer.status == ACCEPTED:
         return "answered 202: it completes later, through the links"
     return f"answered {answer.status}: done"

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from program_executor.endpoint_check.calling import Answer
 from program_executor.endpoint_check.findings import Verdict, excerpt
-from program_service.webhooks.answers import RETRYABLE, as_text
+from program_service.bookkeeping.lifecycle import RetryLater
+from program_service.webhooks import answer_bodies
+from program_service.webhooks.answer_bodies import Unreadable
+from program_service.webhooks.answers import RETRYABLE, as_text, outcome_of_error
 from program_service.webhooks.caller import LIMIT_BYTES
 
 ACCEPTED = 202
 KNOWN = {"job_data", "error"}
 IN_ERRORS = {"message", "retryable", "ignorable", "code"}
 RIGHT_FORM = 'answer with {"job_data": {…}}, with {"error": {…}}, or without a body'
-NO_JSON = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,21 @@ def is_taken(answer: Answer) -> bool:
     return 200 <= answer.status < 300 or error_of(answer) is not None  # noqa: PLR2004
 
 
-def content_of(answer: Answer) -> Any:
-    """Return the JSON of an answer; `NO_JSON` when it has none."""
-    try:
-        return orjson.loads(answer.body)  # what the worker reads it with
-    except orjson.JSONDecodeError:
-        return NO_JSON
+def content_of(answer: Answer) -> dict[str, Any] | Unreadable | None:
+    """Return the JSON object of an answer, as the worker reads it."""
+    return answer_bodies.read_body(answer.status, answer.headers, answer.body)
 
 
-def error_of(answer: Answer) -> Any:
-    """Return the error that a body names; None when it names none."""
-    content = content_of(answer)
-    return content.get("error") if isinstance(content, dict) else None
+def error_of(answer: Answer) -> dict[str, Any] | None:
+    """Return the protocol's error that a body holds; None when it holds none."""
+    return answer_bodies.error_in(content_of(answer))
 
 
-def error_in_words(error: Any) -> str:
+def error_in_words(error: dict[str, Any], *, status: int | None = None) -> str:
     """Say how a job failed."""
-    fields = error if isinstance(error, dict) else {"message": error}
-    again = "to be tried again" if fields.get("retryable") is True else "for good"
-    return f"the job fails {again}: {excerpt(as_text(fields.get('message')))!r}"
+    outcome = outcome_of_error(error, status=status)
+    again = "to be tried again" if isinstance(outcome, RetryLater) else "for good"
+    return f"the job fails {again}: {excerpt(outcome.failure.message)!r}"
 
 
 def said_by(answer: Answer) -> str:
@@ -97,51 +93,53 @@ def flaws_of(answer: Answer) -> Iterator[Flaw]:
     elif answer.is_too_long:
         text = f"is longer than {LIMIT_BYTES} bytes, which is refused: store the data elsewhere"
         yield Flaw(Verdict.WRONG, f"{text}, and answer with where it is")
-    elif error_of(answer) is not None:
-        yield from _flaws_of_error(error_of(answer))
-    elif answer.status != ACCEPTED and answer.body.strip():
+    elif (error := error_of(answer)) is not None:
+        yield from _flaws_of_error(error)
+    elif answer.status != ACCEPTED:
         yield from _flaws_of_result(answer)
 
 
 def _flaws_of_result(answer: Answer) -> Iterator[Flaw]:
     content = content_of(answer)
-    if content is NO_JSON:
-        kind = answer.headers.get("content-type", "")
-        if "html" in kind.lower() or answer.body.lstrip()[:1] == b"<":
-            text = "is a page (HTML), and yet would count as done: is a login or a proxy before it?"
-            yield Flaw(Verdict.WRONG, f"{text} Right: {RIGHT_FORM}")
-        else:
-            text = f"is no JSON{said_by(answer)}: the step counts as done, and nothing is stored"
-            yield Flaw(Verdict.WARNING, f"{text}; better: {RIGHT_FORM}")
-    elif not isinstance(content, dict):
-        text = f"is {_kind(content)}, not a JSON object: nothing of it is stored"
-        yield Flaw(Verdict.WARNING, f"{text}; {RIGHT_FORM}")
-    else:
+    if isinstance(content, Unreadable):
+        text = f"comes as JSON, and {content.reason}: the try fails, and is repeated"
+        yield Flaw(Verdict.WRONG, f"{text}. Right: {RIGHT_FORM}")
+    elif content is not None:
         yield from _flaws_of_object(content)
+    elif answer.body.strip():
+        yield _flaw_of_another_type(answer)
+
+
+def _flaw_of_another_type(answer: Answer) -> Flaw:
+    kind = answer.headers.get("content-type", "")
+    if "html" in kind.lower() or answer.body.lstrip()[:1] == b"<":
+        text = "is a page (HTML), and yet would count as done: is a login or a proxy before it?"
+        return Flaw(Verdict.WRONG, f"{text} Right: {RIGHT_FORM}")
+    text = f"is no JSON object{said_by(answer)}: the step counts as done, and nothing is stored"
+    return Flaw(Verdict.WARNING, f"{text}; better: {RIGHT_FORM}")
 
 
 def _flaws_of_object(content: dict[str, Any]) -> Iterator[Flaw]:
     if "program_data" in content:
         text = "has program_data, which fails the step, since jobs do not change it: send job_data"
         yield Flaw(Verdict.WRONG, text)
-    if not isinstance(content.get("job_data") or {}, dict):
+    if not isinstance(content.get("job_data"), dict | None) and content["job_data"] != []:
         text = f"has a job_data that is {_kind(content['job_data'])}, which fails the step"
         yield Flaw(Verdict.WRONG, f"{text}: it must be a JSON object")
+    if content.get("error") is not None:
+        text = f"has an error that is {_kind(content['error'])}, and ignored: it is an error only"
+        yield Flaw(Verdict.WRONG, f"{text} as an object with a text as its message")
     if unknown := _shown(content.keys() - KNOWN - {"program_data"}):
         text = f"has {unknown}, which nothing reads: only job_data is stored, and only error fails"
         yield Flaw(Verdict.WARNING, f"{text} the step")
 
 
-def _flaws_of_error(error: Any) -> Iterator[Flaw]:
-    if not isinstance(error, dict):
-        text = "has an error that is no object, and fails the step for good; better:"
-        yield Flaw(Verdict.WARNING, f'{text} {{"message": "…", "retryable": true or false}}')
-        return
-    if not error.get("message"):
+def _flaws_of_error(error: dict[str, Any]) -> Iterator[Flaw]:
+    if not error["message"]:
         yield Flaw(Verdict.WARNING, "has an error without a message: nobody will learn why")
     for name in ("retryable", "ignorable"):
         if not isinstance(error.get(name, False), bool):
-            text = f"has an error whose {name} is {_kind(error[name])} and counts as false"
+            text = f"has an error whose {name} is {_kind(error[name])} and is ignored"
             yield Flaw(Verdict.WRONG, f"{text}: it must be true or false")
     if unknown := _shown(error.keys() - IN_ERRORS):
         text = f"has {unknown} in its error, which nothing reads; {', '.join(sorted(IN_ERRORS))}"

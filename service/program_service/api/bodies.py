@@ -1,15 +1,10 @@
-"""Bodies: JSON that every part of the system can keep, or a clear refusal.
-
-FastAPI reads bodies with Python's own json, which accepts NaN; orjson is strict, but turns integers
-beyond 64 bits into floats. So both are looked for before.
-"""
+"""Bodies: JSON that every part of the system can keep, or a clear refusal."""
 
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-import orjson
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -18,12 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from program_service.api.auth import Requires, permitted
 from program_service.api.auth import Scope as KeyScope
 from program_service.api.problems import Problem
-from program_service.bookkeeping.storable import MAX_DEPTH, NUL_IN_JSON, holds_nul, is_deep
+from program_service.bookkeeping.parsing import MALFORMED
+from program_service.bookkeeping.parsing import parse as parse_json
+from program_service.bookkeeping.unstorable import NotStorable
 
 JSON_TYPE = re.compile(r"application/(?:json|[\w.+-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
-LONG_NUMBER = re.compile(rb"\d{19,}")
-BIGGEST, SMALLEST = 2**63 - 1, -(2**63)
-MAX_DIGITS = len(str(SMALLEST))
 
 OFF_LOOP_BYTES = 65_536
 """Bodies up to here take the event loop 10 ms at most; 1 MiB takes 0.5 s where it nests oddly."""
@@ -118,39 +112,20 @@ def parse(body: bytes) -> Any:
         Problem: it is no JSON, or holds what cannot be kept.
     """
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        if "depth" in str(error) or "ecursion" in str(error):
-            raise _too_deep() from error
-        detail = f"The body is not JSON: {error}."
-        raise Problem(400, "malformed_body", detail) from error
-    if is_deep(body, value):
-        raise _too_deep()
-    if NUL_IN_JSON in body and holds_nul(value):
-        detail = (
-            "The body holds the character NUL (\\u0000) in a string, which PostgreSQL cannot store;"
-            " leave it out, or encode binary data as base64."
-        )
-        raise Problem(422, "nul_character", detail)
-    if LONG_NUMBER.search(body) and _has_long_integer(body):
-        detail = "The body holds an integer beyond 64 bits; send it as a string."
-        raise Problem(422, "integer_too_long", detail)
-    return value
+        return parse_json(body, what="the body")
+    except NotStorable as error:
+        raise _problem_of(error) from error
 
 
-def _too_deep() -> Problem:
-    detail = f"The body nests deeper than {MAX_DEPTH} levels."
-    return Problem(422, "nested_too_deeply", detail)
-
-
-def _has_long_integer(body: bytes) -> bool:
-    """Look for integers that orjson has turned into floats, outside of strings."""
-    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', body)
-    numbers = re.findall(rb"(?<![\d.eE+-])(-?\d{19,})(?![\d.eE])", outside)
-    # int() of a text of a megabyte is slow, and needless
-    return any(
-        len(number) > MAX_DIGITS or not SMALLEST <= int(number) <= BIGGEST for number in numbers
-    )
+def _problem_of(error: NotStorable) -> Problem:
+    """Say where in a body is what cannot be kept."""
+    status = 400 if error.code == MALFORMED else 422
+    if not error.path:
+        return Problem(status, error.code, f"The body {error.flaw}.")
+    words = f"{error.path} {error.flaw}"
+    item = {"field": error.path, "in": "body", "code": error.code, "message": error.flaw}
+    is_what = "is not JSON" if error.code == MALFORMED else "cannot be stored"
+    return Problem(status, error.code, f"The body {is_what}: {words}.", fields=[item])
 
 
 class BodyLimit:

@@ -1,32 +1,28 @@
-"""Storable: what every database can keep, checked before a transaction depends on it.
+"""Storable: the one definition of the data that are kept.
 
-PostgreSQL refuses NUL in texts and JSON, no encoding has halves of surrogate pairs, and integers
-beyond 64 bits come back changed from some JSON readers.
+A value is storable if every database keeps it, and every reader of JSON reads the same value again:
+objects, lists, texts without NUL, integers of 64 bits, finite floats, true, false and null. All
+other is rejected with its path, and nothing is converted.
 """
 
-from dataclasses import fields, is_dataclass
-from datetime import date, datetime, time
-from enum import Enum
-from math import inf
+from math import isfinite
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 from program_service.bookkeeping.lifecycle import Json
-from program_service.plain import SCALARS, is_plain, name_of
-
-MAX_DEPTH = 100
-"""How deep a value may nest: far beyond real data, far below any JSON reader's own limit."""
-
-MAX_PARTS = 2_000_000
-"""How many values one may hold: a list of 60 lists that hold each other twice has 2 ** 60."""
+from program_service.bookkeeping.unstorable import (
+    MAX_DEPTH,
+    MAX_PARTS,
+    TOO_MANY,
+    NotStorable,
+    copied,
+)
+from program_service.plain import BIGGEST, SMALLEST, name_of
 
 NUL_IN_JSON = b"\\u0000"
-
-
-class NotStorable(ValueError):
-    """A value cannot be stored as JSON."""
+TEXTS = frozenset({str, bool, type(None)})
+"""Types of values without a range."""
 
 
 def storable_text(text: str) -> str:
@@ -37,102 +33,60 @@ def storable_text(text: str) -> str:
 
 
 def storable_object(value: Any, *, what: str) -> Json:
-    """Return a dict as the JSON object that will be stored; `what` names it in errors.
+    """Return a copy of a dict, as it will be stored; `what` names it in errors.
 
     Raises:
-        NotStorable: it is no dict of JSON values, or holds NUL or an integer beyond 64 bits.
+        NotStorable: it is no dict, or holds what cannot be stored; the message says where.
     """
     if not issubclass(type(value), dict):
-        msg = f"{what} must be a dict, not {name_of(value)}"
-        raise NotStorable(msg)
-    try:
-        is_ready = is_plain(value, most=MAX_PARTS, longest=inf)
-        text = orjson.dumps(value if is_ready else _Plainly().of(value, 0))
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        msg = f"{what} must hold JSON values only: {error}"
-        raise NotStorable(msg) from error
-    stored: Json = orjson.loads(text)
-    if is_deep(text, stored):
-        msg = f"{what} nests deeper than {MAX_DEPTH} levels"
-        raise NotStorable(msg)
-    if NUL_IN_JSON in text and holds_nul(stored):
-        msg = f"{what} holds the character NUL (U+0000), which PostgreSQL cannot store"
-        raise NotStorable(msg)
-    return stored
+        msg = f"must be a dict, not {name_of(value)}"
+        raise NotStorable(msg, what=what)
+    if is_in_range(value, what=what):
+        try:
+            text = orjson.dumps(value)
+        except orjson.JSONEncodeError:
+            pass  # half of a surrogate pair, or a key that is no text
+        else:
+            if NUL_IN_JSON not in text:
+                stored: Json = orjson.loads(text)
+                return stored
+    slowly: Json = copied(value, what=what)
+    return slowly
 
 
-class _Plainly:
-    """Takes a value apart into Python's own types, of which alone orjson is given some.
+def is_in_range(value: object, *, what: str) -> bool:
+    """Say whether a value is of Python's own types, its numbers and its depth within the limits.
 
-    Of those that orjson knows it asks what may raise, as the `value` of an Enum and the offset of a
-    time zone, and takes the process down then.
+    Only then is it for orjson, which writes null for NaN, and takes the whole process down when the
+    `value` of an Enum or a time zone of a user's raises. orjson itself looks at the texts.
+
+    Raises:
+        NotStorable: it holds too many values.
     """
-
-    def __init__(self) -> None:
-        """Begin."""
-        self._left = MAX_PARTS
-
-    def of(self, value: Any, depth: int) -> Any:
-        """Return a value of Python's own types.
-
-        Raises:
-            TypeError: it is no JSON.
-        """
-        self._left -= 1
-        if self._left < 0:
-            msg = f"it holds more than {MAX_PARTS} values"
-            raise orjson.JSONEncodeError(msg)
-        kind, deeper = type(value), depth + 1
-        if kind in SCALARS:
-            return value
-        if issubclass(kind, dict):
-            return {key: self.of(each, deeper) for key, each in dict.items(value)}
-        if issubclass(kind, list) or kind is tuple:
-            return [self.of(each, deeper) for each in (*value,)]
-        return self._other(value, deeper)
-
-    def _other(self, value: Any, depth: int) -> Any:
-        kind = type(value)
-        if issubclass(kind, Enum):
-            return self.of(value.value, depth)
-        if issubclass(kind, str):
-            return str.__str__(value)
-        if issubclass(kind, int):
-            return int.__int__(value)
-        if kind in {datetime, date, time}:
-            return value.isoformat()
-        if kind is UUID:
-            return str(value)
-        if is_dataclass(kind):
-            return {each.name: self.of(getattr(value, each.name), depth) for each in fields(kind)}
-        msg = f"Type is not JSON serializable: {name_of(value)}"
-        raise orjson.JSONEncodeError(msg)
+    parts, level = 0, [value]
+    for _ in range(MAX_DEPTH + 1):
+        parts += len(level)
+        if parts > MAX_PARTS:
+            raise NotStorable(TOO_MANY, what=what)
+        inside = _inside(level)
+        if not inside:
+            return inside is not None
+        level = inside
+    return False
 
 
-def is_deep(text: bytes, value: Any) -> bool:
-    """Say whether a JSON text, read as `value`, nests too deeply."""
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
-        return False
-    depth, level = 0, [value]
-    while level:  # level by level: recursion has a limit of its own
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        depth += 1
-    return depth > MAX_DEPTH + 1
-
-
-def holds_nul(value: Any) -> bool:
-    """Say whether a JSON value has NUL in a string or a key."""
-    match value:
-        case str():
-            return "\0" in value
-        case dict():
-            return any("\0" in key or holds_nul(inner) for key, inner in value.items())
-        case list():
-            return any(holds_nul(inner) for inner in value)
-        case _:
-            return False
+def _inside(level: list[Any]) -> list[Any] | None:
+    """Return what is inside of values; None if one of them is not for orjson."""
+    inside: list[Any] = []
+    for each in level:
+        kind = type(each)
+        if kind is dict:
+            inside += each.values()
+        elif kind is list:
+            inside += each
+        elif kind is int:
+            if not SMALLEST <= each <= BIGGEST:
+                return None
+        elif kind not in TEXTS and not (kind is float and isfinite(each)):
+            return None
+    return inside

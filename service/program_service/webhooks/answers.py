@@ -22,13 +22,19 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
 )
 from program_service.bookkeeping.retry import LONGEST_S
-from program_service.bookkeeping.storable import NotStorable, storable_object, storable_text
+from program_service.bookkeeping.storable import storable_object, storable_text
+from program_service.bookkeeping.unstorable import NotStorable
 from program_service.logs import log
 from program_service.redaction import shown_text
 from program_service.telemetry import Event
+from program_service.webhooks.answer_bodies import Unreadable, error_in, read_body
 from program_service.webhooks.caller import Answer
 
 RETRYABLE = {408, 409, 423, 425, 429}
+UP_TO_THE_ERROR = {409, 423}
+"""Statuses of conflicts: retried, but not if the body names an error that is not retryable."""
+LONGEST_WAIT_S = 86_400.0
+"""The latest that Retry-After may ask for, unless the job's own pauses are longer: a day."""
 MAX_SHOWN = 500
 """Bytes of a header, or of an answer that is no JSON, in an error message."""
 MAX_DATE = 100
@@ -47,86 +53,93 @@ class Reading:
     is_gone: bool = False
 
 
-def read_answer(answer: Answer, *, within_s: float, secrets: Sequence[str] = ()) -> Reading:
-    """Read an answer; an accepted step must be completed within so many seconds.
+def read_answer(
+    answer: Answer, *, within_s: float, max_s: float = 0.0, secrets: Sequence[str] = ()
+) -> Reading:
+    """Read an answer.
 
+    An accepted step must be completed within `within_s`; `max_s` is the longest pause of the job.
     `secrets` are hidden where the answer is quoted in part. Other texts are whole, and yet to be
     veiled and cut.
     """
     try:
-        return _read(answer, within_s, secrets)
+        return _read(answer, within_s, max_s, secrets)
     except Exception as error:  # noqa: BLE001 - everything done for one program
         log.error(Event.ANSWER_UNREADABLE, error_message=repr(error), exc_info=error)
         name = type(error).__name__
-        message = f"the endpoint answered {answer.status}, which cannot be read: {name}"
-        failure = Failure(message, type="EndpointError", code=BAD_ANSWER)
+        failure = _bad(f"the endpoint answered {answer.status}, which cannot be read: {name}")
         return Reading(RetryLater(failure) if _may_pass(answer.status) else Fail(failure))
 
 
-def _read(answer: Answer, within_s: float, secrets: Sequence[str]) -> Reading:
-    body = _object(answer.body)
-    if body is not None and body.get("error") is not None:
-        return Reading(outcome_of_error(body["error"], status=answer.status))
-    status = answer.status
+def _read(answer: Answer, within_s: float, max_s: float, secrets: Sequence[str]) -> Reading:
+    status, body = answer.status, read_body(answer.status, answer.headers, answer.body)
+    after = _retry_after(answer.headers, max(LONGEST_WAIT_S, max_s))
+    if (error := error_in(body)) is not None:
+        return Reading(outcome_of_error(error, status=status, after=after))
     if status == HTTPStatus.ACCEPTED:
         return Reading(Accepted(within_s))
     if HTTPStatus(200) <= status < HTTPStatus(300):
+        if isinstance(body, Unreadable):  # done it may be, but what it came to would be lost
+            message = f"the endpoint answered {status}, and {body.reason}"
+            return Reading(RetryLater(_bad(message), after))
         return Reading(done(body or {}))
     failure = _failure(answer, body, secrets)
     if _may_pass(status):
-        return Reading(RetryLater(failure, _retry_after(answer.headers)))
+        return Reading(RetryLater(failure, after))
     return Reading(Fail(failure), is_gone=status == HTTPStatus.GONE)
 
 
 def done(body: Json) -> Done | Fail:
     """Read the body of a completion."""
     if "program_data" in body:
-        message = "the endpoint sent program_data, which jobs cannot change; send job_data"
-        return Fail(Failure(message, type="EndpointError", code=BAD_ANSWER))
+        return Fail(_bad("the endpoint sent program_data, which jobs cannot change; send job_data"))
+    job_data = body.get("job_data")
+    if job_data is None or job_data == []:  # PHP writes an empty object so
+        return Done({})
     try:
-        job_data = storable_object(body.get("job_data") or {}, what="the endpoint's job_data")
+        return Done(storable_object(job_data, what="the endpoint's job_data"))
     except NotStorable as error:
-        return Fail(Failure(as_text(str(error)), type="EndpointError", code=BAD_ANSWER))
-    return Done(job_data)
+        return Fail(_bad(as_text(str(error))))
 
 
-def outcome_of_error(error: Any, *, status: int | None = None) -> RetryLater | Fail:
-    """Read `{"message", "retryable", "ignorable", "code"}`; a text alone is a message."""
-    fields = error if isinstance(error, dict) else {"message": error}
-    message = fields.get("message")
-    code = fields.get("code")
+def outcome_of_error(
+    error: Json, *, status: int | None = None, after: timedelta | None = None
+) -> RetryLater | Fail:
+    """Read `{"message", "retryable", "ignorable", "code"}`; `status` decides where it does not."""
+    code, retryable = error.get("code"), error.get("retryable")
     failure = Failure(
-        message=as_text(message or "the endpoint said that it failed, and not why"),
+        message=as_text(error["message"] or "the endpoint said that it failed, and not why"),
         type="EndpointError",
         code=as_text(code) if code else f"http_{status}" if status else None,
     )
-    if fields.get("retryable") is True:
-        return RetryLater(failure)
-    return Fail(failure, is_ignorable=fields.get("ignorable") is True)
+    asks_again = status is not None and _may_pass(status) and status not in UP_TO_THE_ERROR
+    if retryable is True or (asks_again and retryable is not False):
+        return RetryLater(failure, after)
+    return Fail(failure, is_ignorable=error.get("ignorable") is True)
+
+
+def _bad(message: str) -> Failure:
+    return Failure(storable_text(message), type="EndpointError", code=BAD_ANSWER)
 
 
 def _may_pass(status: int) -> bool:
     return status in RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < 200  # noqa: PLR2004 - as HTTP says
 
 
-def _object(body: bytes) -> Json | None:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _failure(answer: Answer, body: Json | None, secrets: Sequence[str]) -> Failure:
+def _failure(answer: Answer, body: Json | Unreadable | None, secrets: Sequence[str]) -> Failure:
     """Say what an answer says: a problem's detail or title, else the text itself."""
-    said = (body or {}).get("detail") or (body or {}).get("title")
+    status, fields = answer.status, body if isinstance(body, dict) else {}
+    said = fields.get("detail") or fields.get("title")
     if not said:
         said = shown_text(answer.body.decode("utf-8", "replace"), secrets, MAX_SHOWN).strip()
-    if HTTPStatus(300) <= answer.status < HTTPStatus(400):
+    if HTTPStatus(300) <= status < HTTPStatus(400):
         to = shown_text(answer.headers.get("location", "nowhere"), secrets, MAX_SHOWN)
         said = f"redirects are not followed (to {to!r})"
-    message = f"the endpoint answered {answer.status}" + (f": {as_text(said)}" if said else "")
-    return Failure(storable_text(message), type="EndpointError", code=f"http_{answer.status}")
+    shown = f": {as_text(said)}" if said else ""
+    if isinstance(body, Unreadable) and not body.is_empty:
+        return _bad(f"the endpoint answered {status}, and {body.reason}{shown}")
+    message = storable_text(f"the endpoint answered {status}{shown}")
+    return Failure(message, type="EndpointError", code=f"http_{status}")
 
 
 def as_text(value: Any) -> str:
@@ -139,8 +152,8 @@ def as_text(value: Any) -> str:
     return storable_text(value)
 
 
-def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Read Retry-After: seconds, or a date; what is neither is ignored."""
+def _retry_after(headers: Mapping[str, str], longest_s: float) -> timedelta | None:
+    """Read Retry-After: seconds, or a date; what is neither is ignored, and what is later cut."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal() and text.isascii():
         seconds = float(text[:12])
@@ -151,4 +164,4 @@ def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
             seconds = (aware - datetime.now(UTC)).total_seconds()
         except UNREADABLE_DATE:
             return None
-    return timedelta(seconds=min(max(seconds, 0.0), LONGEST_S - 1))
+    return timedelta(seconds=min(max(seconds, 0.0), longest_s, LONGEST_S - 1))

@@ -121,7 +121,9 @@ class CallbackJobs:
             self._room.jobs.succeeded(job.name)
         is_hiding = self._redaction.is_on and answer.status >= LEAST_FAILURE
         secrets = self._redaction.secrets_of(step.program) if is_hiding else ()
-        reading = read_answer(answer, within_s=job.timeout_s, secrets=secrets)
+        reading = read_answer(
+            answer, within_s=job.timeout_s, max_s=job.retry.max_s, secrets=secrets
+        )
         if reading.is_gone:
             await self._disable_if_possible(job)
         return reading.outcome

@@ -254,14 +254,15 @@ CODES: dict[str, Code] = {
     "nul_character": Code(
         422,
         "A string holds U+0000, which PostgreSQL cannot store.",
-        "The body holds the character NUL (\\u0000) in a string, which PostgreSQL cannot store;"
-        " leave it out, or encode binary data as base64.",
+        "The body cannot be stored: program_data.name holds the character NUL (U+0000), which"
+        " PostgreSQL cannot store; leave it out, or encode binary data as base64.",
         only=WITH_BODY,
     ),
     "integer_too_long": Code(
         422,
         "An integer is beyond 64 bits.",
-        "The body holds an integer beyond 64 bits; send it as a string.",
+        "The body cannot be stored: program_data.id is an integer beyond 64 bits; store it as a"
+        " string.",
         only=WITH_BODY,
     ),
     "nested_too_deeply": Code(
@@ -273,7 +274,7 @@ CODES: dict[str, Code] = {
     "not_storable": Code(
         422,
         "Something cannot be stored as JSON; `detail` says what.",
-        "job data holds the character NUL (U+0000), which PostgreSQL cannot store",
+        "job data: x.deep[1].y is NaN; JSON has finite numbers only",
         only=frozenset({"merge_step_data"}),
     ),
     "redacted_value": Code(

@@ -80,7 +80,9 @@ class JobAnswer(BaseModel):
 
     job_data: JsonObject | None = Field(None, description="Merged into the job data, shallowly.")
     error: ErrorRequest | None = Field(
-        None, description="When it is there, it decides, whatever the status."
+        None,
+        description="When it is there, the try failed, whatever the status. What is no object with"
+        " a text as its `message` is ignored.",
     )
 
 
@@ -119,11 +121,15 @@ FAILED = _bodies(
 
 AGAIN = {408: "too slow", 409: "in conflict", 423: "locked", 425: "too early", 429: "too many"}
 
+FINAL = "says `retryable: false`"
+UNLESS = dict.fromkeys((409, 423), "does not say `retryable: true`")
+
 OF_A_CALL: dict[int | str, dict[str, Any]] = {
     200: {
         "model": JobAnswer,
         "description": "Done; `job_data` are merged. So is every other 2xx but 202. A body that is"
-        " no JSON is done, too.",
+        " not JSON, and does not say that it is, is done, too. One that should be a JSON object and"
+        " is none is tried again.",
         "content": _bodies({"with_data": {"job_data": {"invoice": "2026-0042"}}, "without": {}}),
     },
     202: {"description": "Accepted: the step is completed later, by the links."},
@@ -135,7 +141,10 @@ OF_A_CALL: dict[int | str, dict[str, Any]] = {
         "content": FAILED,
     },
     **{
-        status: {"description": f"Tried again ({why}), and not before `Retry-After`."}
+        status: {
+            "description": f"Tried again ({why}), and not before `Retry-After`, of at most a day or"
+            f" `max_s` of the job, unless an `error` {UNLESS.get(status, FINAL)}."
+        }
         for status, why in AGAIN.items()
     },
     410: {
@@ -143,8 +152,8 @@ OF_A_CALL: dict[int | str, dict[str, Any]] = {
         " `PUT /jobs/{name}` enables it."
     },
     "5XX": {
-        "description": "Tried again; so are no connection, no answer in time, and one that is"
-        " longer than 1 MiB.",
+        "description": f"Tried again, unless an `error` {FINAL}; so are no connection, no answer in"
+        " time, and one that is longer than 1 MiB.",
         "content": FAILED,
     },
 }
