@@ -34,6 +34,7 @@ from program_executor.shapes import (
     Filters,
     Job,
     Json,
+    ListedProgram,
     Program,
     ProgramBody,
     ProgramOptions,
@@ -162,8 +163,11 @@ class AsyncClient:
         """Return one page of programs."""
         return await self.send(calls.list_page(filters, cursor))
 
-    async def programs(self, **filters: Unpack[Filters]) -> AsyncIterator[Program]:
-        """Walk through programs, page by page; `limit` is the size of a page."""
+    async def programs(self, **filters: Unpack[Filters]) -> AsyncIterator[ListedProgram]:
+        """Walk through programs, page by page; `limit` is the size of a page.
+
+        They come without their data, unless `include="data"` asks for them.
+        """
         cursor = None
         while True:
             page = await self.page(cursor=cursor, **filters)

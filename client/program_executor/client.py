@@ -33,6 +33,7 @@ from program_executor.shapes import (
     Filters,
     Job,
     Json,
+    ListedProgram,
     Program,
     ProgramBody,
     ProgramOptions,
@@ -161,8 +162,11 @@ class Client:
         """Return one page of programs."""
         return self.send(calls.list_page(filters, cursor))
 
-    def programs(self, **filters: Unpack[Filters]) -> Iterator[Program]:
-        """Walk through programs, page by page; `limit` is the size of a page."""
+    def programs(self, **filters: Unpack[Filters]) -> Iterator[ListedProgram]:
+        """Walk through programs, page by page; `limit` is the size of a page.
+
+        They come without their data, unless `include="data"` asks for them.
+        """
         cursor = None
         while True:
             page = self.page(cursor=cursor, **filters)

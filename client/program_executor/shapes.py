@@ -43,6 +43,7 @@ class Filters(TypedDict, total=False):
     created_before: datetime | str | None
     error: str | None
     order: Literal["newest", "oldest"] | None
+    include: Literal["data"] | None
     limit: int | None
 
 
@@ -53,14 +54,10 @@ class Progress(TypedDict):
     total: int
 
 
-class Program(TypedDict):
-    """A program as the API shows it."""
-
+class _Facts(TypedDict):
     run_id: str
     status: Status
     jobs: list[str]
-    program_data: Json
-    job_data: dict[str, Json]
     step: int
     step_retry_count: int
     finished_at: str | None
@@ -86,10 +83,24 @@ class Program(TypedDict):
     links: dict[str, str]
 
 
+class Program(_Facts):
+    """A program as the API shows it."""
+
+    program_data: Json
+    job_data: dict[str, Json]
+
+
+class ListedProgram(_Facts, total=False):
+    """A program of a list: with its data only where `include="data"` asks for them."""
+
+    program_data: Json
+    job_data: dict[str, Json]
+
+
 class ProgramPage(TypedDict):
     """Some programs, and the cursor of the next page."""
 
-    programs: list[Program]
+    programs: list[ListedProgram]
     next_cursor: str | None
 
 

@@ -137,7 +137,14 @@ class ProgramRunner:
         )
         await database.transact(submitting.submit, [new])
         program = await self._until_final(database, self._engine(database, library), new.run_id)
-        page = await database.read(reading.list_programs, reading.Filter(), limit=MAX_TURNS)
+        everything = reading.Filter(has_data=True)
+        page = await database.read(reading.list_programs, everything, limit=MAX_TURNS)
+        programs = page.programs
+        while page.next_cursor:
+            page = await database.read(
+                reading.list_programs, everything, limit=MAX_TURNS, cursor=page.next_cursor
+            )
+            programs += page.programs
         return Run(
             program=program,
             # by their numbers: with a clock that stands still their times say little
@@ -145,7 +152,7 @@ class ProgramRunner:
                 await database.read(reading.list_attempts, new.run_id),
                 key=lambda each: (each.step, each.attempt),
             ),
-            started=[each for each in page.programs if each.parent_run_id == new.run_id],
+            started=[each for each in programs if each.parent_run_id == new.run_id],
             waited=self.clock.now - began,
         )
 

@@ -63,7 +63,7 @@ async def test_lists_are_served_by_an_index(explained: Explained, kind: str) -> 
     scans = await explained.scans(lambda: database.read(list_programs, wanted, limit=PAGE))
     used = {scan.index for scan in scans if scan.index}
     assert used
-    assert used <= indexes
+    assert used <= indexes | {"_pkey"}  # what a page has room for is read by id
     assert not any(scan.kind.startswith("Seq") for scan in scans)
     assert max(scan.rows for scan in scans) <= rows
 

@@ -29,7 +29,7 @@ from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
     from program_executor.client import Client
-    from program_executor.shapes import Attempt, Filters, Program
+    from program_executor.shapes import Attempt, Filters, ListedProgram, Program
 
 MAX_PAGE = 200
 LEFT_BESIDE_ROWS = 3
@@ -48,6 +48,7 @@ def list_programs(
     all_: Annotated[bool, typer.Option("--all", help="All of them, page after page.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Look again and again.")] = False,
     every: Annotated[float, typer.Option(min=0.2, help="How often, in seconds.")] = 2.0,
+    has_data: Annotated[bool, typer.Option("--data", help="With their data, for --json.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List programs, newest first: a table on a terminal, lines with tabs in a pipe.
@@ -55,6 +56,8 @@ def list_programs(
     The columns: run_id, status, steps done, current job, age, retries of the step, error.
     """
     wanted: Filters = {**filters, "order": order}
+    if has_data:
+        wanted["include"] = "data"
     if live:
         if as_json or all_:
             raise UsageError("--live shows as many as fit the terminal: leave --json and --all out")
@@ -68,7 +71,7 @@ def list_programs(
             print_rows(PROGRAM_COLUMNS, map(program_row, found))
 
 
-def _walk(client: "Client", filters: "Filters", *, most: int | None) -> "Iterator[Program]":
+def _walk(client: "Client", filters: "Filters", *, most: int | None) -> "Iterator[ListedProgram]":
     page: Filters = {**filters, "limit": MAX_PAGE if most is None else min(most, MAX_PAGE)}
     return islice(client.programs(**page), most)
 

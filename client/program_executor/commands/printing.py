@@ -13,7 +13,7 @@ from program_executor.commands.moments import age, duration, seconds_between
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from program_executor.shapes import Attempt, Program, Status
+    from program_executor.shapes import Attempt, ListedProgram, Program, Status
 
 COLOURS: "dict[Status, str]" = {
     "finished": "green",
@@ -121,7 +121,7 @@ def _style(value: str) -> str:
     return next((colour for status, colour in COLOURS.items() if status == value), "")
 
 
-def program_row(program: "Program") -> tuple[str, ...]:
+def program_row(program: "ListedProgram") -> tuple[str, ...]:
     """Return what a list shows of a program."""
     done, age_s = program["progress"], seconds_between(program["created_at"], datetime.now(UTC))
     return (
@@ -135,7 +135,7 @@ def program_row(program: "Program") -> tuple[str, ...]:
     )
 
 
-def current_error(program: "Program") -> str:
+def current_error(program: "Program | ListedProgram") -> str:
     """Return a program's last error, while it matters: not that of a step which is done since."""
     has_failed = program["step_retry_count"] > 0 or program["lease_losses"] > 0
     matters = program["status"] in {"errored", "cancelled"} or (
@@ -144,7 +144,7 @@ def current_error(program: "Program") -> str:
     return (program["error_message"] or "") if matters else ""
 
 
-def program_line(program: "Program") -> str:
+def program_line(program: "Program | ListedProgram") -> str:
     """Say in a line where a program stands."""
     done = program["progress"]
     at = f" at {program['current_job']}" if program["current_job"] else ""

@@ -41,7 +41,7 @@ async def show_demo(url: str, data: Path) -> int:
 async def _unfinished(client: AsyncClient) -> Program | None:
     """Find a demo that was interrupted, by a kill perhaps."""
     async for program in client.programs(label="demo:import", in_progress=True, limit=1):
-        return program
+        return await client.get(program["run_id"])
     return None
 
 

@@ -31,7 +31,7 @@ from program_service.api.views import (
     BatchModel,
     ProgramListModel,
     ProgramModel,
-    show,
+    show_listed,
 )
 from program_service.bookkeeping.errors import DatabaseUnavailable, ProgramNotFound
 from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
@@ -200,7 +200,7 @@ async def _until_final(services: Services, program: Program, wait_s: float) -> P
 async def list_all(
     wanted: Annotated[ProgramQuery, Query()], services: Serving, caller: Reader
 ) -> Response:
-    """List programs, newest first or `order=oldest`, by pages."""
+    """List programs, newest first or `order=oldest`, by pages, without their data."""
     del caller
     page = await services.database.read(
         list_programs, wanted.as_filter(), limit=wanted.limit, cursor=wanted.cursor
@@ -209,7 +209,11 @@ async def list_all(
     if page.next_cursor:
         query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": page.next_cursor}
         headers["Link"] = f'</programs?{urlencode(query, doseq=True)}>; rel="next"'
-    shown = [show(services.redaction.program(program)) for program in page.programs]
+    has_data = wanted.include == "data"
+    shown = [
+        show_listed(services.redaction.program(program), has_data=has_data)
+        for program in page.programs
+    ]
     return json_response({"programs": shown, "next_cursor": page.next_cursor}, headers=headers)
 
 

@@ -35,7 +35,16 @@ class ProgramQuery(BaseModel):
         None, min_length=1, description="Only with this in `error_message`; needs `created_after`."
     )
     order: Literal["newest", "oldest"] = Field("newest", description="Which come first.")
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many a page has.")
+    include: Literal["data"] | None = Field(
+        None,
+        description="`data` returns `program_data` and `job_data`, too; pages are shorter then.",
+    )
+    limit: int = Field(
+        50,
+        ge=1,
+        le=MAX_PAGE,
+        description="How many a page has; fewer, where they come to more than 1 MiB.",
+    )
     cursor: str | None = Field(
         None, max_length=200, description="From the Link header of the page before."
     )
@@ -60,4 +69,5 @@ class ProgramQuery(BaseModel):
             created_before=self.created_before,
             error=self.error,
             is_oldest_first=self.order == "oldest",
+            has_data=self.include == "data",
         )

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from program_service.api.schemas import JsonObject
-from program_service.bookkeeping.ledger.reading import Attempt, Program
+from program_service.bookkeeping.ledger.reading import DATA, Attempt, Program
 from program_service.bookkeeping.ledger.registry import Job
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
@@ -62,6 +62,12 @@ class ProgramModel(BaseModel):
 HIDDEN = {"id", "lease", "woken_at", "version"}
 
 
+def show_listed(program: Program, *, has_data: bool) -> dict[str, Any]:
+    """Return a program as a list shows it: the values of a `ListedProgramModel`."""
+    shown = show(program)
+    return shown if has_data else {name: shown[name] for name in shown if name not in DATA}
+
+
 def show(program: Program) -> dict[str, Any]:
     """Return a program as the API shows it: the values of a `ProgramModel`."""
     shown = {name: getattr(program, name) for name in Program.__slots__ if name not in HIDDEN}
@@ -93,10 +99,21 @@ class BatchModel(BaseModel):
     programs: list[BatchItem] = Field(description="One for each of the request.")
 
 
+class ListedProgramModel(ProgramModel):
+    """A program of a list: without its data, unless `include=data` asks for them."""
+
+    program_data: JsonObject = Field({}, description="Data for all jobs; with `include=data`.")
+    job_data: dict[str, JsonObject] = Field(
+        {}, description="Data of single jobs, by job name; with `include=data`."
+    )
+
+
 class ProgramListModel(BaseModel):
     """A page of programs; the Link header names the next."""
 
-    programs: list[ProgramModel] = Field(description="At most `limit`.")
+    programs: list[ListedProgramModel] = Field(
+        description="At most `limit`, and fewer where they come to more than 1 MiB."
+    )
     next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
 
 

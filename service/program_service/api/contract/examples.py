@@ -76,6 +76,10 @@ FINISHED: Json = PENDING | {
     "progress": {"done": 3, "total": 3},
 }
 
+LISTED: Json = {
+    name: value for name, value in FINISHED.items() if name not in {"program_data", "job_data"}
+}
+
 RETRYING: Json = PENDING | {
     "status": "retrying",
     "step": 1,

@@ -57,8 +57,8 @@ OPERATIONS: dict[str, Shown] = {
         "/programs",
         answers={
             200: {
-                "page": {"programs": [shown.FINISHED], "next_cursor": shown.CURSOR},
-                "last_page": {"programs": [shown.FINISHED], "next_cursor": None},
+                "page": {"programs": [shown.LISTED], "next_cursor": shown.CURSOR},
+                "last_page": {"programs": [shown.LISTED], "next_cursor": None},
             }
         },
     ),

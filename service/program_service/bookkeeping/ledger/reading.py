@@ -12,11 +12,16 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
+from program_service.bookkeeping.ledger.pages import fitting, size_of
 from program_service.bookkeeping.ledger.showing import shown_attempt, shown_program
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
 from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.sql import Sql
 from program_service.bookkeeping.tables import require_moment
+
+DATA = ("program_data", "job_data")
+LONG = ("jobs", "labels", "error_message")
+"""The columns whose length counts for a page."""
 
 
 class BadCursor(BookkeepingError):
@@ -108,6 +113,8 @@ class Filter:
     created_before: datetime | None = None
     error: str | None = None
     is_oldest_first: bool = False
+    has_data: bool = False
+    """Whether `program_data` and `job_data` are read, too; they are empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +152,23 @@ async def list_programs(
     Raises:
         BadCursor: the cursor is not one of ours.
     """
-    programs = books.tables.programs
-    query = _programs(books).where(*_conditions(books, wanted))
+    ident, conditions = books.tables.programs.c.id, _conditions(books, wanted)
     if cursor is not None:
         last = read_cursor(cursor)
-        is_after = programs.c.id > last if wanted.is_oldest_first else programs.c.id < last
-        query = query.where(is_after)
-    order = _oldest_first(books, wanted) if wanted.is_oldest_first else programs.c.id.desc()
-    rows = await books.select(query.order_by(order).limit(limit + 1))
-    found = [_program(row) for row in rows[:limit]]
-    return Page(found, write_cursor(found[-1].id) if len(rows) > limit else None)
+        conditions.append(ident > last if wanted.is_oldest_first else ident < last)
+    order = _oldest_first(books, wanted) if wanted.is_oldest_first else ident.desc()
+    keys = sa.select(ident).where(*conditions).order_by(order).limit(limit + 1).subquery()
+    order = ident.asc() if wanted.is_oldest_first else ident.desc()
+    long = LONG + (DATA if wanted.has_data else ())
+    size = size_of(books, [books.tables.programs.c[name] for name in long])
+    sizes = sa.select(ident, size).join(keys, keys.c.id == ident).order_by(order)
+    rows = await books.select(sizes)
+    chosen = [row.id for row in fitting(rows, limit)]
+    # what is not so any more has left the list
+    query = _programs(books, has_data=wanted.has_data).where(ident.in_(chosen), *conditions)
+    found = await books.select(query.order_by(order)) if chosen else ()
+    has_more = len(chosen) < len(rows)
+    return Page([_program(row) for row in found], write_cursor(chosen[-1]) if has_more else None)
 
 
 async def list_run_ids(books: Books, wanted: Filter, *, limit: int) -> list[str]:
@@ -229,14 +243,17 @@ def read_cursor(cursor: str) -> int:
     return last_id
 
 
-def _programs(books: Books) -> sa.Select[*tuple[Any, ...]]:
+def _programs(books: Books, *, has_data: bool = True) -> sa.Select[*tuple[Any, ...]]:
     programs = books.tables.programs
     status = status_expression(programs, books.clock).label("status")
-    return sa.select(status, *(programs.c[name] for name in Program.__slots__ if name != "status"))
+    left_out = {"status", *(() if has_data else DATA)}
+    return sa.select(
+        status, *(programs.c[name] for name in Program.__slots__ if name not in left_out)
+    )
 
 
 def _program(row: Any) -> Program:
-    values, flaw = shown_program(row._asdict())
+    values, flaw = shown_program({"program_data": {}, "job_data": {}} | row._asdict())
     values["status"] = Status(values["status"])
     return Program(**values) if flaw is None else FlawedProgram(**values, why=flaw)
 
