@@ -7,9 +7,9 @@ from program_executor.processes import (
     connect_database,
     listen,
     run,
-    server,
     stop_on_signals,
 )
+from program_executor.web import server
 from program_service.app import create_app
 from program_service.settings import Settings
 from program_service.telemetry import Metrics, configure_logging

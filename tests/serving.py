@@ -10,7 +10,8 @@ import httpx
 from fastapi import FastAPI
 
 from patience import eventually, in_own_task
-from program_executor.processes import address, listen, server
+from program_executor.processes import address, listen
+from program_executor.web import server
 from program_service.api.problems import cut
 from program_service.app import create_app
 from program_service.bookkeeping.database import Database

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from program_executor.bounded import Bounds
 from program_executor.commands.printing import echo
 from program_executor.demo.show import show_demo
 from program_executor.ending import Ending, leave_within
@@ -19,10 +20,10 @@ from program_executor.processes import (
     located,
     require_keys,
     run,
-    server,
     set_up_logs,
     stop_on_signals,
 )
+from program_executor.web import server
 from program_service.app import create_app, end_streams
 from program_service.bookkeeping.migrations import migrate
 from program_service.cancellation import TaskGroup
@@ -100,7 +101,8 @@ async def _serve(
     broker, metrics = MemoryBroker(), Metrics()
     app = create_app(settings, database=database, broker=broker, metrics=metrics)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
-    api, stopping = server(app), asyncio.Event()
+    api = server(app, bounds=Bounds.of(settings), metrics=metrics)
+    stopping = asyncio.Event()
     try:
         await migrate(database)
         async with TaskGroup() as tasks:

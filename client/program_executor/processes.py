@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-import uvicorn
 from pydantic import SecretStr
-from starlette.types import ASGIApp
 
 from program_executor.configuring import warn_of_unknown_variables
 from program_executor.ending import Ending, log_uncaught, log_uncaught_of
@@ -32,15 +30,6 @@ from program_service.wakeups.rabbitmq.broker import RabbitBroker
 R = TypeVar("R")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: we stop it when the worker has stopped."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave signals alone."""
-        yield
 
 
 def require_keys(settings: Settings) -> None:
@@ -117,20 +106,6 @@ def connect_database(settings: Settings) -> Database:
     except ValueError as error:
         msg = f"{PREFIX}DATABASE_URL: {error}"
         raise UsageError(msg) from error
-
-
-def server(app: ASGIApp, *, keep_lifespan: bool = True) -> Server:
-    """Make a server for an application; it is given its socket when it serves."""
-    return Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="on" if keep_lifespan else "off",
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Serve: the API as a process of its own, over RabbitMQ."""
 
+from program_executor.bounded import Bounds
 from program_executor.ending import Ending, fail_within
 from program_executor.processes import (
     collect_seldom,
@@ -8,10 +9,10 @@ from program_executor.processes import (
     listen,
     require_keys,
     run,
-    server,
     set_up_logs,
     stop_on_signals,
 )
+from program_executor.web import server
 from program_service.app import create_app, end_streams
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -37,7 +38,7 @@ async def _serve(settings: Settings, ending: Ending) -> None:
     listener = listen(settings.host, settings.port)
     database = connect_database(settings)
     app = create_app(settings, database=database, broker=broker, metrics=metrics)
-    api = server(app)
+    api = server(app, bounds=Bounds.of(settings), metrics=metrics)
     collect_seldom()
 
     def stop() -> None:

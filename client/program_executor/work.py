@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from program_executor.bounded import Bounds
 from program_executor.ending import Ending, leave, leave_within
 from program_executor.importing import load_library
 from program_executor.interpreter import InterpreterWatch
@@ -16,10 +17,10 @@ from program_executor.processes import (
     listen,
     located,
     run,
-    server,
     set_up_logs,
     stop_on_signals,
 )
+from program_executor.web import server
 from program_service.cancellation import TaskGroup
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
@@ -59,7 +60,8 @@ async def _work(
     metrics = Metrics()
     broker, database = connect_broker(settings, metrics), connect_database(settings)
     worker = Worker(settings, database, broker, library=library, metrics=metrics)
-    probes = server(pages(worker.is_ready.is_set, worker.supervisor, metrics), keep_lifespan=False)
+    app, bounds = pages(worker.is_ready.is_set, worker.supervisor, metrics), Bounds.of(settings)
+    probes = server(app, bounds=bounds, metrics=metrics, keep_lifespan=False)
     collect_seldom()
     listener = listen(settings.worker_host, settings.worker_port)
     stopping = asyncio.Event()

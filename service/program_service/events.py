@@ -47,6 +47,7 @@ FIELDS = {
     "programs": "how many programs",
     "queue": "the queue, by its name in the settings; `control` is what cancels go through",
     "reason": "why the lease is gone, or the process ends",
+    "refused": "how many by reason, as {reason: how many}",
     "restart_in_s": "in how many seconds it is started again",
     "retry_in_s": "in how many seconds the step is tried again",
     "row": "the row, by its name",
@@ -104,6 +105,12 @@ class Event(StrEnum):
         "error",
         "A request met a bug of ours and got a 500.",
         "path exception",
+    )
+    HTTP_REFUSED = (
+        "http.refused",
+        "warning",
+        "Clients took too long, or sent too much, within the last minute.",
+        "refused",
     )
     DATABASE_UNAVAILABLE = (
         "database.unavailable",

@@ -202,6 +202,27 @@ class Settings(BaseSettings):
             " workers. Job data that are longer already may stay and shrink."
         ),
     )
+    max_head_bytes: int = Field(
+        65_536, ge=1024, le=1_048_576, description="The longest request line and headers."
+    )
+    max_head_s: float = Field(
+        10.0,
+        gt=0,
+        le=3_600,
+        description="How long a client may take to send request line and headers.",
+    )
+    max_body_s: float = Field(
+        60.0, gt=0, le=86_400, description="How long a client may take to send a body."
+    )
+    max_connections: int = Field(
+        900,
+        ge=10,
+        le=1_000_000,
+        description=(
+            "Connections at a time to the API, and to a worker's port. Beyond, the one that has"
+            " waited longest for its client is closed; if all are being answered, the new one is."
+        ),
+    )
     max_wait_s: float = Field(
         60.0,
         ge=0,

@@ -216,6 +216,10 @@ class Metrics:
         self.requests = self._counter(
             "http_requests", "Requests answered", "route", "method", "code"
         )
+        self.http_refused = self._counter(
+            "http_refused", "Requests and connections refused before any route", "reason"
+        )
+        _begin_at_zero(self.http_refused, "head_too_large", "head_too_slow", "body_too_slow")
         self.request_s = self._histogram(
             "http_request_duration_seconds",
             "How long an answer took",

@@ -15,7 +15,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from patience import eventually
-from program_executor.processes import address, listen, server
+from program_executor.processes import address, listen
+from program_executor.web import server
 from program_service.webhooks.signing import signature_headers
 
 Json = dict[str, Any]
