@@ -19,7 +19,10 @@ from chaos.storm.scene import QUEUES, Scene
 from chaos.storm.schedule import STALL_S, Planned
 
 FAR = "2999-01-01T00:00:00Z"
-UNWANTED = (OSError, aiormq.AMQPError, asyncpg.PostgresError, asyncpg.InterfaceError)
+UNWANTED = (
+    *(OSError, aiormq.AMQPError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+)
 """What our own sessions meet when another fault is at work."""
 
 POISON = (
