@@ -73,10 +73,18 @@ class Everywhere:
 
 
 @asynccontextmanager
-async def everywhere_in(app: FastAPI) -> AsyncGenerator[Everywhere]:
-    """Ask an application that runs; what it raises is answered as a server answers it."""
+async def everywhere_in(app: FastAPI, *, key: str | None = None) -> AsyncGenerator[Everywhere]:
+    """Ask an application that runs; what it raises is answered as a server answers it.
+
+    With a key the API is asked with it, and the pages by a session that is begun with it.
+    """
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=URL, timeout=TIMEOUT_S) as client:
+        if key is not None:
+            client.headers["Authorization"] = f"Bearer {key}"
+            ours = {"Sec-Fetch-Site": "same-origin"}
+            answer = await client.post("/ui/sign-in", data={"key": key}, headers=ours)
+            assert answer.status_code == 303
         yield Everywhere(app, client)
 
 

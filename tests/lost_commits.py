@@ -31,6 +31,14 @@ from builders import (
     submitted,
 )
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.api_keys import (
+    ApiKey,
+    add_key,
+    forget_old_keys,
+    note_uses,
+    revoke_key,
+)
+from program_service.bookkeeping.ledger.auditing import Entry, forget_entries
 from program_service.bookkeeping.ledger.callbacks import (
     Report,
     Ticket,
@@ -72,6 +80,14 @@ from program_service.bookkeeping.ledger.registry import (
     register_unlocked,
 )
 from program_service.bookkeeping.ledger.renewing import Hold, renew
+from program_service.bookkeeping.ledger.sessions import (
+    NewSession,
+    begin_session,
+    end_session,
+    forget_sessions,
+    see_session,
+    sign_out,
+)
 from program_service.bookkeeping.ledger.setting_aside import SetAside, set_aside, set_aside_alone
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.submitting import submit, submit_at_once, submit_unlocked
@@ -491,6 +507,93 @@ async def forget_old_counts(database: Database) -> Doing:
             is_new = rollups.c.minute > seconds_ago(database, HOUR_S)
             await connection.execute(sa.update(rollups).where(is_new).values(minute=old))
     return partial(database.transact, forget_counts, older_than=DAY)
+
+
+@of(add_key)
+async def make_a_key(database: Database) -> Doing:
+    return partial(database.transact, add_key, A_KEY, _entry("key_made"))
+
+
+@of(revoke_key)
+async def revoke_a_key(database: Database) -> Doing:
+    await database.transact(add_key, A_KEY, _entry("key_made"))
+    return partial(database.transact, revoke_key, A_KEY.id, _entry("key_revoked"))
+
+
+@of(note_uses)
+async def note_uses_of_keys(database: Database) -> Doing:
+    await database.transact(add_key, A_KEY, _entry("key_made"))
+    return partial(database.transact, note_uses, {A_KEY.digest})
+
+
+@of(begin_session)
+async def sign_in(database: Database) -> Doing:
+    return partial(database.transact, begin_session, A_SESSION, _entry("signed_in"), lasts_s=HOUR_S)
+
+
+@of(see_session)
+async def see_who_is_signed_in(database: Database) -> Doing:
+    await _signed_in(database)
+    await _seen_long_ago(database)
+    return partial(database.transact, see_session, A_SESSION.digest)
+
+
+@of(sign_out)
+async def leave_the_dashboard(database: Database) -> Doing:
+    await _signed_in(database)
+    return partial(database.transact, sign_out, A_SESSION.digest, _entry("signed_out"))
+
+
+@of(end_session)
+async def end_the_session_of_another(database: Database) -> Doing:
+    await _signed_in(database)
+    return partial(database.transact, end_session, A_SESSION.digest[:16], _entry("session_ended"))
+
+
+@of(forget_sessions)
+async def forget_silent_sessions(database: Database) -> Doing:
+    await _signed_in(database)
+    await _seen_long_ago(database)
+    return partial(database.transact, forget_sessions, idle_s=60, limit=10)
+
+
+@of(forget_old_keys)
+async def forget_keys_that_were_revoked(database: Database) -> Doing:
+    keys = database.tables.keys
+    for digest in ("ab" * 32, "cd" * 32):
+        await database.transact(add_key, replace(A_KEY, digest=digest), _entry("key_made"))
+    long_ago = seconds_ago(database, 99 * 24 * HOUR_S)
+    revoked = sa.update(keys).where(keys.c.digest == A_KEY.digest)
+    async with database.engine.begin() as connection:
+        await connection.execute(revoked.values(created_at=long_ago, revoked_at=long_ago))
+    return partial(database.transact, forget_old_keys, limit=10)
+
+
+@of(forget_entries)
+async def forget_old_entries(database: Database) -> Doing:
+    old = replace(_entry("signed_in"), id="00000000-0000-7000-8000-000000000000")
+    for entry in (old, _entry("signed_in")):
+        await database.transact(begin_session, A_SESSION, entry, lasts_s=HOUR_S)
+    return partial(database.transact, forget_entries, older_than=DAY, limit=10)
+
+
+async def _signed_in(database: Database) -> None:
+    entry = _entry("signed_in")
+    await database.transact(begin_session, A_SESSION, entry, lasts_s=HOUR_S)
+
+
+async def _seen_long_ago(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        long_ago = seconds_ago(database, HOUR_S)
+        await connection.execute(sa.update(database.tables.sessions).values(last_seen_at=long_ago))
+
+
+A_SESSION = NewSession("ef" * 32, "ab" * 32, "mailer")
+A_KEY = ApiKey("ab" * 32, "mailer", ["submit", "read"], label=("tenant", "acme"))
+
+
+def _entry(action: str) -> Entry:
+    return Entry(action, "admin", "127.0.0.1", target=A_KEY.id)
 
 
 async def _delete_by_hand(database: Database, run_id: str) -> None:

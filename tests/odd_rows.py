@@ -15,9 +15,12 @@ from asking_everywhere import Everywhere
 from builders import seconds_ago
 from patience import eventually
 from program_executor import JobContext, job
+from program_service.api.auth import digest_of
+from program_service.bookkeeping.ledger.auditing import Entry
 from program_service.bookkeeping.ledger.callbacks import Ticket
 from program_service.bookkeeping.ledger.counting import Tally
 from program_service.bookkeeping.ledger.counting import count as count_tallies
+from program_service.bookkeeping.ledger.sessions import NewSession, begin_session
 from program_service.bookkeeping.ledger.token_keys import TokenKey, require_token_key
 from program_service.bookkeeping.ledger.workers import Worker, beat
 from program_service.webhooks.tokens import new_token_key, write_token
@@ -154,6 +157,43 @@ async def _token_keys(scene: Scene, number: int) -> Sequence[str]:
     return [row["secret"] for row in rows]
 
 
+async def _api_keys(scene: Scene, number: int) -> Sequence[str]:
+    keys = []
+    for _ in range(number):
+        body = {"name": "odd", "scopes": ["submit"]}
+        answer = await scene.service.client.post("/keys", json=body)
+        assert answer.status_code == 201, answer.text
+        keys.append(digest_of(answer.json()["key"]))
+    return keys
+
+
+async def _revoke(scene: Scene, digests: Sequence[str]) -> None:
+    await scene.each("DELETE", "/keys/{:.16}", digests[::2])
+    await scene.everywhere.look_at_lists("keys were revoked")
+
+
+async def _sessions(scene: Scene, number: int) -> Sequence[str]:
+    digests = [digest_of(uuid.uuid4().hex) for _ in range(number)]
+    for digest in digests:
+        new = NewSession(digest, digest, "odd")
+        entry = Entry("signed_in", "odd", "127.0.0.1")
+        await scene.service.database.transact(begin_session, new, entry, lasts_s=300.0)
+    return digests
+
+
+async def _end(scene: Scene, digests: Sequence[str]) -> None:
+    await scene.each("DELETE", "/sessions/{:.16}", digests[::2])
+
+
+async def _entries(scene: Scene, number: int) -> Sequence[str]:
+    (run_id,) = await _waiting(scene, 1)
+    entries = [Entry("odd", "odd", "127.0.0.1", run_id=run_id) for _ in range(number)]
+    for entry in entries:
+        new = NewSession(digest_of(entry.id), "odd", "odd")
+        await scene.service.database.transact(begin_session, new, entry, lasts_s=1.0)
+    return [entry.id for entry in entries]
+
+
 async def _cancel(scene: Scene, run_ids: Sequence[str]) -> None:
     await scene.each("PUT", "/programs/{}/job-data/reserve", run_ids, json={"a": 1})
     await scene.each("PATCH", "/programs/{}/job-data/reserve", run_ids, json={"a": None})
@@ -234,4 +274,7 @@ ROWS = {
     "workers": Rows("workers", "name", _workers, _rest),
     "rollups": Rows("rollups", "job", _rollups, _rest),
     "token keys": Rows("token_keys", "secret", _token_keys, _call_back),
+    "keys": Rows("keys", "digest", _api_keys, _revoke),
+    "sessions": Rows("sessions", "digest", _sessions, _end),
+    "audit": Rows("audit", "id", _entries, _rest),
 }

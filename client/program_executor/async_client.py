@@ -15,6 +15,7 @@ import httpx
 from httpx_sse import EventSource
 
 from program_executor import calls
+from program_executor.access import AsyncAccess
 from program_executor.calls import Call
 from program_executor.client import DEFAULT_URL, HOLD_S
 from program_executor.exchange import (
@@ -46,7 +47,7 @@ from program_executor.shapes import (
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncAccess):
     """A client for event loops; what `Client` does, to be awaited."""
 
     def __init__(

@@ -55,7 +55,7 @@ def job_path(name: str, *parts: str) -> str:
     return "/".join(["/jobs", *(quote(part, safe="") for part in (name, *parts))])
 
 
-def _given(fields: Mapping[str, Any]) -> Json:
+def given(fields: Mapping[str, Any]) -> Json:
     """Return what was given, as JSON has it."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
@@ -67,12 +67,12 @@ def _given(fields: Mapping[str, Any]) -> Json:
 def submit(jobs: Sequence[str], options: ProgramOptions, idempotency_key: str) -> Call[Program]:
     """Submit a program; the key makes it safe to repeat."""
     headers = {"Idempotency-Key": f'"{idempotency_key}"'}
-    return Call("POST", "/programs", json={"jobs": list(jobs)} | _given(options), headers=headers)
+    return Call("POST", "/programs", json={"jobs": list(jobs)} | given(options), headers=headers)
 
 
 def submit_batch(programs: Sequence[ProgramBody]) -> Call[list[Submitted]]:
     """Submit programs, all or nothing; a repeated batch would be a second one."""
-    body = {"programs": [_given(program) for program in programs]}
+    body = {"programs": [given(program) for program in programs]}
     return Call("POST", "/programs/batch", json=body, is_safe_to_repeat=False, part="programs")
 
 
@@ -84,7 +84,7 @@ def get(run_id: str, *, wait_s: float = 0) -> Call[Program]:
 
 def list_page(filters: Filters, cursor: str | None = None) -> Call[ProgramPage]:
     """List programs, from this cursor on."""
-    return Call("GET", "/programs", params=_given({**filters, "cursor": cursor}))
+    return Call("GET", "/programs", params=given({**filters, "cursor": cursor}))
 
 
 def events(run_id: str, last_event_id: str | None) -> Call[None]:
@@ -100,7 +100,7 @@ def cancel(run_id: str) -> Call[Program]:
 
 def resume(run_id: str, from_step: int | None) -> Call[Program]:
     """Resume a program; a repeated resume finds it running, and says so."""
-    body = _given({"from_step": from_step})
+    body = given({"from_step": from_step})
     return Call("POST", program_path(run_id, "resume"), json=body, is_safe_to_repeat=False)
 
 
@@ -142,7 +142,7 @@ def job(name: str) -> Call[Job]:
 def put_job(name: str, endpoint: Endpoint) -> Call[Job]:
     """Register or change an endpoint; a secret that the service makes is in one answer only."""
     is_safe_to_repeat = endpoint.get("secret") is not None
-    return Call("PUT", job_path(name), json=_given(endpoint), is_safe_to_repeat=is_safe_to_repeat)
+    return Call("PUT", job_path(name), json=given(endpoint), is_safe_to_repeat=is_safe_to_repeat)
 
 
 def rotate_secret(name: str, secret: str | None, overlap_s: float | None) -> Call[Job]:
@@ -150,7 +150,7 @@ def rotate_secret(name: str, secret: str | None, overlap_s: float | None) -> Cal
     return Call(
         "POST",
         job_path(name, "rotate-secret"),
-        json=_given({"secret": secret, "overlap_s": overlap_s}),
+        json=given({"secret": secret, "overlap_s": overlap_s}),
         is_safe_to_repeat=secret is not None,
     )
 
@@ -160,7 +160,7 @@ def rotate_token_key(overlap_s: float | None) -> Call[list[TokenKey]]:
     return Call(
         "POST",
         "/token-keys/rotate",
-        json=_given({"overlap_s": overlap_s}),
+        json=given({"overlap_s": overlap_s}),
         part="keys",
         is_safe_to_repeat=False,
     )

@@ -15,6 +15,7 @@ import httpx
 from httpx_sse import EventSource
 
 from program_executor import calls
+from program_executor.access import Access
 from program_executor.calls import Call
 from program_executor.exchange import (
     TRIES,
@@ -49,7 +50,7 @@ HOLD_S = 20.0
 """How long one request of `wait` holds; below the idle limits of common proxies."""
 
 
-class Client:
+class Client(Access):
     """A client for threads; its methods block. `AsyncClient` has the same for event loops."""
 
     def __init__(

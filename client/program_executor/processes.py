@@ -46,8 +46,9 @@ def require_keys(settings: Settings) -> None:
     if is_open and not settings.allow_unauthenticated:
         msg = (
             f"without API keys the service listens on loopback only, not on {settings.host!r}: make"
-            f" a key with `program-executor keys new` and set {PREFIX}API_KEYS; or, if everybody"
-            f" who can connect may do everything, set {PREFIX}ALLOW_UNAUTHENTICATED=true"
+            f" a key with `program-executor keys new NAME --setting` and set {PREFIX}API_KEYS; or,"
+            " if everybody who can connect may do everything, set"
+            f" {PREFIX}ALLOW_UNAUTHENTICATED=true"
         )
         raise UsageError(msg)
 

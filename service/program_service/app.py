@@ -15,12 +15,15 @@ from program_service.api import (
     explain,
     health,
     job_data,
+    keys,
     problems,
     programs,
     registry,
+    sessions,
     token_keys,
 )
 from program_service.api.auth import Keyring, is_loopback
+from program_service.api.authenticator import Authenticator
 from program_service.api.bodies import BodyLimit
 from program_service.api.callback_file import read_file, register_file
 from program_service.api.contract.document import document
@@ -40,8 +43,9 @@ from program_service.bookkeeping.directory import JobDirectory
 from program_service.dashboard.installing import install as install_dashboard
 from program_service.logs import log
 from program_service.loops.migration import Migration
-from program_service.loops.purger import Purger
+from program_service.loops.purger import Keeping, Purger
 from program_service.loops.supervisor import Loop, Once, Supervisor
+from program_service.loops.turns import is_set_within
 from program_service.redaction import Redaction
 from program_service.settings import Settings
 from program_service.telemetry import VERSION, Event, Metrics
@@ -58,6 +62,9 @@ from program_service.webhooks.notifier import Notifier
 TITLE = "Program Executor"
 LOOPS_CONNECTIONS = 2
 """What slow requests, as a search in millions of rows, leave to submits and background loops."""
+
+KEYS_WITHIN_S = 1.0
+"""For the table of keys, when the service starts; requests wait for it by themselves."""
 
 MIGRATE_WITHIN_S = 5.0
 """An index of a long table takes minutes: the API is there, and alive, meanwhile."""
@@ -93,7 +100,7 @@ def create_app(
         submissions=Submissions(database, relay, metrics),
         directory=JobDirectory(database),
         waiting=WaitingRoom(database),
-        keyring=Keyring.parse(settings.api_keys),
+        authenticator=Authenticator(Keyring.parse(settings.api_keys), database),
         strangers=Strangers(per_minute=settings.failed_tries_per_minute),
         tokens=TokenVerifier(database),
         rates=Rates(most=settings.rate_limit, window_s=settings.rate_limit_window_s)
@@ -115,7 +122,11 @@ def create_app(
         database,
         metrics,
         retention_days=settings.retention_days,
-        rollup_days=settings.rollup_days,
+        keeping=Keeping(
+            rollup_days=settings.rollup_days,
+            audit_days=settings.audit_days,
+            session_idle_s=settings.session_idle_s,
+        ),
     )
 
     migration = Migration(database)
@@ -128,20 +139,19 @@ def create_app(
         caller.connections,
         monitor,
         services.gauges,
+        services.authenticator,
         *broker.loops,
         Once("callback_jobs", partial(register_file, services, jobs_of_file)),
     ]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if services.keyring.is_empty:
-            who = "on this machine" if is_loopback(settings.host) else "who can connect"
-            log.warning(Event.SERVICE_OPEN, text=f"no API keys: everybody {who} may call")
         migrating = [migration] if settings.migrate_on_start else []
         feed = app.state.board.feed
         async with supervisor.running(*migrating, *loops, *notifier.loops, feed):
             if settings.migrate_on_start:
                 await migration.is_settled_within(MIGRATE_WITHIN_S)
+            await _warn_if_open(services)
             log.info(Event.SERVICE_STARTED, version=VERSION)
             yield
         await caller.aclose()
@@ -164,11 +174,23 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     if settings.rate_limit:
         app.add_middleware(RateTold)
-    if is_for_this_machine_alone(settings, services.keyring):
-        app.add_middleware(LocallyNamed, service_url=settings.service_url)
+    if is_for_this_machine_alone(settings):
+        app.add_middleware(
+            LocallyNamed, service_url=settings.service_url, authenticator=services.authenticator
+        )
     app.add_middleware(Guarded)
     app.add_middleware(Measured, metrics=metrics)
     return app
+
+
+async def _warn_if_open(services: Services) -> None:
+    """Say that no key is needed, if the table has none either, or nobody knows yet."""
+    if not services.authenticator.is_open:
+        return
+    await is_set_within(services.authenticator.has_read, KEYS_WITHIN_S)
+    if services.authenticator.is_open:
+        who = "on this machine" if is_loopback(services.settings.host) else "who can connect"
+        log.warning(Event.SERVICE_OPEN, text=f"no API keys: everybody {who} may call")
 
 
 def end_streams(app: FastAPI) -> None:
@@ -180,7 +202,16 @@ def end_streams(app: FastAPI) -> None:
 def _install_routes(app: FastAPI) -> None:
     of_programs = (programs, job_data, events, explain)
     app.include_router(programs.submitting)
-    for module in (*of_programs, endpoints, registry, token_keys, callbacks, health):
+    for module in (
+        *of_programs,
+        endpoints,
+        registry,
+        keys,
+        sessions,
+        token_keys,
+        callbacks,
+        health,
+    ):
         app.include_router(module.router)
 
     def openapi() -> dict[str, Any]:

@@ -31,6 +31,8 @@ FIELDS = {
     "is_over": "whether the loop runs again",
     "job": "the name of the job",
     "jobs": "how many jobs it knows",
+    "key_id": "the id of an API key, the beginning of its hash",
+    "key_name": "the name of an API key",
     "line": "the line of code there",
     "lines": "how many lines",
     "loop": "the background loop, by its name",
@@ -54,6 +56,7 @@ FIELDS = {
     "run_id": "the program",
     "running": "how many programs it still runs",
     "seconds": "for how long, so far or in all",
+    "session_id": "the id of a session of the dashboard",
     "slots": "how many programs it runs at a time",
     "step": "the index of the job in the program, from 0",
     "target": "the host that was called, with its port",
@@ -534,6 +537,25 @@ class Event(StrEnum):
         f"worker {ACTOR}",
     )
     AUDIT_SIGNED_IN = "audit.signed_in", "info", "Somebody opened the dashboard.", ACTOR
+    AUDIT_SIGNED_OUT = "audit.signed_out", "info", "Somebody left the dashboard.", ACTOR
+    AUDIT_SESSION_ENDED = (
+        "audit.session_ended",
+        "info",
+        "Somebody ended a session of the dashboard.",
+        f"session_id {ACTOR}",
+    )
+    AUDIT_KEY_MADE = (
+        "audit.key_made",
+        "info",
+        "Somebody made an API key.",
+        f"key_id key_name {ACTOR}",
+    )
+    AUDIT_KEY_REVOKED = (
+        "audit.key_revoked",
+        "info",
+        "Somebody revoked an API key.",
+        f"key_id {ACTOR}",
+    )
     AUDIT_REFUSED = (
         "audit.refused",
         "info",

@@ -146,8 +146,10 @@ class Settings(BaseSettings):
     api_keys: Annotated[str, _joined(" ")] = Field(
         "",
         description=(
-            "API keys as `name=scope+scope:sha256hex`, separated by spaces; `program-executor keys"
-            " new` makes them. Without any, the API listens on loopback only."
+            "The first API keys, as `name=scope+scope:sha256hex`, separated by spaces;"
+            " `program-executor keys new NAME --setting` makes them. All others are better kept in"
+            " the table: `keys new` without `--setting`. Without any here, the API listens on"
+            " loopback only."
         ),
     )
     allow_unauthenticated: bool = Field(
@@ -178,6 +180,24 @@ class Settings(BaseSettings):
         ge=1,
         le=86_400,
         description="How long that window is, in whole seconds.",
+    )
+    session_s: float = Field(
+        43_200.0,
+        ge=60,
+        le=31_536_000,
+        description="How long a browser stays signed in to the dashboard, whatever it does.",
+    )
+    session_idle_s: float = Field(
+        3_600.0,
+        ge=60,
+        le=31_536_000,
+        description="How long it stays signed in without a request.",
+    )
+    audit_days: float = Field(
+        365.0,
+        gt=0,
+        le=36_500,
+        description="How long the audit trail is kept, also of programs that were deleted.",
     )
     redact: WordList = Field(
         default_factory=list,

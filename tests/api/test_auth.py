@@ -35,6 +35,11 @@ ROUTES = [
     ("POST", "/jobs/nope/rotate-secret", "admin"),
     ("POST", "/token-keys/rotate", "admin"),
     ("GET", "/workers", "read"),
+    ("POST", "/keys", "admin"),
+    ("GET", "/keys", "admin"),
+    ("DELETE", "/keys/nope", "admin"),
+    ("GET", "/sessions", "admin"),
+    ("DELETE", "/sessions/nope", "admin"),
 ]
 BY_TOKEN = "/callbacks/"
 OPEN = ["/livez", "/readyz", "/metrics", "/openapi.json"]
@@ -81,7 +86,7 @@ async def test_every_route_of_the_api_is_looked_at(service: Service) -> None:
         return path.replace("nope", "{}").replace("reserve", "{}")
 
     known = {(method, shape(path)) for method, path, _ in ROUTES}
-    names = ("run_id", "job", "name", "job:path", "name:path")
+    names = ("run_id", "job", "name", "job:path", "name:path", "key_id", "session_id")
     for path, methods in service.app.openapi()["paths"].items():
         form = path
         for name in names:

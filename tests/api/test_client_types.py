@@ -5,8 +5,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from pydantic import BaseModel
 
-from program_executor import shapes
+from program_executor import access_shapes, shapes
 from program_executor.commands.selecting import chosen_filters
+from program_service.api.access import KeyListModel, KeyModel
 from program_service.api.queries import ProgramQuery
 from program_service.api.schemas import CallbackJobRequest, ProgramRequest, RetryRequest
 from program_service.api.views import (
@@ -36,6 +37,8 @@ from program_service.bookkeeping.lifecycle import Status
         (shapes.Endpoint, CallbackJobRequest),
         (shapes.RetryPolicy, RetryRequest),
         (shapes.Worker, WorkerModel),
+        (access_shapes.ApiKey, KeyModel),
+        (access_shapes.ApiKeyPage, KeyListModel),
     ],
 )
 def test_types_have_the_fields_of_the_api(shape: type[Any], model: type[BaseModel]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from builders import JOBS
 from program_service.api.auth import digest_of
 from program_service.bookkeeping.database import Database
-from program_service.dashboard.entrance import COOKIE
+from program_service.dashboard.sessions import PLAIN_COOKIE
 from screens import VIEWS
 from servers import on_sqlite
 from serving import URL, Service, serving
@@ -57,7 +57,7 @@ async def test_key_opens_the_pages_and_signing_out_closes_them(locked: Service) 
         assert page.status_code == 200
         assert "reader" in page.text
     await locked.client.post("/ui/sign-out", headers=OURS)
-    assert COOKIE not in locked.client.cookies
+    assert PLAIN_COOKIE not in locked.client.cookies
     assert (await locked.client.get("/")).status_code == 303
 
 

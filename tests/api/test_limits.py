@@ -70,7 +70,7 @@ async def test_wrong_tokens_sign_ins_and_cookies_are_tries_too(guarded: Service)
     answers = [
         await guarded.client.post("/callbacks/wrong.token/complete", json={}),
         await guarded.client.post("/ui/sign-in", data={"key": "wrong"}, headers=OURS),
-        await guarded.client.get("/", headers={"Cookie": "program_executor_key=wrong"}),
+        await guarded.client.get("/", headers={"Cookie": "program_executor_session=wrong"}),
     ]
     assert [answer.status_code for answer in answers] == [404, 401, 303]
     answer = await guarded.client.post("/callbacks/wrong.token/complete", json={})

@@ -1,153 +1,70 @@
-"""Keys on the command line: revoked by name, in the environment or in the settings' file."""
+"""Keys on the command line: those of a service, made, listed and revoked."""
 
-import asyncio
-import fcntl
-import os
-import stat
-import tomllib
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
+from builders import JOBS
 from commanding import Shell
 from keys import KEYS, entry_of
-from program_service.api.auth import Keyring, digest_of
-
-OLD, NEW = (f"mailer=submit:{digest_of(key)}" for key in ("old", "new"))
-ADMIN = entry_of("admin")
-
-FILE = f"""# the settings of the shop
-port = 9000
-
-api_keys = "{OLD} {ADMIN}"  # ask Ada before you change them
-queues = ["a", "b"]
-"""
+from program_service.bookkeeping.database import Database
+from serving import on_a_socket, serving
 
 
 @pytest.fixture
-def shell(bare_shell: Shell) -> Shell:
-    """Return a shell that knows no service."""
-    return bare_shell
+async def shell(bare_shell: Shell, database: Database) -> AsyncIterator[Shell]:
+    """Return an administrator's shell."""
+    async with (
+        serving(database, jobs=JOBS, api_keys=entry_of("admin")) as service,
+        on_a_socket(service) as address,
+    ):
+        yield bare_shell.exporting(url=address, key=KEYS["admin"])
 
 
-@pytest.fixture
-def file(shell: Shell) -> Path:
-    """Return a file of settings, for its owner alone."""
-    path = shell.folder / "settings.toml"
-    path.write_text(FILE)
-    path.chmod(0o600)
-    return path
-
-
-async def test_revoked_key_is_left_out_of_what_is_to_be_set(shell: Shell) -> None:
-    ran = await shell.exporting(api_keys=f"{OLD} {ADMIN}").run("keys", "revoke", "mailer")
+async def test_key_is_made_used_listed_and_revoked(shell: Shell) -> None:
+    ran = await shell.run("keys", "new", "mailer", "--expires", "30d")
     assert (ran.code, ran.errors) == (0, "")
-    first, second = ran.output.splitlines()
-    assert first == f"Without 1 key of mailer, set PROGRAM_EXECUTOR_API_KEYS to:  {ADMIN}"
-    assert "started anew" in second
-    keyring = Keyring.parse(ADMIN)
-    assert keyring.caller("Bearer old") is None
-    assert keyring.caller(f"Bearer {KEYS['admin']}") is not None
-
-
-async def test_one_of_two_keys_is_named_by_its_hash(shell: Shell) -> None:
-    known = shell.exporting(api_keys=f"{OLD} {NEW}")
-    prefix = digest_of("old")[:12]
-    found = (await known.run("keys", "revoke", "mailer", "--hash", prefix, "--json")).json
-    assert found == {"revoked": [prefix], "api_keys": NEW, "file": None}
-    both = (await known.run("keys", "revoke", "mailer", "--json")).json
-    assert (len(both["revoked"]), both["api_keys"]) == (2, "")
-    told = (await known.run("keys", "revoke", "mailer")).output
-    assert "No key is left: on loopback a service lets everybody in" in told
-
-
-@pytest.mark.parametrize("arguments", [["postman"], ["mailer", "--hash", "zzz"]])
-async def test_unknown_key_is_said_with_those_that_exist(
-    shell: Shell, arguments: list[str]
-) -> None:
-    ran = await shell.exporting(api_keys=f"{OLD} {ADMIN}").run("keys", "revoke", *arguments)
-    assert ran.code == 2
-    assert repr(arguments[0]) in ran.error
-    assert "there are keys of admin, mailer" in ran.error
-
-
-async def test_no_keys_at_all_are_said(shell: Shell) -> None:
-    assert "holds none at all" in (await shell.run("keys", "revoke", "mailer")).error
-
-
-async def test_file_is_edited_when_asked_and_all_else_in_it_stays(shell: Shell, file: Path) -> None:
-    known = shell.exporting(config="settings.toml")
-    assert ADMIN in (await known.run("keys", "revoke", "mailer")).output
-    assert file.read_text() == FILE  # nobody asked
-    ran = await known.run("keys", "revoke", "mailer", "--write")
-    assert (ran.code, ran.errors) == (0, "")
-    assert "settings.toml" in ran.output
-    text = file.read_text()
-    assert text == FILE.replace(OLD, "")
-    assert tomllib.loads(text)["api_keys"].split() == [ADMIN]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    rows = (await known.run("keys", "list")).rows
-    assert [row[0] for row in rows] == ["admin"]
-    assert [each.name for each in file.parent.iterdir() if each.name.startswith("settings")] == [
-        "settings.toml"
+    key, key_id = (line.split()[-1] for line in ran.output.splitlines())
+    mailer = shell.exporting(key=key)
+    assert (await mailer.run("submit", "reserve")).code == 0
+    rows = (await shell.run("keys", "list")).rows
+    assert [row[1:5] for row in rows] == [
+        ["admin", "admin", "", "setting"],
+        ["mailer", "submit+read", "", "table"],
     ]
+    ran = await shell.run("keys", "revoke", "mailer")
+    assert (ran.code, ran.output) == (0, f"Revoked {key_id} of mailer.\n")
+    assert (await mailer.run("submit", "reserve")).code == 4
+    assert len((await shell.run("keys", "list")).rows) == 1
 
 
-async def test_revocations_at_once_do_not_undo_each_other(shell: Shell, file: Path) -> None:
-    """The second one reads the file when the first one has written it."""
-    known = shell.exporting(config="settings.toml")
-    folder = os.open(file.parent, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    second = asyncio.create_task(known.run("keys", "revoke", "mailer", "--write"))
-    done, _ = await asyncio.wait([second], timeout=3.0)
-    assert not done
-    others = FILE.replace(ADMIN, f"{NEW.replace('mailer', 'other')} {ADMIN}")
-    file.write_text(others)
-    os.close(folder)
-    assert (await second).code == 0
-    assert file.read_text() == others.replace(OLD, "")
+async def test_one_of_two_keys_is_revoked_by_its_id(shell: Shell) -> None:
+    made = [(await shell.run("keys", "new", "mailer", "--json")).json for _ in range(2)]
+    found = (await shell.run("keys", "revoke", made[0]["id"], "--json")).json
+    assert found == {"revoked": [made[0]["id"]]}
+    assert made[1]["id"] in (await shell.run("keys", "list")).output
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to others")
-async def test_edited_file_stays_readable_for_its_owner_and_group(shell: Shell, file: Path) -> None:
-    os.chown(file, 4001, 4002)
-    file.chmod(0o640)
-    ran = await shell.exporting(config="settings.toml").run("keys", "revoke", "mailer", "--write")
-    assert (ran.code, ran.errors) == (0, "")
-    found = file.stat()
-    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4001, 4002, 0o640)
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("new", "a-b"), 2, "letters, digits and underscores"),
+        (("new", "mailer", "--scopes", "all"), 4, "scopes[0]"),
+        (("new", "mailer", "--setting", "--expires", "30d"), 2, "without --setting"),
+        (("revoke", "postman"), 2, "no key of 'postman'"),
+        (("revoke", "postman", "--write"), 2, "--setting"),
+    ],
+)
+async def test_what_cannot_be_done_is_said(
+    shell: Shell, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    ran = await shell.run("keys", *arguments)
+    assert ran.code == code
+    assert words in ran.error
 
 
-async def test_environment_cannot_be_edited_and_says_so(shell: Shell, file: Path) -> None:
-    known = shell.exporting(config="settings.toml", api_keys=f"{OLD} {ADMIN}")
-    ran = await known.run("keys", "revoke", "mailer", "--write")
-    assert ran.code == 2
-    assert "the environment, PROGRAM_EXECUTOR_API_KEYS" in ran.error
-    assert file.read_text() == FILE
-
-
-async def test_file_with_keys_in_another_form_is_left_alone(shell: Shell, file: Path) -> None:
-    escaped = OLD.replace("mailer", "\\u006dailer")
-    file.write_text(f'api_keys = "{escaped} {ADMIN}"\n')
-    before = file.read_text()
-    ran = await shell.exporting(config="settings.toml").run("keys", "revoke", "mailer", "--write")
-    assert ran.code == 2
-    assert ADMIN in ran.error
-    assert file.read_text() == before
-
-
-@pytest.mark.parametrize("command", ["serve", "dev"])
-async def test_other_addresses_need_keys_or_a_word(shell: Shell, command: str) -> None:
-    ran = await shell.run(command, "--host", "0.0.0.0", "--port", "0")
-    assert ran.code == 2
-    assert "`program-executor keys new`" in ran.error
-    assert "PROGRAM_EXECUTOR_API_KEYS" in ran.error
-    assert "PROGRAM_EXECUTOR_ALLOW_UNAUTHENTICATED=true" in ran.error
-
-
-async def test_word_is_enough(shell: Shell) -> None:
-    """It goes on to what is wrong next."""
-    willing = shell.exporting(allow_unauthenticated="true")
-    ran = await willing.run("serve", "--host", "0.0.0.0", "--port", "0")
-    assert ran.code == 2
-    assert "AMQP_URL" in ran.error
+async def test_key_of_the_setting_is_revoked_with_its_option(shell: Shell) -> None:
+    key_id = (await shell.run("keys", "list")).rows[0][0]
+    ran = await shell.run("keys", "revoke", key_id)
+    assert ran.code == 4
+    assert "API_KEYS" in ran.error

@@ -109,16 +109,18 @@ async def completed(shell: Shell, typed: str) -> set[str]:
 
 
 async def test_key_is_made_and_listed(shell: Shell) -> None:
-    made = (await shell.run("keys", "new", "mailer", "--scopes", "submit+read", "--json")).json
+    made = (await shell.run("keys", "new", "mailer", "--setting", "--json")).json
     keyring = Keyring.parse(made["entry"])
     caller = keyring.caller(f"Bearer {made['key']}")
     assert caller is not None
     assert caller.name == "mailer"
     known = shell.exporting(api_keys=f"{made['entry']} {entry_of('admin')}")
-    rows = (await known.run("keys", "list")).rows
+    rows = (await known.run("keys", "list", "--setting")).rows
     assert [row[:2] for row in rows] == [["mailer", "read+submit"], ["admin", "admin"]]
     assert [len(row[2]) for row in rows] == [12, 12]
-    assert [each["name"] for each in (await known.run("keys", "list", "--json")).json] == [
+    assert [
+        each["name"] for each in (await known.run("keys", "list", "--setting", "--json")).json
+    ] == [
         "mailer",
         "admin",
     ]
@@ -126,7 +128,7 @@ async def test_key_is_made_and_listed(shell: Shell) -> None:
 
 @pytest.mark.parametrize("arguments", [["new", "a-b"], ["new", "mailer", "--scopes", "all"]])
 async def test_key_that_cannot_be_made_is_said(shell: Shell, arguments: list[str]) -> None:
-    ran = await shell.run("keys", *arguments)
+    ran = await shell.run("keys", *arguments, "--setting")
     assert ran.code == 2
     assert ran.error
 
@@ -178,7 +180,7 @@ async def test_doctor_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
     found = await findings(lost.exporting(host="0.0.0.0", consurrency="7", service_host="10.0.0.1"))
     assert "look at DATABASE_URL" in str(found["database"]["text"])
     assert "look at AMQP_URL" in str(found["broker"]["text"])
-    assert "`program-executor keys new`" in str(found["keys"]["text"])
+    assert "`program-executor keys new NAME --setting`" in str(found["keys"]["text"])
     assert found["environment"]["text"] == (
         "PROGRAM_EXECUTOR_CONSURRENCY is no setting: did you mean PROGRAM_EXECUTOR_CONCURRENCY?"
     )

@@ -67,8 +67,9 @@ async def test_nothing_is_migrated_before_and_all_is_after(fresh: Database) -> N
 async def test_all_names_derive_from_the_tables_name(fresh: Database) -> None:
     await migrate(fresh)
     name = fresh.tables.programs.name
-    beside = ("_attempts", "_idempotency", "_jobs", "_rollups", "_token_keys", "_workers")
-    suffixes = ("", *beside, "_status", "_version")
+    of_programs = ("_attempts", "_idempotency", "_jobs", "_rollups", "_workers")
+    of_access = ("_audit", "_keys", "_sessions", "_token_keys")
+    suffixes = ("", *of_programs, *of_access, "_status", "_version")
     assert await _names(fresh) == {f"{name}{suffix}" for suffix in suffixes}
 
 

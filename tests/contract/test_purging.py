@@ -37,7 +37,7 @@ from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.ledger.submitting import Submitted
 from program_service.bookkeeping.lifecycle import Done, Fail
 from program_service.loops import purger
-from program_service.loops.purger import BATCH, Purger
+from program_service.loops.purger import BATCH, Keeping, Purger
 from program_service.telemetry import Metrics
 from refusing import own_trigger
 from roles import Role
@@ -45,6 +45,7 @@ from servers import Connect, on_postgresql, on_servers
 
 DAY_S = 24 * HOUR_S
 DAY = timedelta(days=1)
+KEEPING = Keeping(rollup_days=7, audit_days=7, session_idle_s=HOUR_S)
 
 
 async def _finished(database: Database, run_id: str, **fields: Any) -> None:
@@ -74,7 +75,7 @@ async def _run_ids(database: Database, table: str = "programs") -> list[str]:
 def _purger(
     database: Database, *, metrics: Metrics | None = None, retention_days: float | None = 1
 ) -> Purger:
-    return Purger(database, metrics or Metrics(), retention_days=retention_days, rollup_days=7)
+    return Purger(database, metrics or Metrics(), retention_days=retention_days, keeping=KEEPING)
 
 
 def _counted(metrics: Metrics) -> float:

@@ -230,3 +230,21 @@ def test_accounts_are_the_ones_made_or_named(render: Render) -> None:
         and each["automountServiceAccountToken"] is False
         for each in made
     )
+
+
+@pytest.mark.parametrize(
+    ("api", "believed"),
+    [
+        ({}, None),
+        ({"ingress": {"enabled": True, "hosts": ["programs.example"]}}, "10.0.0.0/8"),
+        ({"forwardedAllowIps": "10.1.2.3"}, "10.1.2.3"),
+    ],
+    ids=["nobody", "an ingress", "who is named"],
+)
+def test_proxies_are_believed_where_there_are_some(
+    render: Render, api: Manifest, believed: str | None
+) -> None:
+    pods = pods_of(render({"api": api}))
+    pod = next(pod for pod in pods.values() if component_of(pod) == "api")
+    found = variables_of(pod).get("FORWARDED_ALLOW_IPS", {}).get("value")
+    assert (found and found.split(",")[0]) == believed

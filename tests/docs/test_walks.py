@@ -49,6 +49,7 @@ OTHERS = [
         not_typed={
             "npm install openapi-fetch": "packages of others: tests/openapi/test_clients.py",
             "uvx openapi-python-client": "packages of others: tests/openapi/test_clients.py",
+            "export PROGRAM_EXECUTOR_KEY=$key": "a service with keys: tests/cli",
         },
         not_compared={
             "curl -N localhost:8080/programs/$run_id/events": "it has ended before",

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from asking_everywhere import everywhere_in
 from builders import JOBS
+from keys import KEYS, entry_of
 from lines import Lines
 from odd_rows import ROWS, Gate, Rows, Scene
 from odd_values import odd_values, table_of, write
@@ -68,9 +69,17 @@ async def scene(database: Database, logs: Lines, turns: Counter[str]) -> AsyncIt
     del logs, turns  # they are there before anything runs
     gate = Gate()
     async with (
-        serving(database, jobs=JOBS, worker_beat_s=300.0, retention_days=1) as service,
-        everywhere_in(service.app) as everywhere,
+        serving(
+            database,
+            jobs=JOBS,
+            api_keys=entry_of("admin"),
+            worker_beat_s=300.0,
+            retention_days=1,
+        ) as service,
+        everywhere_in(service.app, key=KEYS["admin"]) as everywhere,
     ):
+        # with keys: rows of some would close a service that has none
+        service.client.headers["Authorization"] = f"Bearer {KEYS['admin']}"
         await service.crew.hire(*_jobs(), gate.job, concurrency=CONCURRENCY, lease_s=9.0)
         yield Scene(service, everywhere, gate)
 

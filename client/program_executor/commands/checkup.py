@@ -112,5 +112,8 @@ def _keys(settings: Settings) -> Finding:
         return Finding("keys", is_good=True, text=", ".join(named))
     if is_loopback(settings.host):
         return Finding("keys", is_good=True, text="none; the API listens on loopback only")
-    text = f"none, but HOST is {settings.host!r}: make one with `program-executor keys new`"
+    text = (
+        f"none, but HOST is {settings.host!r}: make one with `program-executor keys new NAME"
+        " --setting`"
+    )
     return Finding("keys", is_good=False, text=text)

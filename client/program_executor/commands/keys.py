@@ -1,74 +1,109 @@
-"""Keys: make API keys, list those of the settings, and take one away."""
+"""Keys: make API keys, list and revoke them: those of a service, or with --setting of API_KEYS."""
 
-import os
-import sys
-import tempfile
-import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from program_executor.commands.asking import AsJson
-from program_executor.commands.printing import echo, print_json, print_rows
+from program_executor.commands import setting_keys
+from program_executor.commands.asking import AsJson, Service, chosen_service
+from program_executor.commands.composing import takes
+from program_executor.commands.moments import later
+from program_executor.commands.printing import echo, print_json, print_json_list, print_rows
 from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
-    from program_service.api.auth import Entry
+    from program_executor.access_shapes import ApiKey
 
 SCOPES = "submit+read"
-SHOWN_OF_A_HASH = 12
+COLUMNS = ("id", "name", "scopes", "label", "from", "expires", "last used")
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
+OfSetting = Annotated[
+    bool,
+    typer.Option("--setting", help="The keys of the setting API_KEYS; no service is asked."),
+]
+
 
 @app.command("new")
+@takes(service=chosen_service)
 def new_key(
+    service: Service,
     name: Annotated[str, typer.Argument(help="Who will use it.")],
+    *,
     scopes: Annotated[
         str, typer.Option(help="submit, read, operate, admin, joined with +.")
     ] = SCOPES,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="As tenant=acme: it sees and submits programs with this label alone.",
+            show_default=False,
+        ),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(help="As 30d, from now, or 2027-01-31T08:00Z.", show_default=False),
+    ] = None,
+    of_setting: OfSetting = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key: give it to its user, and its hash to the service."""
-    from program_service.api import auth
+    """Make an API key and show it, this once; needs a key with the scope admin.
 
+    With --setting, print the entry for API_KEYS: so the first key of a service is made.
+    """
     if not (name.isascii() and name.isidentifier()):
         message = f"{name!r}: use letters, digits and underscores"
         raise UsageError(message)
-    key = auth.new_key(name)
-    entry = f"{name}={scopes}:{auth.digest_of(key)}"
-    try:
-        auth.Keyring.parse(entry)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if as_json:
-        print_json({"key": key, "entry": entry})
+    if of_setting:
+        if label or expires:
+            raise UsageError("--label and --expires are for keys of a service, without --setting")
+        setting_keys.new(name, scopes, as_json=as_json)
         return
-    echo(f"The key, shown only now:  {key}")
-    echo(f"Add to PROGRAM_EXECUTOR_API_KEYS:  {entry}")
+    asked: Any = scopes.split("+")
+    expires_at = later(expires, now=datetime.now(UTC)) if expires else None
+    with service.client() as client:
+        made = client.make_key(name, asked, label=label, expires_at=expires_at)
+    if as_json:
+        print_json(made)
+    else:
+        echo(f"The key, shown only now:  {made['key']}")
+        echo(f"Its id, to revoke it:  {made['id']}")
 
 
 @app.command("list")
-def list_keys(*, as_json: AsJson = False) -> None:
-    """List the keys of the settings: their names, scopes and the beginnings of their hashes."""
-    rows = [_row(entry) for entry in _entries()]
+@takes(service=chosen_service)
+def list_keys(service: Service, *, of_setting: OfSetting = False, as_json: AsJson = False) -> None:
+    """List the API keys: ids, names, scopes, labels, and when each was last used."""
+    if of_setting:
+        setting_keys.list_all(as_json=as_json)
+        return
+    with service.client() as client:
+        found = list(client.api_keys())
     if as_json:
-        print_json([dict(zip(("name", "scopes", "hash"), row, strict=True)) for row in rows])
+        print_json_list(found)
     else:
-        print_rows(("name", "scopes", "hash"), rows)
+        print_rows(COLUMNS, map(_row, found))
 
 
-def _row(entry: "Entry") -> tuple[str, str, str]:
-    caller = entry.caller
-    return caller.name or "", "+".join(sorted(caller.scopes)), entry.digest[:SHOWN_OF_A_HASH]
+def _row(key: "ApiKey") -> tuple[str, ...]:
+    return (
+        key["id"],
+        key["name"],
+        "+".join(key["scopes"]),
+        key["label"] or "",
+        key["source"],
+        key["expires_at"] or "",
+        key["last_used_at"] or "",
+    )
 
 
 @app.command("revoke")
+@takes(service=chosen_service)
 def revoke_key(
-    name: Annotated[str, typer.Argument(help="Whose key it is, as `keys list` shows it.")],
+    service: Service,
+    name: Annotated[str, typer.Argument(help="Its id, or its name, as `keys list` shows them.")],
     *,
     hash_: Annotated[
         str | None,
@@ -78,129 +113,44 @@ def revoke_key(
             show_default=False,
         ),
     ] = None,
+    of_setting: OfSetting = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Edit the file of PROGRAM_EXECUTOR_CONFIG.")
+        bool,
+        typer.Option("--write", help="With --setting: edit the file of PROGRAM_EXECUTOR_CONFIG."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a key out of API_KEYS: print what is to be set, or edit the file that holds it."""
-    with _editing_alone() if write else nullcontext():
-        entries = _entries()
-        revoked = [
-            each
-            for each in entries
-            if each.caller.name == name and each.digest.startswith((hash_ or "").lower())
-        ]
-        if not revoked:
-            raise UsageError(_no_such_key(name, hash_, entries))
-        kept = " ".join(each.text for each in entries if each not in revoked)
-        file = _edit_file([each.text for each in revoked], kept) if write else None
+    """Revoke an API key, or all keys of a name; services refuse it after ten seconds at most.
+
+    With --setting, print API_KEYS without it, or edit the file that holds it.
+    """
+    if of_setting:
+        setting_keys.revoke(name, hash_, write=write, as_json=as_json)
+        return
+    if write:
+        raise UsageError("--write edits the file of API_KEYS: give --setting, too")
+    with service.client() as client:
+        found = [key for key in client.api_keys() if _is_meant(key, name, hash_ or "")]
+        if not found:
+            raise UsageError(_no_such_key(name, hash_))
+        for key in found:
+            client.revoke_key(key["id"])
     if as_json:
-        hashes = [each.digest[:SHOWN_OF_A_HASH] for each in revoked]
-        print_json({"revoked": hashes, "api_keys": kept, "file": str(file) if file else None})
+        print_json({"revoked": [key["id"] for key in found]})
         return
-    count = f"{len(revoked)} key{'' if len(revoked) == 1 else 's'} of {name}"
-    if file is None:
-        echo(f"Without {count}, set PROGRAM_EXECUTOR_API_KEYS to:  {kept}")
-    else:
-        echo(f"Took {count} out of {file}.")
-    echo("A key is good until each service has been started anew with that.")
-    if not kept:
-        echo(
-            "No key is left: on loopback a service lets everybody in, elsewhere it will not start."
-        )
+    for key in found:
+        echo(f"Revoked {key['id']} of {key['name']}.")
 
 
-@contextmanager
-def _editing_alone() -> Iterator[None]:
-    """Lock the folder of the settings' file, so that two revocations do not undo each other."""
-    from program_service.settings import CONFIG_VARIABLE
-
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    folder = os.open(Path(os.environ.get(CONFIG_VARIABLE, "")).resolve().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+def _is_meant(key: "ApiKey", name: str, prefix: str) -> bool:
+    # a key of the setting is named by its id alone: the service says where it is to be revoked
+    is_named = name == key["id"] or (name == key["name"] and key["source"] == "table")
+    return is_named and key["id"].startswith(prefix.lower()[: len(key["id"])])
 
 
-def _no_such_key(name: str, hash_: str | None, entries: "list[Entry]") -> str:
+def _no_such_key(name: str, hash_: str | None) -> str:
     whose = f"{name!r}" + (f" whose hash begins with {hash_!r}" if hash_ else "")
-    names = sorted({each.caller.name or "" for each in entries})
-    known = f"there are keys of {', '.join(names)}" if names else "API_KEYS holds none at all"
-    return f"there is no key of {whose}; {known} (see `program-executor keys list`)"
-
-
-def _entries() -> "list[Entry]":
-    from program_executor.configuring import read_settings
-    from program_service.api.auth import entries_of
-
-    settings = read_settings()
-    try:
-        return entries_of(settings.api_keys)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _edit_file(revoked: list[str], kept: str) -> Path:
-    """Take entries out of the settings' file, and leave all else in it as it is.
-
-    Raises:
-        UsageError: the keys do not stand there, or not as they are.
-    """
-    from program_service.settings import CONFIG_VARIABLE, PREFIX
-
-    variable = f"{PREFIX}API_KEYS"
-    if variable in {name.upper() for name in os.environ}:
-        message = f"--write: the keys stand in the environment, {variable}: change them there"
-        raise UsageError(message)
-    path = Path(os.environ[CONFIG_VARIABLE])
-    old = path.read_text(encoding="utf-8")
-    new = old
-    for entry in revoked:
-        new = new.replace(entry, "")
-    try:
-        is_right = tomllib.loads(new) == tomllib.loads(old) | {"api_keys": _keys_in(new)}
-        is_right &= _keys_in(new).split() == kept.split()
-    except (ValueError, KeyError, AttributeError):
-        is_right = False
-    if not is_right:
-        message = f"--write: the keys stand in {path} in another way; set api_keys = {kept!r} there"
-        raise UsageError(message)
-    _put(path, new)
-    return path
-
-
-def _keys_in(text: str) -> str:
-    keys: str = tomllib.loads(text)["api_keys"]
-    return keys
-
-
-def _put(path: Path, text: str) -> None:
-    """Write a file anew, in one go, with the permissions, owner and group that it has.
-
-    Raises:
-        UsageError: owner and group cannot be kept: whoever reads it by them no longer could.
-    """
-    path = path.resolve()
-    old = path.stat()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        if sys.platform != "win32":
-            os.chown(name, old.st_uid, old.st_gid)
-        Path(name).chmod(old.st_mode)
-        Path(name).replace(path)
-    except PermissionError as error:
-        Path(name).unlink()
-        message = f"--write: {path} would not stay its owner's and group's: {error.strerror}"
-        raise UsageError(message) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return (
+        f"the service has no key of {whose} (see `program-executor keys list`); one of the setting"
+        " API_KEYS is revoked with --setting"
+    )

@@ -31,6 +31,17 @@ def moment(text: str, *, now: datetime) -> str:
     return found.astimezone(UTC).isoformat()
 
 
+def later(text: str, *, now: datetime) -> str:
+    """Return a moment for the API, from `30d` (so long from now) or from RFC 3339.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if AGO.fullmatch(text):
+        return (now + (now - datetime.fromisoformat(moment(text, now=now)))).isoformat()
+    return moment(text, now=now)
+
+
 def parsed(text: str) -> datetime:
     """Return a moment of the API."""
     return datetime.fromisoformat(text)

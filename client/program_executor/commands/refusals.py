@@ -65,8 +65,8 @@ def _key_is_wanted(service: "Service") -> str:
 
 def _scope_is_wanted(service: "Service") -> str:
     return (
-        f"Use another key than that of {service.key_origin}; `program-executor keys new NAME"
-        " --scopes …` makes one that an administrator adds to the service"
+        f"Use another key than that of {service.key_origin}; an administrator"
+        " makes one with `program-executor keys new NAME --scopes …`"
     )
 
 
@@ -83,6 +83,7 @@ ADVICE: dict[str, Callable[["Service"], str]] = {
     "not_resumable": _says("`program-executor show` tells where it stands"),
     "job_needed": _says("`program-executor list --in-progress --job …` shows by whom"),
     "job_in_process": _says("`program-executor workers` shows by whom"),
+    "first_key": _says("`program-executor keys new NAME --scopes admin` makes it"),
     "rate_limited": _says("The service's RATE_LIMIT says how often a key may ask"),
     "redacted_value": _says("The service's REDACT names the fields that it hides"),
     "database_unavailable": _says("`program-executor doctor`, where the service runs, says more"),

@@ -1,14 +1,26 @@
-"""Actors: who does something, as the audit log names them."""
+"""Actors: who does something, and why, as the audit trail names them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from program_service.api.auth import Caller, Requires, Scope
+from program_service.bookkeeping.ledger.auditing import Entry
 
 NOWHERE = "unknown"
+MAX_REASON = 1_000
+
+Reason = Annotated[
+    str | None,
+    Query(
+        max_length=MAX_REASON,
+        pattern=r"^[^\x00]*$",
+        description="Why: it is kept in the audit trail.",
+        examples=["the card was replaced"],
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +29,36 @@ class Actor:
 
     by: str
     client: str
+    caller: Caller
+    reason: str | None = None
 
     @classmethod
-    def of(cls, request: Request, caller: Caller) -> Self:
+    def of(cls, request: Request, caller: Caller, reason: str | None = None) -> Self:
         """Say who sends a request."""
-        return cls(caller.who, client_of(request))
+        return cls(caller.who, client_of(request), caller, reason or None)
+
+    def entry(
+        self, action: str, *, run_id: str | None = None, target: str | None = None, **detail: Any
+    ) -> Entry:
+        """Return what the audit trail is to say; make it before the first try."""
+        return Entry(
+            action,
+            self.by,
+            self.client,
+            run_id=run_id,
+            target=target,
+            reason=self.reason,
+            detail=detail,
+        )
 
 
 def acting(scope: Scope) -> Callable[[Request, Caller], Awaitable[Actor]]:
     """Return a dependency that lets only callers with this scope through, and says who they are."""
 
-    async def actor(request: Request, caller: Annotated[Caller, Depends(Requires(scope))]) -> Actor:
-        return Actor.of(request, caller)
+    async def actor(
+        request: Request, caller: Annotated[Caller, Depends(Requires(scope))], reason: Reason = None
+    ) -> Actor:
+        return Actor.of(request, caller, reason)
 
     return actor
 

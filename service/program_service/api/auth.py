@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from math import inf
 from types import MappingProxyType
 
 from fastapi import Request
@@ -38,6 +39,11 @@ class Caller:
 
     name: str | None
     scopes: frozenset[Scope]
+    label: tuple[str, str] | None = None
+    """The label that the programs have which a bound key may see; None for all programs."""
+    digest: str = ""
+    expires_at: float = inf
+    """In seconds of the epoch."""
 
     def may(self, scope: Scope) -> bool:
         """Say whether the caller may do this."""
@@ -89,15 +95,16 @@ def _entry(text: str) -> Entry:
     if not name or not DIGEST.fullmatch(digest) or not set(scopes.split("+")) <= known:
         msg = (
             f"the API key entry {name!r} is not of the form name=scope+scope:sha256hex"
-            f" (scopes: {', '.join(sorted(known))}); `program-executor keys new` makes one"
+            f" (scopes: {', '.join(sorted(known))}); `program-executor keys new NAME --setting`"
+            " makes one"
         )
         raise ValueError(msg)
     granted = frozenset(Scope(scope) for scope in scopes.split("+"))
-    return Entry(text, Caller(name, granted), digest.lower())
+    return Entry(text, Caller(name, granted, digest=digest.lower()), digest.lower())
 
 
 class Keyring:
-    """The keys of a deployment."""
+    """The keys of the setting API_KEYS."""
 
     def __init__(self, callers: dict[str, Caller]) -> None:
         """Take {SHA-256 of the key in hex: caller}."""
@@ -127,8 +134,14 @@ class Keyring:
         if self.is_empty:
             return ANYBODY
         key = key_in(authorization)
-        # a look-up by hash: how long it takes says nothing about any key
-        return self._callers.get(digest_of(key)) if key else None
+        return self.named_by(digest_of(key)) if key else None
+
+    def named_by(self, digest: str) -> Caller | None:
+        """Return whose key has this hash.
+
+        How long a look-up by hash takes says nothing about any key.
+        """
+        return self._callers.get(digest)
 
 
 def key_in(authorization: str | None) -> str:
@@ -147,7 +160,7 @@ def new_key(name: str) -> str:
     return f"pe_{name}_{secrets.token_urlsafe(32)}"
 
 
-def admit(request: Request) -> Caller:
+async def admit(request: Request) -> Caller:
     """Say who calls, and count the request; whoever asks again gets the same answer at once.
 
     Raises:
@@ -156,32 +169,37 @@ def admit(request: Request) -> Caller:
     """
     caller: Caller | None = request.scope.get(ADMITTED)
     if caller is None:
-        caller = request.scope[ADMITTED] = _authenticated(request)
+        caller = request.scope[ADMITTED] = await _authenticated(request)
         if rates := request.app.state.services.rates:
             rates.spend(request, caller.name or "")
     return caller
 
 
-def _authenticated(request: Request) -> Caller:
+async def _authenticated(request: Request) -> Caller:
     services, sent = request.app.state.services, request.headers.get("authorization")
-    caller: Caller | None = services.keyring.caller(sent)
+    caller: Caller | None = await services.authenticator.caller(key_in(sent))
     if caller is None:
         if key_in(sent):
             services.strangers.note(request, "key")
-        detail = "Send a key of this service as `Authorization: Bearer …`."
-        raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        raise unauthorized()
     if caller is ANYBODY and request.method not in READING:
         refuse_other_sites(request)  # no key is there to stop them
     return caller
 
 
-def permitted(request: Request, scope: Scope) -> Caller:
+def unauthorized() -> Problem:
+    """Return the answer to nobody whom we know."""
+    detail = "Send a key of this service as `Authorization: Bearer …`."
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+async def permitted(request: Request, scope: Scope) -> Caller:
     """Say who calls, if the caller has this scope.
 
     Raises:
         Problem: nobody whom we know, or somebody without it.
     """
-    caller = admit(request)
+    caller = await admit(request)
     caller.require(scope)
     return caller
 
@@ -194,7 +212,7 @@ class Requires:
 
     async def __call__(self, request: Request) -> Caller:
         """Say who calls."""
-        return permitted(request, self.scope)
+        return await permitted(request, self.scope)
 
 
 def is_loopback(host: str) -> bool:

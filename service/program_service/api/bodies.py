@@ -91,7 +91,7 @@ class KeyedRoute(StrictRoute):
         handler, (key_scope,) = super().get_route_handler(), set(_required(self.dependant))
 
         async def keyed(request: Request) -> Response:
-            permitted(request, key_scope)
+            await permitted(request, key_scope)
             return await handler(request)
 
         return keyed

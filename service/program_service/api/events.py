@@ -8,8 +8,8 @@ import orjson
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from program_service.api.auth import Requires, Scope
-from program_service.api.programs import RunId
+from program_service.api.auth import Caller, Requires, Scope
+from program_service.api.programs import Reader, RunId
 from program_service.api.responses import etag, problems
 from program_service.api.services import Services, Serving
 from program_service.api.views import show
@@ -27,6 +27,19 @@ WAIT_S = 3600.0
 async def found(run_id: RunId, services: Serving) -> Program:
     """Find the program before the stream begins, so that a wrong id is a 404."""
     return await services.database.read(find, run_id)
+
+
+async def may_go_on(services: Services, caller: Caller) -> bool:
+    """Say whether a stream still has a listener with a good key; wait for a database that is away.
+
+    Who was let in an hour ago may have lost the key since.
+    """
+    while not services.waiting.is_closed:
+        try:
+            return await services.authenticator.is_still_good(caller)
+        except DatabaseUnavailable:
+            await asyncio.sleep(AWAY_PAUSE_S)
+    return False
 
 
 async def states(services: Services, program: Program) -> AsyncIterator[Program]:
@@ -57,6 +70,7 @@ async def states(services: Services, program: Program) -> AsyncIterator[Program]
 async def watch_program(
     program: Annotated[Program, Depends(found)],
     services: Serving,
+    caller: Reader,
     last_event_id: Annotated[
         str | None,
         Header(
@@ -71,6 +85,8 @@ async def watch_program(
     """
     seen = last_event_id
     async for state in states(services, program):
+        if not await may_go_on(services, caller):
+            return
         tag = etag(state).strip('"')
         if tag != seen:
             yield _event(services.redaction.program(state), tag)

@@ -11,22 +11,24 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from program_service.api.auth import Keyring, is_loopback
+from program_service.api.auth import is_loopback
+from program_service.api.authenticator import Authenticator
 from program_service.api.problems import answer
 from program_service.settings import PREFIX, Settings
 
 
 class LocallyNamed:
-    """Refuse requests to other hosts; it is put in only where no keys are there to stop them."""
+    """Refuse requests to other hosts, while no keys are there to stop them."""
 
-    def __init__(self, app: ASGIApp, *, service_url: str) -> None:
+    def __init__(self, app: ASGIApp, *, service_url: str, authenticator: Authenticator) -> None:
         """Wrap an application that has this address, too, if it is not empty."""
         self._app = app
+        self._authenticator = authenticator
         self._own = _name_in(urlsplit(service_url).netloc)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer those who mean this machine; whoever names no host is no browser."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and self._authenticator.is_open:
             host = next((value for name, value in scope["headers"] if name == b"host"), b"")
             if host and not _is_ours(host, self._own):
                 refused = _refusal(Request(scope), host.decode("latin-1"))
@@ -35,9 +37,10 @@ class LocallyNamed:
         await self._app(scope, receive, send)
 
 
-def is_for_this_machine_alone(settings: Settings, keyring: Keyring) -> bool:
-    """Say whether no keys are set, and whoever calls has to be on this machine."""
-    return keyring.is_empty and not settings.allow_unauthenticated and is_loopback(settings.host)
+def is_for_this_machine_alone(settings: Settings) -> bool:
+    """Say whether the settings have no keys, and whoever calls has to be on this machine."""
+    has_keys = bool(settings.api_keys.split())
+    return not has_keys and not settings.allow_unauthenticated and is_loopback(settings.host)
 
 
 @lru_cache(maxsize=64)  # every submit comes by here: it halves the time

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from program_service.api.actors import Actor, acting
 from program_service.api.auth import Caller, Requires, Scope
+from program_service.api.authenticator import require_still_good
 from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import new_programs, traceparent_of
 from program_service.api.problems import Problem
@@ -164,12 +165,12 @@ async def get_program(
     ] = None,
 ) -> Response:
     """Return a program as it stands now."""
-    del caller
     program = await services.database.read(find, run_id)
     headers = {}
     if prefer and (match := WAIT.search(prefer)):
         wait_s = min(float(match[1]), services.settings.max_wait_s)
         program = await _until_final(services, program, wait_s)
+        await require_still_good(services.authenticator, caller)
         headers["Preference-Applied"] = f"wait={ceil(wait_s)}"
     if is_known(request, etag(program)):
         kept = {"ETag": etag(program), "Cache-Control": "no-cache"}

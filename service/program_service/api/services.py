@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
-from program_service.api.auth import Keyring
+from program_service.api.authenticator import Authenticator
 from program_service.api.gauges import Gauges
 from program_service.api.rates import Rates
 from program_service.api.strangers import Strangers
@@ -39,7 +39,7 @@ class Services:
     submissions: Submissions
     directory: JobDirectory
     waiting: WaitingRoom
-    keyring: Keyring
+    authenticator: Authenticator
     strangers: Strangers
     tokens: TokenVerifier
     rates: Rates | None

@@ -29,7 +29,7 @@ class SubmitRoute(APIRoute):
         model, takes_key = parameters["body"].annotation, "idempotency_key" in parameters
 
         async def submit(request: Request) -> Response:
-            caller = permitted(request, Scope.SUBMIT)  # before the body, as in KeyedRoute
+            caller = await permitted(request, Scope.SUBMIT)  # before the body, as in KeyedRoute
             key = {"idempotency_key": request.headers.get("idempotency-key")} if takes_key else {}
             response: Response = await endpoint(
                 body=await _body(StrictRequest(request.scope, request.receive), model),

@@ -17,6 +17,9 @@ BookkeepingError
 ├── NotBorrowable
 ├── RowUnreadable
 ├── JobDataTooLarge
+├── KeyNotFound
+├── SessionNotFound
+├── TooManyKeys
 ├── DatabaseUnavailable
 │   ├── StatementRejected
 │   ├── RowLocked
@@ -100,6 +103,18 @@ class JobDataTooLarge(BookkeepingError):
 
     code = "job_data_too_large"
     """Of the attempt whose job wanted to store them."""
+
+
+class KeyNotFound(BookkeepingError):
+    """No key has this id."""
+
+
+class SessionNotFound(BookkeepingError):
+    """No session has this id."""
+
+
+class TooManyKeys(BookkeepingError):
+    """There are as many keys as a service may have."""
 
 
 class DatabaseUnavailable(BookkeepingError):

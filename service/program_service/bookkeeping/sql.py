@@ -133,6 +133,9 @@ class Sql:
     workers: str
     rollups: str
     token_keys: str
+    keys: str
+    sessions: str
+    audit: str
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Sql":
@@ -146,6 +149,9 @@ class Sql:
             workers=tables.workers.name,
             rollups=tables.rollups.name,
             token_keys=tables.token_keys.name,
+            keys=tables.keys.name,
+            sessions=tables.sessions.name,
+            audit=tables.audit.name,
         )
 
     def as_read(self, column: str) -> str:

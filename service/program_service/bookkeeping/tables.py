@@ -5,75 +5,20 @@ the tables may live in a user's own database.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlmodel import Field, SQLModel
 
+from program_service.bookkeeping.access_rows import ApiKeyRow, AuditRow, SessionRow
+from program_service.bookkeeping.columns import TextJson as TextJson  # noqa: PLC0414 - as the next
+from program_service.bookkeeping.columns import UtcDateTime as UtcDateTime  # noqa: PLC0414
+from program_service.bookkeeping.columns import written as written  # noqa: PLC0414
 from program_service.bookkeeping.stored import read_json as read_json  # noqa: PLC0414 - it is sought here
 from program_service.bookkeeping.stored import read_moment as read_moment  # noqa: PLC0414
 from program_service.bookkeeping.stored import require_moment as require_moment  # noqa: PLC0414
-
-
-class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A moment in UTC with microseconds: timestamptz, datetime(6) on MariaDB, text on SQLite."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """Choose the column type of the database."""
-        chosen: dict[str, Any] = {"sqlite": sa.String(26), "mysql": mysql.DATETIME(fsp=6)}
-        return dialect.type_descriptor(chosen.get(dialect.name, sa.DateTime(timezone=True)))
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
-        """Write a moment; naive ones are refused.
-
-        Raises:
-            ValueError: the moment has no zone.
-        """
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = f"a moment needs a zone: {value!r}"
-            raise ValueError(msg)
-        moment = value.astimezone(UTC)
-        return moment if dialect.name == "postgresql" else written(moment)
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
-        """Read a moment."""
-        del dialect
-        return read_moment(value)
-
-
-def written(moment: datetime) -> str:
-    """Write a moment in UTC as SQLite keeps it.
-
-    Four digits of year, which strftime does not promise, and six of fraction: texts compare as
-    times do.
-    """
-    return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-
-
-class TextJson(sa.types.TypeDecorator[Any]):
-    """JSON in a text: MariaDB's own type takes no value that nests deeper than 32 levels."""
-
-    impl = mysql.LONGTEXT
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
-        """Write it."""
-        del dialect
-        return orjson.dumps(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        """Read it."""
-        del dialect
-        return read_json(value)
-
 
 # SQLite counts up only what is called INTEGER
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -232,6 +177,9 @@ class Tables:
     workers: sa.Table
     rollups: sa.Table
     token_keys: sa.Table
+    keys: sa.Table
+    sessions: sa.Table
+    audit: sa.Table
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -251,8 +199,14 @@ class Tables:
             workers=renamed(WorkerRow, f"{name}_workers"),
             rollups=renamed(RollupRow, f"{name}_rollups"),
             token_keys=renamed(TokenKeyRow, f"{name}_token_keys"),
+            keys=renamed(ApiKeyRow, f"{name}_keys"),
+            sessions=renamed(SessionRow, f"{name}_sessions"),
+            audit=renamed(AuditRow, f"{name}_audit"),
         )
         _add_indexes(tables.programs)
+        sa.Index(f"{name}_sessions_key", tables.sessions.c.key_digest)
+        for column in ("run_id", "actor", "action"):
+            sa.Index(f"{name}_audit_{column}", tables.audit.c[column], tables.audit.c.id)
         sa.Index(f"{name}_idempotency_run_id", tables.idempotency.c.run_id)
         return tables
 

@@ -9,20 +9,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from program_service.api.actors import Actor
-from program_service.api.auth import Caller, Scope
+from program_service.api.auth import ANYBODY, Caller, Scope
 from program_service.api.problems import Problem, status_of, words_of
 from program_service.api.services import Services
 from program_service.api.sites import refuse_other_sites
 from program_service.bookkeeping.errors import BookkeepingError
-from program_service.dashboard.pages import PREFIX, base_of, here_of, page, redirect
+from program_service.dashboard import sessions
+from program_service.dashboard.pages import PREFIX, here_of, page, redirect
 from program_service.logs import log
 from program_service.telemetry import Event
 
-COOKIE = "program_executor_key"
 SIGN_IN = f"{PREFIX}/sign-in"
 MOST_FIELDS = 1000
-LASTS_S = 12 * 3600
-"""A working day; then the key is asked for again."""
 
 
 class SignInNeeded(Exception):
@@ -40,7 +38,9 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except SignInNeeded:
-                return redirect(request, SIGN_IN, to=here_of(request))
+                to_sign_in = redirect(request, SIGN_IN, to=here_of(request))
+                sessions.forget_cookies(request, to_sign_in)
+                return to_sign_in
             except Problem as error:
                 page_of_it = _error_page(request, error.status_code, str(error.detail))
                 page_of_it.headers.update(error.headers or {})
@@ -61,10 +61,9 @@ def allows(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that lets only callers with this scope through."""
 
     async def check(request: Request) -> Caller:
-        key = request.cookies.get(COOKIE)
-        caller = caller_of(request, key)
+        caller = await sessions.caller_of(request)
         if caller is None:
-            if key:
+            if sessions.cookie_of(request):
                 request.app.state.services.strangers.note(request, "cookie")
             raise SignInNeeded
         caller.require(scope)
@@ -79,12 +78,6 @@ async def steersman(
 ) -> Actor:
     """Say who steers."""
     return Actor.of(request, caller)
-
-
-def caller_of(request: Request, key: str | None) -> Caller | None:
-    """Return whose key this is; where no keys are configured, everybody is let in."""
-    services: Services = request.app.state.services
-    return services.keyring.caller(f"Bearer {key}" if key else None)
 
 
 async def from_our_pages(request: Request) -> None:
@@ -129,33 +122,30 @@ async def ask_for_key(request: Request, to: str = "/") -> Response:
 
 @router.post(SIGN_IN, dependencies=OURS)
 async def sign_in(request: Request, form: Form) -> Response:
-    """Keep a good key in a cookie that no script can read, and that no other site can send."""
+    """Begin a session with a good key; its cookie no script can read, and no other site send."""
     key, to = form.get("key", "").strip(), form.get("to", "/")
-    caller = caller_of(request, key) if key else None
+    services: Services = request.app.state.services
+    caller = await services.authenticator.caller(key) if key else None
     if caller is None:
         if key:
-            request.app.state.services.strangers.note(request, "sign-in")
+            services.strangers.note(request, "sign-in")
         return page(request, "sign_in.html", status=401, to=to, is_wrong=True)
     actor = Actor.of(request, caller)
-    log.info(Event.AUDIT_SIGNED_IN, by=actor.by, client=actor.client)
     answer = redirect(request, to if _is_path(to) else "/")
-    answer.set_cookie(
-        COOKIE,
-        key,
-        max_age=LASTS_S,
-        path=base_of(request) or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    if caller is not ANYBODY:
+        await sessions.begin(request, caller, answer)
+    log.info(Event.AUDIT_SIGNED_IN, by=actor.by, client=actor.client)
     return answer
 
 
 @router.post(f"{PREFIX}/sign-out", dependencies=OURS)
 async def sign_out(request: Request) -> Response:
-    """Forget the key."""
+    """End the session, in the table, too."""
+    actor = await sessions.end(request)
+    if actor is not None:
+        log.info(Event.AUDIT_SIGNED_OUT, by=actor.by, client=actor.client)
     answer = redirect(request, SIGN_IN)
-    answer.delete_cookie(COOKIE, path=base_of(request) or "/")
+    sessions.forget_cookies(request, answer)
     return answer
 
 

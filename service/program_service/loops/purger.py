@@ -7,6 +7,7 @@ small and paused between, so that those who work do not notice.
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
 
@@ -19,12 +20,15 @@ from program_service.bookkeeping.errors import (
     StatementRejected,
 )
 from program_service.bookkeeping.halves import is_of_some_rows
+from program_service.bookkeeping.ledger.api_keys import forget_old_keys
+from program_service.bookkeeping.ledger.auditing import forget_entries
 from program_service.bookkeeping.ledger.purging import (
     find_old,
     forget_counts,
     forget_keys,
     purge,
 )
+from program_service.bookkeeping.ledger.sessions import forget_sessions
 from program_service.logs import log
 from program_service.loops.turns import take_turns
 from program_service.telemetry import Event, Metrics
@@ -49,6 +53,15 @@ class _Terms(TypedDict):
     without: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long counts, the audit trail and silent sessions are kept."""
+
+    rollup_days: float
+    audit_days: float
+    session_idle_s: float
+
+
 class Purger:
     """Purge the tables every now and then."""
 
@@ -60,13 +73,13 @@ class Purger:
         metrics: Metrics,
         *,
         retention_days: float | None,
-        rollup_days: float,
+        keeping: Keeping,
     ) -> None:
-        """Take how long ended programs are kept, None is for ever, and how long counts."""
+        """Take how long ended programs are kept, None is for ever, and how long all else."""
         self._database = database
+        self._keeping = keeping
         self._metrics = metrics
         self._older_than = None if retention_days is None else timedelta(days=retention_days)
-        self._counts_older_than = timedelta(days=rollup_days)
         self._looked_to = ""
         self._until: dict[int, float] = {}
         """{id of a program that is left out: until which monotonic time}"""
@@ -81,7 +94,13 @@ class Purger:
             if not is_alone:
                 return
             # people delete programs by hand, whatever the retention
-            for part in (self._forget_counts, self._forget_keys, self._purge):
+            for part in (
+                self._forget_counts,
+                self._forget_keys,
+                self._forget_sessions,
+                self._forget_entries,
+                self._purge,
+            ):
                 try:
                     await part()
                 except (BatchRefused, RowLocked, StatementRejected) as error:
@@ -89,13 +108,30 @@ class Purger:
                     log.warning(Event.PURGE_HELD_UP, run_id=None, error_message=words)
 
     async def _forget_counts(self) -> None:
-        older_than = self._counts_older_than
+        older_than = timedelta(days=self._keeping.rollup_days)
         await self._database.transact_past_outages(PATIENCE_S, forget_counts, older_than=older_than)
 
     async def _forget_keys(self) -> None:
         """Look at the next few keys: going through all of them takes many turns."""
         looked_to = await self._database.transact(forget_keys, after=self._looked_to, limit=BATCH)
         self._looked_to = looked_to or ""
+
+    async def _forget_sessions(self) -> None:
+        """Forget sessions that have ended, and keys that were revoked long ago."""
+        await self._database.transact(forget_old_keys, limit=BATCH)
+        for _ in range(BATCHES):
+            idle_s = self._keeping.session_idle_s
+            if await self._database.transact(forget_sessions, idle_s=idle_s, limit=BATCH) < BATCH:
+                break
+            await asyncio.sleep(PAUSE_S)
+
+    async def _forget_entries(self) -> None:
+        older_than = timedelta(days=self._keeping.audit_days)
+        for _ in range(BATCHES):
+            gone = await self._database.transact(forget_entries, older_than=older_than, limit=BATCH)
+            if gone < BATCH:
+                break
+            await asyncio.sleep(PAUSE_S)
 
     async def _purge(self) -> None:
         if self._older_than is None:

@@ -28,10 +28,17 @@ ALL_KEYED = (
     | OF_JOBS
     | SUBMITS
     | {"list_programs", "list_jobs", "list_workers", "put_job", "rotate_token_key"}
+    | {"make_key", "list_keys", "revoke_key", "list_sessions", "end_session"}
 )
 ROTATIONS = frozenset({"rotate_secret", "rotate_token_key"})
-CHANGES = DATA | SUBMITS | ROTATIONS | {"cancel_program", "resume_program", "put_job", "delete_job"}
-WITH_BODY = DATA | SUBMITS | CALLBACKS | ROTATIONS | {"resume_program", "put_job"}
+CHANGES = (
+    DATA
+    | SUBMITS
+    | ROTATIONS
+    | {"cancel_program", "resume_program", "put_job", "delete_job"}
+    | {"make_key", "revoke_key", "end_session"}
+)
+WITH_BODY = DATA | SUBMITS | CALLBACKS | ROTATIONS | {"resume_program", "put_job", "make_key"}
 """The operations that take a body."""
 
 
@@ -161,6 +168,38 @@ CODES: dict[str, Code] = {
         " one, or wait.",
         only=frozenset({"rotate_token_key"}),
     ),
+    "key_not_found": Code(
+        404,
+        "No key of the table has this id.",
+        "No key has the id '9f86d081884c7d65'.",
+        only=frozenset({"revoke_key"}),
+    ),
+    "session_not_found": Code(
+        404,
+        "No session has this id, or it has ended.",
+        "No session has the id '60303ae22b998861'.",
+        only=frozenset({"end_session"}),
+    ),
+    "key_of_setting": Code(
+        409,
+        "The key is in the setting `API_KEYS`, and can only be revoked there.",
+        "The key '9f86d081884c7d65' is in the setting API_KEYS of this service: take it out there,"
+        " and start the service again.",
+        only=frozenset({"revoke_key"}),
+    ),
+    "first_key": Code(
+        409,
+        "The service has no keys yet, and nobody could make another one with this key.",
+        "This service has no keys, and only callers with a key are let in from the first one on:"
+        " make one with the scope 'admin' and without an expiry first.",
+        only=frozenset({"make_key"}),
+    ),
+    "too_many_keys": Code(
+        409,
+        "There are as many keys as a service may have.",
+        "There are 10,000 keys, as many as a service may have; revoke some.",
+        only=frozenset({"make_key"}),
+    ),
     "body_too_large": Code(
         413,
         "The body is longer than `MAX_BODY_BYTES`.",
@@ -249,7 +288,7 @@ CODES: dict[str, Code] = {
         422,
         "The cursor is none of this service.",
         "The cursor is not one that this service gave out; take it from the Link header.",
-        only=frozenset({"list_programs"}),
+        only=frozenset({"list_programs", "list_keys", "list_sessions"}),
     ),
     "nul_character": Code(
         422,

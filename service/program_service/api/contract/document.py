@@ -46,6 +46,7 @@ TAGS = [
     {"name": "programs", "description": "Submit programs, follow, cancel and resume them."},
     {"name": "job data", "description": "What one job keeps in a program, read and changed."},
     {"name": "jobs and workers", "description": "Which jobs are known, and who runs them."},
+    {"name": "keys", "description": "API keys and sessions of the dashboard."},
     {"name": "callbacks", "description": "For endpoints that complete their steps later."},
     {"name": "health", "description": "Probes and metrics; none needs a key."},
     {"name": "messages", "description": "What is sent to endpoints: Standard Webhooks 1.0.0."},
@@ -56,7 +57,7 @@ KEYS = {
         "type": "http",
         "scheme": "bearer",
         "description": f"A key with the scope `{scope.value}`, or with `admin`, which may do"
-        " everything; `program-executor keys new` makes one.",
+        " everything; `program-executor keys new NAME` makes one.",
     }
     for scope in Scope
 }
@@ -82,6 +83,8 @@ ANSWERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("get_program", "200"): ("ETag", "Preference-Applied"),
     ("get_program", "304"): ("ETag", "Preference-Applied"),
     ("list_programs", "200"): ("Link",),
+    ("list_keys", "200"): ("Link",),
+    ("list_sessions", "200"): ("Link",),
     ("cancel_program", "200"): ("ETag",),
     ("resume_program", "200"): ("ETag",),
 }

@@ -264,3 +264,26 @@ METRICS = """\
 # TYPE program_executor_programs gauge
 program_executor_programs{status="pending"} 3.0
 """
+
+
+KEY_ID = "9f86d081884c7d65"
+
+API_KEY = {
+    "id": KEY_ID,
+    "name": "mailer",
+    "scopes": ["submit", "read"],
+    "label": None,
+    "source": "table",
+    "created_at": "2026-11-24T08:00:00.000000Z",
+    "expires_at": None,
+    "last_used_at": None,
+}
+
+SESSION = {
+    "id": "60303ae22b998861",
+    "key_id": KEY_ID,
+    "key_name": "ops",
+    "created_at": "2026-11-24T08:00:00.000000Z",
+    "last_seen_at": "2026-11-24T08:31:00.000000Z",
+    "expires_at": "2026-11-24T20:00:00.000000Z",
+}

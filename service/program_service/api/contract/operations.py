@@ -141,6 +141,32 @@ OPERATIONS: dict[str, Shown] = {
     "list_workers": Shown(
         Scope.READ, "/workers", answers={200: {"one": {"workers": [shown.WORKER]}}}
     ),
+    "make_key": Shown(
+        Scope.ADMIN,
+        "/keys",
+        {
+            "for_a_service": {"name": "mailer", "scopes": ["submit", "read"]},
+            "for_a_tenant": {
+                "name": "acme",
+                "scopes": ["submit", "read"],
+                "label": "tenant=acme",
+                "expires_at": "2027-11-24T08:00:00Z",
+            },
+        },
+        {201: {"made": shown.API_KEY | {"key": "pe_mailer_example-of-a-key"}}},
+    ),
+    "list_keys": Shown(
+        Scope.ADMIN,
+        "/keys",
+        answers={200: {"last_page": {"keys": [shown.API_KEY], "next_cursor": None}}},
+    ),
+    "revoke_key": Shown(Scope.ADMIN, f"/keys/{shown.KEY_ID}"),
+    "list_sessions": Shown(
+        Scope.ADMIN,
+        "/sessions",
+        answers={200: {"last_page": {"sessions": [shown.SESSION], "next_cursor": None}}},
+    ),
+    "end_session": Shown(Scope.ADMIN, f"/sessions/{shown.SESSION['id']}"),
     "complete_step": Shown(
         None,
         f"{CALLBACK}/complete",

@@ -34,9 +34,9 @@ def shown_program(values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None
     shown = {
         **_typed(values),
         "jobs": _names(values["jobs"]),
-        "program_data": _object("program_data", values["program_data"]),
+        "program_data": shown_object("program_data", values["program_data"]),
         "job_data": _objects("job_data", values["job_data"]),
-        "labels": {key: _text(each) for key, each in _object("labels", values["labels"]).items()},
+        "labels": _texts(shown_object("labels", values["labels"])),
     }
     return shown, None if values["finished_at"] is not None else _flaw_of(values)
 
@@ -68,7 +68,7 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     return typed
 
 
-def _object(place: str, value: Any) -> Json:
+def shown_object(place: str, value: Any) -> Json:
     """Return a JSON object, or one that says why there is none."""
     found = _readable(value)
     if type(found) is not dict:
@@ -79,8 +79,12 @@ def _object(place: str, value: Any) -> Json:
 def _objects(place: str, value: Any) -> dict[str, Json]:
     found = _readable(value)
     if type(found) is not dict:
-        return {NOTE: _object(place, value)}
-    return {name: _object(f"{place}.{name}", each) for name, each in found.items()}
+        return {NOTE: shown_object(place, value)}
+    return {name: shown_object(f"{place}.{name}", each) for name, each in found.items()}
+
+
+def _texts(value: Json) -> dict[str, str]:
+    return {key: _text(each) for key, each in value.items()}
 
 
 def _names(jobs: Any) -> list[str]:

@@ -247,6 +247,7 @@ def _changes(
         if old != new:
             yield f"column {column.name}: {old} becomes {new}"
     yield "run_id: unique from now on"
-    beside = ("attempts", "idempotency", "jobs", "workers", "rollups", "token_keys")
+    of_programs = ("attempts", "idempotency", "jobs", "workers", "rollups")
+    beside = (*of_programs, "token_keys", "keys", "sessions", "audit")
     yield f"tables {', '.join(f'{name}_{each}' for each in beside)}: created"
     yield f"view {name}_status: created"
