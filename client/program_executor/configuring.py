@@ -13,12 +13,12 @@ from pydantic_core import ErrorDetails
 from program_executor.errors import UsageError
 from program_service.api.auth import Keyring
 from program_service.api.callback_file import read_file
-from program_service.bookkeeping.urls import driver_url
+from program_service.bookkeeping import urls
 from program_service.logs import log
 from program_service.settings import CONFIG_VARIABLE, PREFIX, Settings
 from program_service.telemetry import Event
 from program_service.toml_files import BadFile, place_of, read_toml
-from program_service.wakeups.rabbitmq.link import addresses
+from program_service.wakeups.rabbitmq import link
 from program_service.webhooks.errors import Forbidden
 from program_service.webhooks.guard import SETTING, Guard
 from program_service.webhooks.signing import require_secret
@@ -87,12 +87,12 @@ def _readers(settings: Settings) -> Sequence[tuple[str, Any, Callable[[Any], obj
     """Return which settings have a form of their own, and what reads each."""
     amqp_url, secret = settings.amqp_url, settings.notify_secret
     optional = (
-        ("amqp_url", amqp_url and amqp_url.get_secret_value(), addresses),
+        ("amqp_url", amqp_url and amqp_url.get_secret_value(), link.require_usable),
         ("notify_secret", secret and secret.get_secret_value(), require_secret),
         ("callback_jobs", settings.callback_jobs and settings, _read_callback_jobs),
     )
     return (
-        ("database_url", settings.database_url.get_secret_value(), driver_url),
+        ("database_url", settings.database_url.get_secret_value(), urls.require_usable),
         ("api_keys", settings.api_keys, Keyring.parse),
         ("callback_allow", settings.callback_allow, Guard.parse),
         *((name, value, read) for name, value, read in optional if value is not None and value),

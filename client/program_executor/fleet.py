@@ -106,14 +106,18 @@ class Fleet:
 
     async def keep(self, number: int) -> int:
         """Keep one child alive until the fleet stops; return its exit code."""
-        deaths, code = 0, 0
+        deaths, code, has_worked = 0, 0, False
         while not self._stopping.is_set():
             began = time.monotonic()
             code = await self._run_child(number)
             if self._stopping.is_set():
                 break
-            deaths = 1 if time.monotonic() - began > WELL_AFTER_S else deaths + 1
-            if code == ExitCode.WRONG_USE or deaths >= MOST_DEATHS:
+            is_well = time.monotonic() - began > WELL_AFTER_S
+            has_worked = has_worked or is_well
+            deaths = 1 if is_well else deaths + 1
+            # what was right once may be right again, as a password that is being changed
+            is_wrong = code == ExitCode.WRONG_USE and not has_worked
+            if is_wrong or deaths >= MOST_DEATHS:
                 self._give_up(number, code, deaths)
                 break
             wait_s = BACKOFF.delay_s(deaths, after=None, draw=1.0)

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from program_executor.configuring import warn_of_unknown_variables
+from program_executor.configuring import place, warn_of_unknown_variables
 from program_executor.ending import Ending, log_uncaught, log_uncaught_of
 from program_executor.errors import UsageError
 from program_service.api.auth import Keyring, is_loopback
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.urls import located_url
+from program_service.bookkeeping.urls import located_url, require_file
 from program_service.logs import STANDARD_ERROR
 from program_service.redaction import Redaction
 from program_service.settings import PREFIX, Settings
@@ -88,7 +88,7 @@ def connect_broker(settings: Settings, metrics: Metrics) -> RabbitBroker:
     try:
         return RabbitBroker(url, queue_name=settings.queue_name, metrics=metrics)
     except ValueError as error:
-        msg = f"{PREFIX}AMQP_URL: {error}"
+        msg = f"{place('amqp_url')}: {error}"
         raise UsageError(msg) from error
 
 
@@ -96,16 +96,18 @@ def connect_database(settings: Settings) -> Database:
     """Make the database that the settings name; nothing is connected yet.
 
     Raises:
-        UsageError: it is not supported.
+        UsageError: it is not supported, or its file cannot be one.
     """
+    url = settings.database_url.get_secret_value()
     try:
+        require_file(url)
         return Database.connect(
-            settings.database_url.get_secret_value(),
+            url,
             table_name=settings.table_name,
             pool_size=settings.database_pool_size,
         )
     except ValueError as error:
-        msg = f"{PREFIX}DATABASE_URL: {error}"
+        msg = f"{place('database_url')}: {error}"
         raise UsageError(msg) from error
 
 

@@ -1,6 +1,7 @@
 """Serve: the API as a process of its own, over RabbitMQ."""
 
 from program_executor.bounded import Bounds
+from program_executor.contact import Contact
 from program_executor.ending import Ending, fail_within
 from program_executor.processes import (
     collect_seldom,
@@ -25,7 +26,8 @@ def run_serve(settings: Settings, ending: Ending) -> None:
     """Serve the API until SIGTERM or Ctrl-C; `ending` gets the exit code.
 
     Raises:
-        UsageError: a setting is missing, the port is taken, or the address needs keys.
+        UsageError: a setting is missing, the port is taken, the address needs keys, or a server
+            does not admit us.
     """
     set_up_logs(settings)
     require_keys(settings)
@@ -37,6 +39,7 @@ async def _serve(settings: Settings, ending: Ending) -> None:
     broker = connect_broker(settings, metrics)
     listener = listen(settings.host, settings.port)
     database = connect_database(settings)
+    contact = Contact(database, broker)
     app = create_app(settings, database=database, broker=broker, metrics=metrics)
     api = server(app, bounds=Bounds.of(settings), metrics=metrics)
     collect_seldom()
@@ -51,7 +54,9 @@ async def _serve(settings: Settings, ending: Ending) -> None:
 
     with stop_on_signals(stop, ending):
         try:
-            await api.serve([listener])
+            await contact.begin()
+            async with contact.kept_up(stop):
+                await api.serve([listener])
         finally:
             await broker.close()
             await database.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from program_executor.bounded import Bounds
+from program_executor.contact import Contact
 from program_executor.ending import Ending, leave, leave_within
 from program_executor.importing import load_library
 from program_executor.interpreter import InterpreterWatch
@@ -41,7 +42,7 @@ def run_work(settings: Settings, ending: Ending, *, is_child: bool = False) -> N
     Without modules it calls the registered endpoints only.
 
     Raises:
-        UsageError: a setting is missing, or the port is taken.
+        UsageError: a setting is missing, the port is taken, or a server does not admit us.
         LibraryError: the jobs cannot be used.
     """
     set_up_logs(settings)
@@ -64,7 +65,7 @@ async def _work(
     probes = server(app, bounds=bounds, metrics=metrics, keep_lifespan=False)
     collect_seldom()
     listener = listen(settings.worker_host, settings.worker_port)
-    stopping = asyncio.Event()
+    stopping, contact = asyncio.Event(), Contact(database, broker)
 
     def stop() -> None:
         if stopping.is_set():
@@ -79,8 +80,9 @@ async def _work(
     worker.drained.add_done_callback(leave_soon)
     with stop_on_signals(stop, ending) as listen_again, stop_with_parent(stop, parent, ending):
         try:
+            await contact.begin()
             watching = worker.supervisor.running(InterpreterWatch(listen_again))
-            async with watching, TaskGroup() as tasks:
+            async with watching, contact.kept_up(stop), TaskGroup() as tasks:
                 tasks.create_task(probes.serve([listener]))
                 stopped = await worker.run(stopping)
                 probes.should_exit = True

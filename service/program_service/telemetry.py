@@ -259,9 +259,10 @@ def _begin_at_zero(counter: Counter, *values: str) -> None:
         counter.labels(value)
 
 
+SAID_BY_US = ("aio_pika", "aiormq")
+"""Whose errors we log ourselves, each once."""
+
 LIBRARIES = (
-    "aio_pika",
-    "aiormq",
     "aiosqlite",
     "aiohttp",
     "alembic",
@@ -309,6 +310,8 @@ def configure_logging(
     least = max(logging.WARNING, logging.getLevelNamesMapping()[level])
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(least)
+    for library in SAID_BY_US:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

@@ -1,23 +1,32 @@
 """Check-up: what `program-executor doctor` looks at."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from program_executor.configuring import mistakes, unknown_variables
-from program_executor.errors import UsageError
+from program_executor.configuring import mistakes, place, unknown_variables
+from program_executor.diagnosis import of_broker, of_database
 from program_executor.processes import connect_broker
 from program_service.api.auth import Keyring, is_loopback
+from program_service.bookkeeping import urls
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.errors import BookkeepingError, DatabaseUnavailable
 from program_service.bookkeeping.ledger.measuring import read_clock
+from program_service.bookkeeping.ledger.privileges import try_privileges
 from program_service.bookkeeping.lifecycle import DEFAULT_QUEUE
 from program_service.bookkeeping.migrations import is_migrated
 from program_service.settings import Settings
 from program_service.telemetry import Metrics
+from program_service.wakeups.rabbitmq import link
+from program_service.wakeups.rabbitmq.broker import RabbitBroker
+from program_service.wakeups.rabbitmq.driver.errors import BrokerError
 
 MAX_APART_S = 5.0
+
+ANSWER_WITHIN_S = 10.0
+UNANSWERED = DatabaseUnavailable(f"no answer within {ANSWER_WITHIN_S:.0f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +59,41 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _database(settings: Settings) -> list[Finding]:
+    url = settings.database_url.get_secret_value()
     try:
-        database = Database.connect(
-            settings.database_url.get_secret_value(), table_name=settings.table_name
-        )
+        urls.require_usable(url)
+        urls.require_file(url)
+        database = Database.connect(url, table_name=settings.table_name)
     except ValueError as error:
-        return [Finding("database", is_good=False, text=str(error))]
+        return [Finding("database", is_good=False, text=f"{place('database_url')}: {error}")]
     try:
-        is_current = await is_migrated(database)
-        apart_s = (datetime.now(UTC) - await database.read(read_clock)).total_seconds()
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await _look_into(database)
     except BookkeepingError as error:
-        text = f"{str(error).rstrip('.')}: look at DATABASE_URL, and whether it runs"
-        return [Finding("database", is_good=False, text=text)]
+        return [Finding("database", is_good=False, text=of_database(error))]
+    except TimeoutError:
+        return [Finding("database", is_good=False, text=of_database(UNANSWERED))]
     finally:
         await database.close()
+
+
+async def _look_into(database: Database) -> list[Finding]:
+    """Look at a database, its tables and its clock.
+
+    Raises:
+        BookkeepingError: there is no connection.
+    """
+    await database.reach()
+    answers = Finding("database", is_good=True, text="answers")
+    try:
+        is_current = await is_migrated(database)
+        if is_current:
+            await database.transact_within(0, try_privileges)
+        apart_s = (datetime.now(UTC) - await database.read(read_clock)).total_seconds()
+    except BookkeepingError as error:
+        return [answers, Finding("tables", is_good=False, text=of_database(error))]
     tables = "up to date" if is_current else "not up to date: run `program-executor migrate`"
-    return [
-        Finding("database", is_good=True, text="answers"),
-        Finding("tables", is_good=is_current, text=tables),
-        clocks(apart_s),
-    ]
+    return [answers, Finding("tables", is_good=is_current, text=tables), clocks(apart_s)]
 
 
 def clocks(apart_s: float) -> Finding:
@@ -85,17 +109,36 @@ async def _broker(settings: Settings) -> Finding:
     if settings.amqp_url is None:
         text = "AMQP_URL is not set: only `program-executor dev` can run"
         return Finding("broker", is_good=True, text=text)
+    url = settings.amqp_url.get_secret_value()
     try:
+        link.require_usable(url)
         broker = connect_broker(settings, Metrics())
-    except UsageError as error:
-        return Finding("broker", is_good=False, text=str(error))
+    except ValueError as error:
+        return Finding("broker", is_good=False, text=f"{place('amqp_url')}: {error}")
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await _look_at(broker)
+    except BrokerError as error:
+        return Finding("broker", is_good=False, text=of_broker(error))
+    except TimeoutError:
+        return Finding("broker", is_good=False, text=of_broker(str(UNANSWERED)))
+    finally:
+        await broker.close()
+
+
+async def _look_at(broker: RabbitBroker) -> Finding:
+    """Look at a broker, and at what its user may do.
+
+    Raises:
+        BrokerError: it does not answer, or does not let us do what is needed.
+    """
+    await broker.reach()
+    await broker.try_permissions()
     reading = await broker.read([DEFAULT_QUEUE])
-    await broker.close()
     if reading.trouble is not None:
-        text = f"no answer ({reading.detail}): look at AMQP_URL, and whether RabbitMQ runs"
-        return Finding("broker", is_good=False, text=text)
+        return Finding("broker", is_good=False, text=of_broker(reading.detail or reading.trouble))
     if trouble := reading.queue_troubles.get(DEFAULT_QUEUE):
-        return Finding("broker", is_good=False, text=trouble)
+        return Finding("broker", is_good=False, text=of_broker(trouble))
     depth = reading.depths[DEFAULT_QUEUE]
     return Finding("broker", is_good=True, text=f"answers; {depth} wake-ups wait")
 

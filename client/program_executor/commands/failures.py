@@ -2,13 +2,15 @@
 
 from pydantic import ValidationError
 
-from program_executor.configuring import explained
+from program_executor.configuring import explained, place
+from program_executor.diagnosis import of_database
 from program_executor.errors import CommandError, UnreachableError, UsageError
 from program_service.bookkeeping.errors import (
     DatabaseUnavailable,
     NotAdoptable,
     StatementRejected,
 )
+from program_service.bookkeeping.trouble import is_of_url
 from program_service.settings import PREFIX
 from program_service.toml_files import BadFile
 from program_service.tracing.switch import NoOpenTelemetry
@@ -28,16 +30,19 @@ def explain(error: Exception) -> CommandError | None:
         case ValidationError():
             return UsageError(explained(error))
         case DatabaseUnavailable():
-            return UnreachableError(_of_the_database(error))
+            return _of_the_database(error)
         case _:
             return None
 
 
-def _of_the_database(error: DatabaseUnavailable) -> str:
+def _of_the_database(error: DatabaseUnavailable) -> CommandError:
+    if is_of_url(error):
+        return UsageError(f"{place('database_url')}: {of_database(error)}")
     if isinstance(error, StatementRejected):  # it does run
-        return str(error)
+        return UnreachableError(str(error))
     words = str(error).rstrip(".")
-    return f"{words}. Look at {PREFIX}DATABASE_URL, and whether the database runs."
+    text = f"{words}. Look at {PREFIX}DATABASE_URL, and whether the database runs."
+    return UnreachableError(text)
 
 
 def _of_the_system(error: OSError) -> str:

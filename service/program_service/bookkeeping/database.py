@@ -134,6 +134,16 @@ class Database(Words):
         pool = self.engine.pool
         return pool.size() if isinstance(pool, sa.QueuePool) else 1
 
+    async def reach(self) -> None:
+        """Open a connection, without a word in the log.
+
+        Raises:
+            DatabaseUnavailable: there is none; `trouble.is_of_url` says whether it is worth a wait.
+        """
+        with in_our_words():
+            async with self.engine.connect():
+                pass
+
     async def close(self) -> None:
         """Close all connections."""
         for database in self._reserved:

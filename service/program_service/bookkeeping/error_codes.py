@@ -35,6 +35,12 @@ REJECTED = (
     "55",  # a table that is set up so that it cannot be changed
 )
 
+ADMISSION = ("28", "3D", "42501")
+"""What PostgreSQL says to somebody whom it does not let in."""
+
+NO_SERVER = ("rejected SSL upgrade", "Packet sequence number wrong", "unexpected protocol")
+"""What drivers say of a server of another kind, or without TLS."""
+
 FUNCTION = ("PL/", "function")
 """What PostgreSQL says in the context of errors of functions; the first in any language."""
 
@@ -52,6 +58,7 @@ MYSQL_PASSING = {
     1053, 1077, 1078, 1079, 1080, 1317, 1689, 1927, 1928, 3168, 3169,  # shut down, or killed
     1213, 1290, 1792, 1836, 3100, 3101,  # a deadlock, read only, a conflict in a cluster
 }
+MYSQL_ADMISSION = {1044, 1045, 1049, 1130, 1251, 1698, 1820, 1862, 2026, 2054, 2059, 2061, 3118}
 MYSQL_BLOCKED = {1205, 1969, 3024, 3572}
 MYSQL_REJECTED = {
     1044, 1045, 1130, 1141, 1142, 1143, 1147, 1227, 1251, 1370, 1410, 1449, 1698, 1820, 1862, 3118,
@@ -68,6 +75,9 @@ SQLITE_PASSING = {
     17,  # another schema
 }
 """SQLite's result codes."""
+
+SQLITE_FILE = {3, 8, 14, 23, 26}
+"""A file that cannot be opened or written, or is no database."""
 
 SQLITE_REJECTED = {11, 26}
 """A file that is damaged, or no database."""

@@ -27,6 +27,7 @@ from program_service.bookkeeping.errors import (
     RowLocked,
     StatementRejected,
 )
+from program_service.tls_files import is_of_certificates
 
 # asyncpg's own errors come through when they happen while a connection is made
 FAILURES = (
@@ -43,6 +44,8 @@ class Kind(Enum):
     REJECTED = "rejected"
     REFUSED = "refused"
 
+
+MAX_CAUSES = 10
 
 NOBODY_ASKED = "the driver cancelled the statement, and nobody asked it to"
 
@@ -131,6 +134,38 @@ def is_away(error: BaseException) -> bool:
     if not isinstance(error, exc.DBAPIError) or error.connection_invalidated:
         return True
     return getattr(error.orig, "sqlstate", None) in codes.AWAY
+
+
+def is_of_url(error: BaseException) -> bool:
+    """Say whether a first connection failed because of what the URL says: waiting does not help."""
+    causes = list(_causes(error))
+    return any(map(_is_of_url, causes)) or any(map(_is_of_file, causes))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and what it came from."""
+    for _ in range(MAX_CAUSES):
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def _is_of_url(error: BaseException) -> bool:
+    if is_of_certificates(error):
+        return True
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return True  # the driver cannot be configured so
+    if any(words in str(error) for words in codes.NO_SERVER):
+        return True
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else None
+    state = getattr(error, "sqlstate", None) or ""
+    return number in codes.MYSQL_ADMISSION or state.startswith(codes.ADMISSION)
+
+
+def _is_of_file(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in codes.SQLITE_FILE
 
 
 def _kind_of_driver(error: BaseException | None) -> Kind:

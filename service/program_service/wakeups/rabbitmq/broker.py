@@ -30,7 +30,7 @@ from program_service.wakeups.rabbitmq.recovery import Recovery
 from program_service.wakeups.rabbitmq.route import Route
 from program_service.wakeups.rabbitmq.sickness import Examiner
 from program_service.wakeups.rabbitmq.subscription import RabbitSubscription
-from program_service.wakeups.rabbitmq.topology import Topology
+from program_service.wakeups.rabbitmq.topology import PROBE_ARGUMENTS, Topology
 from program_service.wakeups.rabbitmq.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -62,6 +62,33 @@ class RabbitBroker:
         self._outbox = Outbox(self._publishing, self._topology, metrics)
         self._recovery = Recovery()
         self.loops: Sequence[Loop] = (self._outbox, self._recovery)
+
+    async def reach(self) -> None:
+        """Open a connection of its own and close it, without a word in the log.
+
+        Raises:
+            BrokerError: that failed; with `NotAdmitted` it is not worth a wait.
+        """
+        await (await Nodes(self._url, purpose="contact").connect()).close()
+
+    async def try_permissions(self) -> None:
+        """Do once all that is done with queues, with one that is made for it.
+
+        Raises:
+            BrokerError: RabbitMQ does not let us, or does not answer.
+        """
+        connection = await Nodes(self._url, purpose="contact").connect()
+        try:
+            channel = await connection.channel(confirms=True)
+            name = self._topology.probe()
+            await channel.declare_queue(name, durable=True, arguments=PROBE_ARGUMENTS)
+            (refusal,) = await channel.publish([b"probe"], key=name)
+            await channel.peek(name)
+            await (await connection.channel()).delete_queue(name)
+        finally:
+            await connection.close()
+        if refusal is not None:
+            raise refusal
 
     async def close(self) -> None:
         """Close all connections."""

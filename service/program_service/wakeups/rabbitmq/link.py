@@ -18,6 +18,7 @@ from yarl import URL
 from program_service.bookkeeping.retry import draw
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
+from program_service.tls_files import require_authorities, require_pair
 from program_service.wakeups.rabbitmq.driver.connection import (
     Channel,
     Connection,
@@ -40,6 +41,10 @@ STEADY_S = 5.0
 
 SCHEMES = ("amqp://", "amqps://")
 
+TLS_OPTIONS = frozenset({"cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl"})
+OPTIONS = TLS_OPTIONS | {"auth", "timeout", "heartbeat", "name"}
+"""What aiormq understands behind the `?` of a URL."""
+
 
 def addresses(text: str) -> list[str]:
     """Split what AMQP_URL says into the URLs of single nodes; a password may have commas.
@@ -53,6 +58,39 @@ def addresses(text: str) -> list[str]:
             msg = "it must begin with amqp:// or amqps://"
             raise ValueError(msg)
     return urls
+
+
+def require_usable(text: str) -> None:
+    """Require URLs of RabbitMQ whose options can be meant, and whose files are there.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    for url in map(URL, addresses(text)):
+        if not url.host:
+            msg = "it names no host; write amqp://user:password@host/vhost"
+            raise ValueError(msg)
+        if unknown := sorted(url.query.keys() - OPTIONS):
+            msg = (
+                f"there is no {', '.join(f'?{name}=' for name in unknown)}; there are"
+                f" {', '.join(sorted(OPTIONS))}"
+            )
+            raise ValueError(msg)
+        if (of_tls := sorted(url.query.keys() & TLS_OPTIONS)) and url.scheme != "amqps":
+            msg = f"?{of_tls[0]}= needs amqps:// instead of amqp://"
+            raise ValueError(msg)
+        _require_files(dict(url.query))
+
+
+def _require_files(options: dict[str, str]) -> None:
+    if file := options.get("cafile"):
+        require_authorities("cafile", file)
+    if file := options.get("certfile"):
+        key = options.get("keyfile")
+        require_pair(("certfile", file), ("keyfile", key) if key else None, "")
+    elif "keyfile" in options:
+        msg = "?keyfile= needs ?certfile= beside it"
+        raise ValueError(msg)
 
 
 class Nodes:

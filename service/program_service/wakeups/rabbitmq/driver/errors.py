@@ -17,6 +17,10 @@ class ConnectionLost(BrokerError):
         self.code = code
 
 
+class NotAdmitted(ConnectionLost):
+    """RabbitMQ does not let us in, or the URL is wrong: waiting does not help."""
+
+
 class NoAnswer(BrokerError):
     """RabbitMQ did not answer in time."""
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import (
+    AuthenticationError,
     ChannelAccessRefused,
     ChannelLockedResource,
     ChannelNotFoundEntity,
@@ -22,6 +23,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+from program_service.tls_files import is_of_certificates
 from program_service.wakeups.rabbitmq.driver import errors
 from program_service.wakeups.rabbitmq.driver.errors import BrokerError
 from program_service.wakeups.rabbitmq.driver.frames import Frames
@@ -29,6 +31,12 @@ from program_service.wakeups.rabbitmq.driver.frames import Frames
 T = TypeVar("T")
 
 TIMEOUT_S = 5.0
+
+ADMISSION = {403, 530}
+"""Codes by which RabbitMQ refuses a user, or a virtual host, before there is any channel."""
+
+LIMIT = "limit"
+"""What it says, under the same codes, when there are too many connections."""
 
 REFUSALS: dict[type[BaseException], type[errors.Refused]] = {
     ChannelNotFoundEntity: errors.QueueMissing,
@@ -113,11 +121,28 @@ class Transport(TransportFactory):
         if error is not None and (refused := REFUSALS.get(type(error))):
             return refused(_text(error))
         if closing is not None:
-            return errors.ConnectionLost(closing.text, closing.code)
+            is_final = closing.code in ADMISSION and LIMIT not in closing.text
+            kind = errors.NotAdmitted if is_final else errors.ConnectionLost
+            return kind(closing.text, closing.code)
         if error is None or isinstance(error, asyncio.CancelledError):
             return errors.ConnectionLost("aiormq gave the connection up")
-        # not str(error): some of aiormq's cannot be written
-        return errors.ConnectionLost(f"{type(error).__name__}{error.args}")
+        return (errors.NotAdmitted if _is_of_url(error) else errors.ConnectionLost)(_words(error))
+
+
+def _is_of_url(error: BaseException) -> bool:
+    """Say whether it is of what the URL says: no certificate fits, or the way to log in."""
+    causes = (error, error.__cause__, error.__context__)
+    of_url = (FileNotFoundError, PermissionError, AuthenticationError)
+    return any(isinstance(each, of_url) or is_of_certificates(each) for each in causes)
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says; not by str, for some of aiormq's cannot be written."""
+    match error.args:
+        case (int(), str(text)) | (str(text),):
+            return f"no AMQP: {text}" if "bytes expected" in text else text
+        case _:
+            return f"{type(error).__name__}{error.args}"
 
 
 def _text(error: BaseException | None) -> str:
