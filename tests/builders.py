@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import JobDataTooLarge
+from program_service.bookkeeping.ledger.attempts import list_attempts
 from program_service.bookkeeping.ledger.claiming import Answer, Claim, Claimant, claim
 from program_service.bookkeeping.ledger.keys import IdempotencyKey
-from program_service.bookkeeping.ledger.reading import Attempt, list_attempts
+from program_service.bookkeeping.ledger.reading import Attempt
 from program_service.bookkeeping.ledger.recording import Recorded, StepRecord, record
 from program_service.bookkeeping.ledger.submitting import (
     NewProgram,

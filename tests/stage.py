@@ -12,12 +12,12 @@ import pytest
 from builders import a_program, by_hand, seconds_ago
 from patience import PATIENCE_S, eventually, in_own_task
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.attempts import list_attempts
 from program_service.bookkeeping.ledger.reading import (
     Attempt,
     Filter,
     Program,
     find,
-    list_attempts,
     list_programs,
 )
 from program_service.bookkeeping.ledger.submitting import Submitted

@@ -30,12 +30,14 @@ from program_executor.following import Following
 from program_executor.shapes import (
     FINAL,
     Attempt,
+    AttemptPage,
     Endpoint,
     Explanation,
     Filters,
     Job,
     Json,
     ListedProgram,
+    Paging,
     Program,
     ProgramBody,
     ProgramOptions,
@@ -185,9 +187,19 @@ class AsyncClient(AsyncAccess):
         """Let an errored or cancelled program go on, from its step or from another."""
         return await self.send(calls.resume(run_id, from_step))
 
-    async def attempts(self, run_id: str) -> list[Attempt]:
-        """List every try of every step."""
-        return await self.send(calls.attempts(run_id))
+    async def attempt_page(self, run_id: str, **paging: Unpack[Paging]) -> AttemptPage:
+        """Return one page of the tries of a program's steps, the first first."""
+        return await self.send(calls.attempt_page(run_id, paging))
+
+    async def attempts(self, run_id: str, **paging: Unpack[Paging]) -> AsyncIterator[Attempt]:
+        """Walk through every try of every step, page by page."""
+        while True:
+            page = await self.attempt_page(run_id, **paging)
+            for each in page["attempts"]:
+                yield each
+            if page["next_cursor"] is None:
+                return
+            paging["cursor"] = page["next_cursor"]
 
     async def explain(self, run_id: str) -> Explanation:
         """Say why a program is not moving, and when it will."""

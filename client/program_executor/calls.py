@@ -8,12 +8,13 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from program_executor.shapes import (
-    Attempt,
+    AttemptPage,
     Endpoint,
     Explanation,
     Filters,
     Job,
     Json,
+    Paging,
     Program,
     ProgramBody,
     ProgramOptions,
@@ -104,9 +105,9 @@ def resume(run_id: str, from_step: int | None) -> Call[Program]:
     return Call("POST", program_path(run_id, "resume"), json=body, is_safe_to_repeat=False)
 
 
-def attempts(run_id: str) -> Call[list[Attempt]]:
-    """List the tries of a program's steps."""
-    return Call("GET", program_path(run_id, "attempts"), part="attempts")
+def attempt_page(run_id: str, paging: Paging) -> Call[AttemptPage]:
+    """List the tries of a program's steps, from a cursor on."""
+    return Call("GET", program_path(run_id, "attempts"), params=given(paging))
 
 
 def explain(run_id: str) -> Call[Explanation]:

@@ -29,12 +29,14 @@ from program_executor.following import Following
 from program_executor.shapes import (
     FINAL,
     Attempt,
+    AttemptPage,
     Endpoint,
     Explanation,
     Filters,
     Job,
     Json,
     ListedProgram,
+    Paging,
     Program,
     ProgramBody,
     ProgramOptions,
@@ -183,9 +185,18 @@ class Client(Access):
         """Let an errored or cancelled program go on, from its step or from another."""
         return self.send(calls.resume(run_id, from_step))
 
-    def attempts(self, run_id: str) -> list[Attempt]:
-        """List every try of every step."""
-        return self.send(calls.attempts(run_id))
+    def attempt_page(self, run_id: str, **paging: Unpack[Paging]) -> AttemptPage:
+        """Return one page of the tries of a program's steps, the first first."""
+        return self.send(calls.attempt_page(run_id, paging))
+
+    def attempts(self, run_id: str, **paging: Unpack[Paging]) -> Iterator[Attempt]:
+        """Walk through every try of every step, page by page."""
+        while True:
+            page = self.attempt_page(run_id, **paging)
+            yield from page["attempts"]
+            if page["next_cursor"] is None:
+                return
+            paging["cursor"] = page["next_cursor"]
 
     def explain(self, run_id: str) -> Explanation:
         """Say why a program is not moving, and when it will."""

@@ -119,6 +119,14 @@ class LogLine(TypedDict):
     fields: Json
 
 
+class Paging(TypedDict, total=False):
+    """Which page of a program's tries, and in what order."""
+
+    order: Literal["newest", "oldest"] | None
+    limit: int | None
+    cursor: str | None
+
+
 class Attempt(TypedDict):
     """One try of one step."""
 
@@ -134,6 +142,13 @@ class Attempt(TypedDict):
     error_message: str | None
     traceback: str | None
     log: list[LogLine]
+
+
+class AttemptPage(TypedDict):
+    """Some tries, and the cursor of the next page."""
+
+    attempts: list[Attempt]
+    next_cursor: str | None
 
 
 class Explanation(TypedDict):

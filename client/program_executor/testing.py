@@ -123,7 +123,7 @@ class ProgramRunner:
     async def _run(
         self, database: "Database", jobs: "Sequence[Job]", others: "Sequence[Job]", **data: Any
     ) -> Run:
-        from program_service.bookkeeping.ledger import reading, registry, submitting  # noqa: PLC0415
+        from program_service.bookkeeping.ledger import attempts, reading, registry, submitting  # noqa: PLC0415
         from program_workers.library import JobLibrary  # noqa: PLC0415
         from program_workers.presence import registered  # noqa: PLC0415
 
@@ -149,7 +149,7 @@ class ProgramRunner:
             program=program,
             # by their numbers: with a clock that stands still their times say little
             attempts=sorted(
-                await database.read(reading.list_attempts, new.run_id),
+                await database.read(attempts.list_attempts, new.run_id),
                 key=lambda each: (each.step, each.attempt),
             ),
             started=[each for each in programs if each.parent_run_id == new.run_id],

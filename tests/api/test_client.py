@@ -73,7 +73,7 @@ async def test_program_is_submitted_and_waited_for(service: Service, client: Asy
     program = await client.wait(program["run_id"], timeout_s=30)
     assert (program["status"], program["job_data"]) == ("finished", {"reserve": {"seat": 12}})
     assert program["labels"] == {"team": "eu"}
-    assert [each["outcome"] for each in await client.attempts(program["run_id"])] == ["done"]
+    assert [each["outcome"] async for each in client.attempts(program["run_id"])] == ["done"]
 
 
 async def test_everything_of_the_api_can_be_called(service: Service, client: AsyncClient) -> None:
@@ -125,7 +125,7 @@ async def test_thread_calls_the_same(service: Service) -> None:
             assert client.page(limit=3)["next_cursor"]
             assert client.get(others[1])["status"] == "pending"
             assert client.explain(others[1])["reason"] == "no_worker_knows_the_job"
-            assert len(client.attempts(program["run_id"])) == 1
+            assert len(list(client.attempts(program["run_id"]))) == 1
             assert client.jobs()
             assert client.workers()
             with pytest.raises(ProblemError, match="404 program_not_found"):

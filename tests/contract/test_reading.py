@@ -24,13 +24,13 @@ from builders import (
 )
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.ledger.attempts import list_attempts
 from program_service.bookkeeping.ledger.measuring import Backlog, measure_backlog
+from program_service.bookkeeping.ledger.pages import BadCursor
 from program_service.bookkeeping.ledger.reading import (
-    BadCursor,
     Filter,
     Standing,
     find,
-    list_attempts,
     list_programs,
     standings,
 )

@@ -181,7 +181,7 @@ def test_submission_sends_what_was_set_and_nothing_else() -> None:
 
 def test_paths_are_quoted() -> None:
     assert calls.get("a/b c").path == "/programs/a%2Fb%20c"
-    assert calls.attempts("run-1").path == "/programs/run-1/attempts"
+    assert calls.attempt_page("run-1", {}).path == "/programs/run-1/attempts"
     assert calls.job_data("run-1", "shop/mail").path == "/programs/run-1/job-data/shop%2Fmail"
     assert calls.rotate_secret("shop/mail", None, None).path == "/jobs/shop%2Fmail/rotate-secret"
 

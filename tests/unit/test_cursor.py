@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from program_service.bookkeeping.ledger.reading import BadCursor, read_cursor, write_cursor
+from program_service.bookkeeping.ledger.pages import BadCursor
+from program_service.bookkeeping.ledger.reading import read_cursor, write_cursor
 
 IDS = st.integers(0, 2**63 - 1)
 

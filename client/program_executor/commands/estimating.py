@@ -26,9 +26,14 @@ def past_attempts(client: "Client", program: "Program") -> "list[Sequence[Attemp
     try:
         newest = client.page(status="finished", limit=LOOKED_AT)["programs"]
         alike = [each["run_id"] for each in newest if each["jobs"] == program["jobs"]]
-        return [client.attempts(run_id) for run_id in alike[:EXAMPLES]]
+        return [newest_attempts(client, run_id) for run_id in alike[:EXAMPLES]]
     except ProblemError:
         return []  # one may be deleted at this moment: then there is no estimate
+
+
+def newest_attempts(client: "Client", run_id: str) -> "list[Attempt]":
+    """Return the last tries of a program, as many as a page has, in the order of their ends."""
+    return client.attempt_page(run_id, order="newest")["attempts"][::-1]
 
 
 def usual_times(programs: "Iterable[Sequence[Attempt]]") -> dict[str, float]:

@@ -97,8 +97,9 @@ def _list_live(service: Service, filters: "Filters", *, every_s: float) -> None:
 def show(service: Service, run_id: RunId, *, as_json: AsJson = False) -> None:
     """Show a program, why it is where it is, its tries, and the last one's log and traceback."""
     with service.client() as client:
-        program, attempts = client.get(run_id), client.attempts(run_id)
+        program, page = client.get(run_id), client.attempt_page(run_id, order="newest")
         explanation = client.explain(run_id)
+    attempts = page["attempts"][::-1]
     if as_json:
         print_json({"program": program, "attempts": attempts, "explanation": explanation})
         return
@@ -106,6 +107,8 @@ def show(service: Service, run_id: RunId, *, as_json: AsJson = False) -> None:
     echo(explanation["text"])
     for name, value in _facts(program):
         echo(f"  {name:<12} {value}")
+    if page["next_cursor"]:
+        echo(f"The last {len(attempts)} tries; `program-executor attempts --all` has all:")
     print_rows(ATTEMPT_COLUMNS, attempt_rows(attempts))
     _print_traces(attempts[-1:])
 
@@ -144,15 +147,28 @@ def _print_traces(attempts: "list[Attempt]") -> None:
 
 
 @takes(service=chosen_service)
-def attempts(service: Service, run_id: RunId, *, as_json: AsJson = False) -> None:
+def attempts(
+    service: Service,
+    run_id: RunId,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most: the last ones.")] = 200,
+    all_: Annotated[bool, typer.Option("--all", help="All of them, page after page.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List every try of every step, with the last lines that it logged and its traceback."""
     with service.client() as client:
-        found = client.attempts(run_id)
-    if as_json:
-        print_json(found)
-        return
-    print_rows(ATTEMPT_COLUMNS, attempt_rows(found))
-    _print_traces(found)
+        found = client.attempts(run_id) if all_ else iter(_last(client, run_id, limit))
+        if as_json:
+            print_json_list(found)
+            return
+        while some := list(islice(found, MAX_PAGE)):
+            print_rows(ATTEMPT_COLUMNS, attempt_rows(some))
+            _print_traces(some)
+
+
+def _last(client: "Client", run_id: str, most: int) -> "list[Attempt]":
+    page = client.attempts(run_id, order="newest", limit=min(most, MAX_PAGE))
+    return list(islice(page, most))[::-1]
 
 
 @takes(service=chosen_service)

@@ -75,14 +75,14 @@ def _print_lines(changes: "Iterator[Program]") -> "Program":
 def _draw(client: "Client", run_id: str, console: "Console") -> "Program":
     from rich.live import Live
 
-    from program_executor.commands.estimating import past_attempts
+    from program_executor.commands.estimating import newest_attempts, past_attempts
 
     canvas, past = Canvas(console), None
     with Live(canvas, console=console, refresh_per_second=8):
         for program in client.follow(run_id):
             if past is None:
                 past = past_attempts(client, program)
-            canvas.show(program, client.attempts(run_id), past)
+            canvas.show(program, newest_attempts(client, run_id), past)
     if program["status"] != "finished":
         console.print(f"program-executor show {run_id} tells more.", style="dim")
     return program

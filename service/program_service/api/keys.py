@@ -26,7 +26,7 @@ from program_service.bookkeeping.ledger.api_keys import (
     list_keys,
     revoke_key,
 )
-from program_service.bookkeeping.ledger.reading import BadCursor
+from program_service.bookkeeping.ledger.pages import BadCursor
 from program_service.logs import log
 from program_service.telemetry import Event
 

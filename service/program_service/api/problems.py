@@ -16,7 +16,7 @@ from program_service.api.guarded import ALWAYS
 from program_service.api.methods import allowed
 from program_service.api.queries import ProgramQuery
 from program_service.bookkeeping import errors
-from program_service.bookkeeping.ledger.reading import BadCursor
+from program_service.bookkeeping.ledger.pages import BadCursor
 from program_service.bookkeeping.unstorable import NotStorable
 from program_service.logs import log
 from program_service.telemetry import Event

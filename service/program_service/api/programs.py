@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from math import ceil
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
@@ -15,11 +15,12 @@ from program_service.api.authenticator import require_still_good
 from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import new_programs, traceparent_of
 from program_service.api.problems import Problem
-from program_service.api.queries import ProgramQuery
+from program_service.api.queries import AttemptQuery, ProgramQuery
 from program_service.api.responses import (
     etag,
     is_known,
     json_response,
+    next_link,
     problems,
     program_response,
 )
@@ -35,8 +36,9 @@ from program_service.api.views import (
     show_listed,
 )
 from program_service.bookkeeping.errors import DatabaseUnavailable, ProgramNotFound
+from program_service.bookkeeping.ledger.attempts import page_of_attempts
 from program_service.bookkeeping.ledger.keys import Mismatched, Replayed
-from program_service.bookkeeping.ledger.reading import Program, find, list_attempts, list_programs
+from program_service.bookkeeping.ledger.reading import Program, find, list_programs
 from program_service.bookkeeping.ledger.submitting import as_program
 
 router = APIRouter(prefix="/programs", tags=["programs"], route_class=KeyedRoute)
@@ -206,10 +208,7 @@ async def list_all(
     page = await services.database.read(
         list_programs, wanted.as_filter(), limit=wanted.limit, cursor=wanted.cursor
     )
-    headers = {}
-    if page.next_cursor:
-        query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": page.next_cursor}
-        headers["Link"] = f'</programs?{urlencode(query, doseq=True)}>; rel="next"'
+    headers = next_link("/programs", wanted, page.next_cursor)
     has_data = wanted.include == "data"
     shown = [
         show_listed(services.redaction.program(program), has_data=has_data)
@@ -256,11 +255,22 @@ async def resume_program(
     operation_id="list_attempts",
     summary="List the tries of a program's steps",
     responses={
-        200: {"model": AttemptListModel, "description": "Every try of every step."},
+        200: {"model": AttemptListModel, "description": "A page."},
         **problems(404),
     },
 )
-async def get_attempts(run_id: RunId, services: Serving, caller: Reader) -> AttemptListModel:
-    """Return every try of every step."""
+async def get_attempts(
+    run_id: RunId, wanted: Annotated[AttemptQuery, Query()], services: Serving, caller: Reader
+) -> Response:
+    """List every try of every step, in the order of their ends or the last first, by pages."""
     del caller
-    return AttemptListModel.of(await services.database.read(list_attempts, run_id))
+    page = await services.database.read(
+        page_of_attempts,
+        run_id,
+        limit=wanted.limit,
+        cursor=wanted.cursor,
+        is_newest_first=wanted.order == "newest",
+    )
+    shown = AttemptListModel.of(page)
+    headers = next_link(f"/programs/{quote(run_id, safe='')}/attempts", wanted, page.next_cursor)
+    return json_response(shown.model_dump(), headers=headers)

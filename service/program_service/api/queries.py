@@ -14,6 +14,23 @@ Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 Label = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^:\x00]+:[^\x00]*$")]
 
 
+class AttemptQuery(BaseModel):
+    """Order and page of the tries of a program."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    order: Literal["newest", "oldest"] = Field("oldest", description="Which come first.")
+    limit: int = Field(
+        MAX_PAGE,
+        ge=1,
+        le=MAX_PAGE,
+        description="How many a page has; fewer, where they come to more than 1 MiB.",
+    )
+    cursor: str | None = Field(
+        None, max_length=200, description="From the Link header of the page before."
+    )
+
+
 class ProgramQuery(BaseModel):
     """Filters, order and page of a list."""
 

@@ -1,10 +1,12 @@
 """Responses: JSON written by orjson, ETags, and what the documents say of errors."""
 
 from typing import Any
+from urllib.parse import urlencode
 from zlib import crc32
 
 import orjson
 from fastapi import Request, Response
+from pydantic import BaseModel
 
 from program_service.api.views import show
 from program_service.bookkeeping.ledger.reading import Program
@@ -44,6 +46,14 @@ def json_response(
     """Answer JSON; moments are RFC 3339 in UTC with Z."""
     body = orjson.dumps(content, default=str, option=orjson.OPT_UTC_Z)
     return Response(body, status, headers=headers, media_type="application/json")
+
+
+def next_link(path: str, wanted: BaseModel, cursor: str | None) -> dict[str, str]:
+    """Return the header that names the next page of a list, if there is one."""
+    if cursor is None:
+        return {}
+    query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": cursor}
+    return {"Link": f'<{path}?{urlencode(query, doseq=True)}>; rel="next"'}
 
 
 def program_response(

@@ -10,7 +10,7 @@ from program_service.api.endpoints import Admin
 from program_service.api.responses import problems
 from program_service.api.services import Serving
 from program_service.bookkeeping.ledger.api_keys import ID_DIGITS
-from program_service.bookkeeping.ledger.reading import BadCursor
+from program_service.bookkeeping.ledger.pages import BadCursor
 from program_service.bookkeeping.ledger.sessions import Session, end_session, list_sessions
 from program_service.logs import log
 from program_service.telemetry import Event

@@ -7,7 +7,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from program_service.api.schemas import JsonObject
-from program_service.bookkeeping.ledger.reading import DATA, Attempt, Program
+from program_service.bookkeeping.ledger.attempts import AttemptPage
+from program_service.bookkeeping.ledger.reading import DATA, Program
 from program_service.bookkeeping.ledger.registry import Job
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
@@ -149,14 +150,20 @@ class AttemptModel(BaseModel):
 
 
 class AttemptListModel(BaseModel):
-    """Every try of every step, in the order of their ends."""
+    """A page of the tries of a program's steps; the Link header names the next."""
 
-    attempts: list[AttemptModel] = Field(description="The first that ended comes first.")
+    attempts: list[AttemptModel] = Field(
+        description="In the order of their ends, or with `order=newest` the last first."
+    )
+    next_cursor: str | None = Field(
+        None, description="The `cursor` of the next page; null at the end."
+    )
 
     @classmethod
-    def of(cls, attempts: list[Attempt]) -> Self:
+    def of(cls, page: AttemptPage) -> Self:
         """Take what the ledger read."""
-        return cls(attempts=[AttemptModel.model_validate(attempt) for attempt in attempts])
+        shown = [AttemptModel.model_validate(attempt) for attempt in page.attempts]
+        return cls(attempts=shown, next_cursor=page.next_cursor)
 
 
 class JobModel(BaseModel):

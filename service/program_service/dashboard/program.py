@@ -13,7 +13,8 @@ from program_service.api.events import found
 from program_service.api.explain import explained
 from program_service.api.programs import RunId
 from program_service.api.steering import cancel_now, resume_now
-from program_service.bookkeeping.ledger.reading import Attempt, Program, list_attempts
+from program_service.bookkeeping.ledger.attempts import page_of_attempts
+from program_service.bookkeeping.ledger.reading import Attempt, Program
 from program_service.bookkeeping.lifecycle import Status
 from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
@@ -96,15 +97,18 @@ async def program_page(
     del caller
     program = board.services.redaction.program(program)
     now = datetime.now(UTC)
-    attempts = await board.services.database.read(list_attempts, program.run_id)
-    spans = timeline(program, attempts, now=now)
+    tries = await board.services.database.read(
+        page_of_attempts, program.run_id, limit=MOST_ATTEMPTS, is_newest_first=True
+    )
+    attempts, has_older = tries.attempts[::-1], tries.next_cursor is not None
+    spans = timeline(program, attempts, now=now, is_whole=not has_older)
     return page(
         request,
         "program.html",
         program=program,
-        attempts=attempts[-MOST_ATTEMPTS:],
+        attempts=attempts,
         most_logs=MOST_LOGS,
-        hidden=max(0, len(attempts) - MOST_ATTEMPTS),
+        has_older=has_older,
         steps=_steps(program, attempts, spans),
         width=WIDTH,
         totals=totals(spans),

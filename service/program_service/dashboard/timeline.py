@@ -46,10 +46,17 @@ class Span:
         return (self.end - self.begin).total_seconds()
 
 
-def timeline(program: Program, attempts: Sequence[Attempt], *, now: datetime) -> list[Span]:
-    """Return the spans of a program's life in their order, the last up to now if it goes on."""
+def timeline(
+    program: Program, attempts: Sequence[Attempt], *, now: datetime, is_whole: bool = True
+) -> list[Span]:
+    """Return the spans of a program's life in their order, the last up to now if it goes on.
+
+    Where there were tries before these, it begins with the first of these.
+    """
     spans: list[Span] = []
     since, phase = program.created_at, Phase.WAITING
+    if attempts and not is_whole:
+        since = attempts[0].started_at or attempts[0].finished_at
     for attempt in attempts:
         begin = attempt.started_at or since
         if begin > since:

@@ -288,7 +288,7 @@ CODES: dict[str, Code] = {
         422,
         "The cursor is none of this service.",
         "The cursor is not one that this service gave out; take it from the Link header.",
-        only=frozenset({"list_programs", "list_keys", "list_sessions"}),
+        only=frozenset({"list_programs", "list_attempts", "list_keys", "list_sessions"}),
     ),
     "nul_character": Code(
         422,

@@ -85,6 +85,7 @@ ANSWERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("list_programs", "200"): ("Link",),
     ("list_keys", "200"): ("Link",),
     ("list_sessions", "200"): ("Link",),
+    ("list_attempts", "200"): ("Link",),
     ("cancel_program", "200"): ("ETag",),
     ("resume_program", "200"): ("ETag",),
 }

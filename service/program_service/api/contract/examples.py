@@ -144,7 +144,8 @@ ATTEMPTS: Json = {
             "traceback": None,
             "log": [],
         },
-    ]
+    ],
+    "next_cursor": None,
 }
 
 EXPLANATION: Json = {

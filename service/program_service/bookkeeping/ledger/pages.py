@@ -4,15 +4,45 @@ The keys and sizes of a page are read first, and then the rows that have room, s
 bounded before any of it leaves the database.
 """
 
+import base64
+import binascii
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.lifecycle import Json
 
 MAX_PAGE_BYTES = 1_048_576
 """Of the long columns of a page, as they are stored; a row that is longer is a page of its own."""
+
+
+class BadCursor(BookkeepingError):
+    """The cursor is not one that this service gave out; take it from the Link header."""
+
+
+def opaque(last: Json) -> str:
+    """Write what names the last row of a page as a cursor."""
+    return base64.urlsafe_b64encode(orjson.dumps(last)).decode().rstrip("=")
+
+
+def read_opaque(cursor: str) -> Json:
+    """Read a cursor.
+
+    Raises:
+        BadCursor: it is not one of ours.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        value = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, orjson.JSONDecodeError, ValueError) as error:
+        raise BadCursor from error
+    if not isinstance(value, dict):
+        raise BadCursor
+    return value
 
 
 def size_of(books: Books, columns: Sequence[sa.Column[Any]]) -> sa.ColumnElement[int]:

@@ -1,19 +1,22 @@
 """Read: what people see of programs; nothing here changes a row."""
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import BookkeepingError, ProgramNotFound
-from program_service.bookkeeping.ledger.pages import fitting, size_of
-from program_service.bookkeeping.ledger.showing import shown_attempt, shown_program
+from program_service.bookkeeping.errors import ProgramNotFound
+from program_service.bookkeeping.ledger.pages import (
+    BadCursor,
+    fitting,
+    opaque,
+    read_opaque,
+    size_of,
+)
+from program_service.bookkeeping.ledger.showing import shown_program
 from program_service.bookkeeping.ledger.status import has_status, is_open, status_expression
 from program_service.bookkeeping.lifecycle import Json, Status
 from program_service.bookkeeping.sql import Sql
@@ -22,10 +25,6 @@ from program_service.bookkeeping.tables import require_moment
 DATA = ("program_data", "job_data")
 LONG = ("jobs", "labels", "error_message")
 """The columns whose length counts for a page."""
-
-
-class BadCursor(BookkeepingError):
-    """The cursor is not one that this service gave out; take it from the Link header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,23 +178,6 @@ async def list_run_ids(books: Books, wanted: Filter, *, limit: int) -> list[str]
     return [row.run_id for row in rows]
 
 
-async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
-    """List every try of every step, in the order of their ends.
-
-    Raises:
-        ProgramNotFound: no program has this run_id.
-    """
-    await find(books, run_id)
-    attempts = books.tables.attempts
-    columns = [attempts.c[name] for name in Attempt.__slots__]
-    rows = await books.select(
-        sa.select(*columns)
-        .where(attempts.c.run_id == run_id)
-        .order_by(attempts.c.finished_at, attempts.c.step, attempts.c.attempt)
-    )
-    return [Attempt(**shown_attempt(row._asdict())) for row in rows]
-
-
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a program has come: its version, and whether it has ended.
@@ -223,7 +205,7 @@ def _standing(row: Any) -> Standing:
 
 def write_cursor(last_id: int) -> str:
     """Make an opaque cursor."""
-    return base64.urlsafe_b64encode(orjson.dumps({"id": last_id})).decode().rstrip("=")
+    return opaque({"id": last_id})
 
 
 def read_cursor(cursor: str) -> int:
@@ -232,12 +214,7 @@ def read_cursor(cursor: str) -> int:
     Raises:
         BadCursor: it is not one of ours.
     """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        value = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        last_id = value["id"]
-    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise BadCursor from error
+    last_id = read_opaque(cursor).get("id")
     if type(last_id) is not int or not 0 <= last_id < 2**63:
         raise BadCursor
     return last_id
