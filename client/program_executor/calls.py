@@ -73,8 +73,16 @@ def submit(jobs: Sequence[str], options: ProgramOptions, idempotency_key: str) -
 
 def submit_batch(programs: Sequence[ProgramBody]) -> Call[list[Submitted]]:
     """Submit programs, all or nothing; a repeated batch would be a second one."""
-    body = {"programs": [given(program) for program in programs]}
+    body = {"programs": [_program(program) for program in programs]}
     return Call("POST", "/programs/batch", json=body, is_safe_to_repeat=False, part="programs")
+
+
+def _program(program: ProgramBody) -> Json:
+    """Return a program of a batch; its jobs may be any sequence."""
+    body = given(program)
+    if isinstance(body.get("jobs"), tuple):
+        body["jobs"] = list(body["jobs"])
+    return body
 
 
 def get(run_id: str, *, wait_s: float = 0) -> Call[Program]:

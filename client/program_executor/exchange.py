@@ -7,9 +7,11 @@ from itertools import count
 from typing import Any, TypeAlias, TypeVar
 
 import httpx
+import orjson
 
 from program_executor.calls import Call
 from program_executor.shapes import Json
+from program_service.bookkeeping.storable import storable_object
 from program_service.tracing.switch import current_headers
 
 T = TypeVar("T")
@@ -33,6 +35,10 @@ PASSING = {
 
 WRONG_KEY = "too_many_failed_tries"
 """The code of a 429 that waiting does not help: the key stays wrong."""
+
+
+NO_JSON = (ValueError, RecursionError)
+"""What reading an answer raises that is no JSON; somebody in between may have sent it."""
 
 
 class ProblemError(Exception):
@@ -94,7 +100,8 @@ def _pause_s(tried: int, answer: Answer) -> float:
     if isinstance(answer, httpx.TransportError):
         return backoff_s
     after = answer.headers.get("retry-after", "")
-    return max(backoff_s, float(after) if after.isdigit() else 0.0)
+    is_number = after.isascii() and after.isdecimal()
+    return max(backoff_s, float(after) if is_number else 0.0)
 
 
 def _content(answer: Answer, part: str | None) -> Any:
@@ -107,7 +114,7 @@ def _content(answer: Answer, part: str | None) -> Any:
     try:
         content = answer.json()
         return content if part is None else content[part]
-    except (ValueError, KeyError, TypeError) as error:
+    except (*NO_JSON, KeyError, TypeError) as error:
         # a page of somebody in between, or of another service
         raise ProblemError(answer.status_code, _problem(answer)) from error
 
@@ -116,19 +123,28 @@ def _problem(answer: httpx.Response) -> Json:
     """Read a problem; what somebody in between answered becomes one."""
     try:
         problem = answer.json()
-    except ValueError:
+    except NO_JSON:
         problem = None
     return problem if isinstance(problem, dict) else {"detail": answer.text[:500]}
 
 
 def request_options(call: Call[Any]) -> dict[str, Any]:
-    """Return a call as arguments of httpx."""
+    """Return a call as arguments of httpx.
+
+    Raises:
+        ValueError: it has data that cannot be stored; the message says where.
+    """
+    headers = current_headers() | dict(call.headers)
+    content = None
+    if call.json is not None:
+        content = orjson.dumps(storable_object(call.json, what="the request"))
+        headers["Content-Type"] = "application/json"
     return {
         "method": call.method,
         "url": call.path,
-        "json": call.json,
+        "content": content,
         "params": dict(call.params),
-        "headers": current_headers() | dict(call.headers),
+        "headers": headers,
         "timeout": TIMEOUT_S + call.hold_s,
     }
 

@@ -71,13 +71,13 @@ class _Wish:
         labels: Mapping[str, str] | None = None,
         start_at: datetime | None = None,
     ) -> None:
-        self._request = ProgramRequest(
-            jobs=list(jobs),
-            program_data=storable_object(program_data or {}, what="program_data"),
-            job_data=storable_object(job_data or {}, what="job_data"),
-            labels=dict(labels or {}),
-            start_at=start_at,
-        )
+        given = {"program_data": program_data, "job_data": job_data, "labels": labels}
+        objects: dict[str, Any] = {
+            name: storable_object(value, what=name)
+            for name, value in given.items()
+            if value is not None
+        }
+        self._request = ProgramRequest(jobs=list(jobs), start_at=start_at, **objects)
         self._traceparent = current_headers().get(HEADER)
 
     async def submit(self, books: Books) -> str:

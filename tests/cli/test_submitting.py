@@ -69,6 +69,23 @@ async def test_standard_input_is_read(shell: Shell, body: Any) -> None:
     assert ran.json["jobs"] == ["ship"]
 
 
+async def test_file_may_begin_with_a_byte_order_mark(shell: Shell) -> None:
+    body = json.dumps({"jobs": ["ship"], "program_data": {"name": "é"}}, ensure_ascii=False)
+    (shell.folder / "jobs.json").write_bytes(body.encode("utf-8-sig"))
+    ran = await shell.run("submit", "jobs.json", "--json")
+    assert ran.json["program_data"] == {"name": "é"}
+
+
+async def test_file_in_another_encoding_is_said(shell: Shell) -> None:
+    (shell.folder / "jobs.json").write_bytes('{"jobs": ["ship"]}'.encode("utf-16"))
+    ran = await shell.run("submit", "jobs.json")
+    assert ran.code == 2
+    assert (
+        ran.error
+        == "jobs.json is not JSON: it is not UTF-8, but looks like UTF-16; send it as UTF-8"
+    )
+
+
 async def test_batch_is_accepted_together(service: Service, shell: Shell) -> None:
     await service.crew.hire(reserve)
     body = {"programs": [{"jobs": ["reserve"]}, {"jobs": ["reserve"], "labels": {"n": "2"}}]}
@@ -88,6 +105,8 @@ async def test_batch_is_accepted_together(service: Service, shell: Shell) -> Non
     ("text", "words"),
     [
         ("{", "jobs.json is not JSON"),
+        ('{"jobs": ["ship"], "program_data": {"x": [NaN]}}', "jobs.json: program_data.x[0] is NaN"),
+        ('{"jobs": ["ship"], "program_data": {"x": 1e400}}', "jobs.json: program_data.x is Infin"),
         ("3", "jobs.json must hold"),
         ('{"job": ["ship"]}', "jobs.json must hold"),
         ('{"jobs": "ship"}', "jobs.json must hold"),
@@ -108,6 +127,8 @@ async def test_file_that_holds_no_program_is_said(shell: Shell, text: str, words
         (["missing.json"], "missing.json: No such file"),
         (["jobs.json", "ship"], "jobs.json is a file: give it alone"),
         (["ship", "--data", "seat=12"], "--data is not JSON"),
+        (["ship", "--data", '{"x": NaN}'], "--data: x is NaN; JSON has finite numbers only"),
+        (["ship", "--data", '{"id": 12345678901234567890}'], "--data: id is an integer beyond 64"),
         (["ship", "--label", "eu"], "--label eu: a label is key=value"),
     ],
 )

@@ -131,12 +131,28 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "data null": ({"program_data": "null"}, "program_data is null, not an object"),
     "job data a text": ({"job_data": '"x"'}, "job_data is a text, not an object"),
     "job's data null": ({"job_data": {"charge": None}}, "job_data.charge is null, not an object"),
+    "id of 20 digits": (
+        {"program_data": '{"order": {"ids": [1, 12345678901234567890]}}'},
+        "program_data.order.ids[1] is an integer beyond 64 bits",
+    ),
+    "job's id of 20 digits": (
+        {"job_data": '{"reserve": {"id": 12345678901234567890}}'},
+        "job_data.reserve.id is an integer beyond 64 bits",
+    ),
     "beyond a double": ({"program_data": '{"n": 1e400}'}, "program_data is JSON that no program"),
 }
 OF_MARIADB: dict[str, tuple[dict[str, Any], str]] = {
+    "NUL": (
+        {"program_data": '{"name": "a\\u0000"}'},
+        "program_data.name holds the character NUL (U+0000)",
+    ),
     "no moment": ({"created_at": "0000-00-00"}, "created_at is no moment"),
 }
 OF_POSTGRESQL: dict[str, tuple[dict[str, Any], str]] = {
+    "levels": (
+        {"program_data": '{"a": ' + "[" * 101 + "]" * 101 + "}"},
+        "program_data nests deeper than 100 levels",
+    ),
     "deep": ({"program_data": DEEP}, "program_data is JSON that no program can read (depth limit"),
 }
 

@@ -1,13 +1,14 @@
 """Results: what a job returns is stored, or refused with a message that says why."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from math import nan
 from typing import Any
 
 import pytest
 
-from program_executor import JobContext, job
+from program_executor import JobContext, ThreadJobContext, job
 from program_service.bookkeeping.lifecycle import Status
 from stage import Stage
 
@@ -103,3 +104,100 @@ async def test_job_data_that_cannot_be_stored_raises_in_the_job(stage: Stage) ->
     program = await stage.finished(await stage.submit("careless"))
     assert program.job_data == {"careless": {"is_fine": True}}
     assert "the job data of 'careless': when is an object; JSON has objects" in caught[0]
+
+
+ODD = {"x": {"deep": [0, {"y": nan}]}}
+WHERE = "x.deep[1].y is NaN; JSON has finite numbers only"
+
+
+async def _set(ctx: JobContext) -> None:
+    await ctx.job_data.set(ODD)
+
+
+async def _merge(ctx: JobContext) -> None:
+    await ctx.job_data.merge(ODD)
+
+
+async def _checkpoint(ctx: JobContext) -> None:
+    await ctx.job_data.checkpoint(ODD, 60.0)
+
+
+async def _start(ctx: JobContext) -> None:
+    await ctx.start_program(["bystander"], program_data=ODD)
+
+
+async def _return(_ctx: JobContext) -> Any:
+    return ODD
+
+
+def _return_plainly(_ctx: ThreadJobContext) -> Any:
+    return ODD
+
+
+def _set_plainly(ctx: ThreadJobContext) -> None:
+    ctx.job_data.set(ODD)
+
+
+def _merge_plainly(ctx: ThreadJobContext) -> None:
+    ctx.job_data.merge(ODD)
+
+
+def _checkpoint_plainly(ctx: ThreadJobContext) -> None:
+    ctx.job_data.checkpoint(ODD, 60.0)
+
+
+def _start_plainly(ctx: ThreadJobContext) -> None:
+    ctx.start_program(["bystander"], job_data={"bystander": ODD})
+
+
+PATHS: dict[str, tuple[Callable[..., Any], str]] = {
+    "return": (_return, f"what job 'return' returned: {WHERE}"),
+    "set": (_set, f"the job data of 'set': {WHERE}"),
+    "merge": (_merge, f"the job data of 'merge': {WHERE}"),
+    "checkpoint": (_checkpoint, f"the job data of 'checkpoint': {WHERE}"),
+    "start": (_start, f"program_data: {WHERE}"),
+    "return plainly": (_return_plainly, f"what job 'return plainly' returned: {WHERE}"),
+    "set plainly": (_set_plainly, f"the job data of 'set plainly': {WHERE}"),
+    "merge plainly": (_merge_plainly, f"the job data of 'merge plainly': {WHERE}"),
+    "checkpoint plainly": (_checkpoint_plainly, f"the job data of 'checkpoint plainly': {WHERE}"),
+    "start plainly": (_start_plainly, f"job_data: bystander.{WHERE}"),
+}
+
+
+async def test_nan_is_never_stored_on_any_path_and_fails_the_step_at_once(stage: Stage) -> None:
+    """It was stored as null."""
+    await stage.hire(*(job(name)(function) for name, (function, _) in PATHS.items()), bystander)
+    run_ids = {name: await stage.submit(name) for name in PATHS}
+    for name, (_, said) in PATHS.items():
+        program = await stage.ended(run_ids[name])
+        assert (program.status, program.error_message) == (Status.ERRORED, said)
+        assert (program.job_data, program.step_retry_count) == ({}, 0)
+
+
+NUMBERS = {
+    "floats": [0.1, 1.0, -0.0, 1e16, 1e22, 1e-7, 5e-324, 1.7976931348623157e308, 1e15],
+    "integers": [0, 2**53 + 1, 10**18, 2**63 - 1, -(2**63)],
+    "others": [True, False, None, "1.0", [], {}],
+}
+
+
+async def test_numbers_keep_value_and_type_from_job_to_job(stage: Stage) -> None:
+    seen: list[str] = []
+
+    @job
+    async def first(ctx: JobContext) -> Any:
+        await ctx.job_data.set({"set": NUMBERS})
+        await ctx.job_data.merge({"merged": NUMBERS})
+        return {"returned": ctx.program_data}
+
+    @job
+    def second(ctx: ThreadJobContext) -> None:
+        seen.append(repr(ctx.results["first"]))
+
+    await stage.hire(first, second)
+    run_id = await stage.submit("first", "second", program_data=NUMBERS)
+    program = await stage.finished(run_id)
+    whole = {"set": NUMBERS, "merged": NUMBERS, "returned": NUMBERS}
+    assert seen == [repr(whole)]
+    assert repr(program.job_data["first"]) == repr(whole)
+    assert repr(program.program_data) == repr(NUMBERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from math import nan
 
 import pytest
 import sqlalchemy as sa
@@ -104,7 +105,11 @@ async def test_start_may_be_later(stage: Stage, session: AsyncSession) -> None:
     [
         (["mial"], {}, "no worker ever registered 'mial'"),
         ([], {}, "at least 1 item"),
-        (["mail"], {"program_data": {"at": {1, 2}}}, "program_data"),
+        (["mail"], {"program_data": {"at": {1, 2}}}, "program_data: at is a set; store a list"),
+        (["mail"], {"program_data": {"x": [{"y": nan}]}}, r"program_data: x\[0\].y is NaN"),
+        (["mail"], {"program_data": []}, "program_data must be a dict, not list"),
+        (["mail"], {"job_data": {"mail": {"id": 2**63}}}, "job_data: mail.id is an integer beyond"),
+        (["mail"], {"labels": {"team": "a\0"}}, "labels: team holds the character NUL"),
         (["mail"], {"job_data": {"other": {}}}, "not among the jobs"),
         (["mail"], {"start_at": datetime(2026, 1, 1)}, "timezone"),  # noqa: DTZ001
     ],

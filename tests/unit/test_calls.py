@@ -1,6 +1,9 @@
 """Calls: what the clients ask, and when they ask again, without any I/O."""
 
 import inspect
+import json
+import math
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -233,3 +236,39 @@ def test_both_clients_have_the_same_methods() -> None:
         }
 
     assert methods(Client) == methods(AsyncClient)
+
+
+def test_data_that_cannot_be_stored_is_not_sent() -> None:
+    for value, said in (
+        (math.nan, "the request: program_data.x[0].y is NaN; JSON has finite numbers only"),
+        ((1, 2), "the request: program_data.x[0].y is a tuple; store a list"),
+        ({1: 2}, "the request: program_data.x[0].y has a key that is 1"),
+    ):
+        call = calls.submit(["reserve"], {"program_data": {"x": [{"y": value}]}}, "key")
+        with pytest.raises(ValueError, match=re.escape(said)):
+            request_options(call)
+        batch = calls.submit_batch([{"jobs": ("reserve",), "program_data": {"y": value}}])
+        with pytest.raises(ValueError, match=r"programs\[0\].program_data.y"):
+            request_options(batch)
+
+
+def test_data_are_sent_as_they_are() -> None:
+    data = {"numbers": [0.1, 1.0, -0.0, 1e16, 2**63 - 1], "text": "ö"}
+    sent = request_options(calls.submit(("reserve",), {"program_data": data}, "key"))
+    assert repr(json.loads(sent["content"])) == repr({"jobs": ["reserve"], "program_data": data})
+    assert sent["headers"]["Content-Type"] == "application/json"
+    batch = request_options(calls.submit_batch([{"jobs": ("reserve",)}]))
+    assert json.loads(batch["content"]) == {"programs": [{"jobs": ["reserve"]}]}
+
+
+@pytest.mark.parametrize("after", ["\u00b2", "1e9", "-1", "soon", ""])
+def test_retry_after_that_is_no_number_is_ignored(after: str) -> None:
+    busy = httpx.Response(503, headers=[(b"retry-after", after.encode("latin-1"))], request=REQUEST)
+    steps, _ = played(calls.jobs(), [busy, a_response(200, NO_JOBS)])
+    assert all(pause < 1 for pause in pauses_of(steps))
+
+
+def test_deep_answer_of_somebody_in_between_becomes_a_problem() -> None:
+    deep = httpx.Response(200, content=b"[" * 100_000, request=REQUEST)
+    with pytest.raises(ProblemError):
+        played(calls.get("run-1"), [deep])

@@ -98,13 +98,9 @@ def _secret(text: str) -> str:
 
 
 def _data(text: str) -> dict[str, Any]:
-    import orjson
+    from program_executor.commands.submitting import read_json
 
-    try:
-        data = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        message = f"--program-data is not JSON: {error}"
-        raise UsageError(message) from error
+    data = read_json(text, "--program-data")
     if not isinstance(data, dict):
         raise UsageError("--program-data must be a JSON object")
     return data

@@ -1,7 +1,5 @@
 """Job data: read, replace and merge what a job keeps in a program."""
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +8,7 @@ from program_executor.commands.asking import Service, chosen_service
 from program_executor.commands.completing import JobName, RunId
 from program_executor.commands.composing import takes
 from program_executor.commands.printing import print_json
-from program_executor.commands.submitting import STANDARD_INPUT, read_json
+from program_executor.commands.submitting import STANDARD_INPUT, read_json, read_json_file
 from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,11 +49,10 @@ def merge(service: Service, run_id: RunId, job: JobName, value: Value) -> None:
 
 
 def _object(text: str) -> "Json":
-    if text == STANDARD_INPUT:
-        text = sys.stdin.read()
-    elif text.startswith("@"):
-        text = Path(text[1:]).read_text()
-    value = read_json(text, "the value")
+    if text == STANDARD_INPUT or text.startswith("@"):
+        value = read_json_file(text.removeprefix("@"), what="the value")
+    else:
+        value = read_json(text, "the value")
     if not isinstance(value, dict):
         raise UsageError('job data are a JSON object, as in {"page": 3}')
     return value

@@ -11,7 +11,7 @@ from program_executor.commands.completing import JobName
 from program_executor.commands.composing import takes
 from program_executor.commands.moments import duration, seconds_between
 from program_executor.commands.printing import echo, print_json, print_rows
-from program_executor.commands.submitting import read_json
+from program_executor.commands.submitting import read_json_file
 from program_executor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def put_job(
     as_json: AsJson = False,
 ) -> None:
     """Register an HTTP endpoint as a job, or change one; a secret that is made is shown once."""
-    body: Any = read_json(file.read_text(), str(file)) if file else {}
+    body: Any = read_json_file(str(file)) if file else {}
     if not isinstance(body, dict):
         message = f'{file} must hold a JSON object, {{"url": …}}'
         raise UsageError(message)

@@ -1,6 +1,5 @@
 """Submitting: programs from the command line, or from files of JSON."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,8 +108,7 @@ def _body(jobs: list[str]) -> dict[str, Any]:
     if len(jobs) > 1:
         message = f"{first} is a file: give it alone, or names of jobs"
         raise UsageError(message)
-    text = sys.stdin.read() if first == STANDARD_INPUT else Path(first).read_text()
-    body = read_json(text, first)
+    body = read_json_file(first)
     if isinstance(body, list):
         body = {"jobs": body}
     if not _is_object(body) or ("programs" not in body and not isinstance(body.get("jobs"), list)):
@@ -136,10 +134,23 @@ def read_json(text: str, what: str) -> Any:
     """Read JSON that somebody has typed.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is none, or holds what cannot be stored.
     """
+    return _parsed(text.encode("utf-8", "surrogateescape"), what)
+
+
+def read_json_file(path: str, *, what: str | None = None) -> Any:
+    """Read JSON from a file, or from the standard input, as `read_json` does."""
+    is_file = path != STANDARD_INPUT
+    content = Path(path).read_bytes() if is_file else sys.stdin.buffer.read()
+    return _parsed(content, what or path)
+
+
+def _parsed(content: bytes, what: str) -> Any:
+    from program_service.bookkeeping.parsing import parse
+    from program_service.bookkeeping.unstorable import NotStorable
+
     try:
-        return json.loads(text)
-    except ValueError as error:
-        message = f"{what} is not JSON: {error}"
-        raise UsageError(message) from error
+        return parse(content, what=what)
+    except NotStorable as error:
+        raise UsageError(str(error)) from error

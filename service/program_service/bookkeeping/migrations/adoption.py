@@ -17,7 +17,9 @@ from program_service.bookkeeping.flaws import flaw_of_facts, flaw_of_program, un
 from program_service.bookkeeping.ledger.waking import OPEN
 from program_service.bookkeeping.migrations import upgrade
 from program_service.bookkeeping.migrations.alteration import plain, type_of
+from program_service.bookkeeping.parsing import parse_text
 from program_service.bookkeeping.tables import Tables, read_json, require_moment
+from program_service.bookkeeping.unstorable import NotStorable
 
 THEIRS = {
     *("id", "run_id", "jobs", "step", "step_retry_count", "job_data", "program_data"),
@@ -183,7 +185,8 @@ def _read_unfinished(connection: sa.Connection, name: str) -> Found:
     page = sa.text(f"""
         SELECT id, run_id, jobs, COALESCE(step, 0) AS step, created_at,
                COALESCE(program_data, '{{}}') AS program_data,
-               COALESCE(job_data, '{{}}') AS job_data
+               COALESCE(job_data, '{{}}') AS job_data,
+               CONCAT(program_data, '') AS program_text, CONCAT(job_data, '') AS job_text
           FROM {name}
          WHERE {OPEN} AND id > :last ORDER BY id LIMIT {PAGE}
     """)
@@ -203,8 +206,19 @@ def _flaw_of(row: Any, jobs: Any) -> str | None:
     return (
         flaw_of_program(jobs, row.step, read_json(row.program_data), read_json(row.job_data))
         or _flaw_of_names(jobs)
+        or _flaw_of_text("program_data", row.program_text)
+        or _flaw_of_text("job_data", row.job_text)
         or flaw_of_facts(require_moment(row.created_at), 0, 0)
     )
+
+
+def _flaw_of_text(column: str, text: str | None) -> str | None:
+    """Return what of a column could not be stored by us: it would change when it is read."""
+    try:
+        parse_text(text or "{}", what=column)
+    except NotStorable as error:
+        return f"{column}.{error.path} {error.flaw}" if error.path else str(error)
+    return None
 
 
 def _flaw_of_names(jobs: Sequence[str]) -> str | None:

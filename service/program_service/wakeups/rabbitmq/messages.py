@@ -4,6 +4,7 @@ Anybody who may publish to RabbitMQ can put anything into a queue. Whatever is o
 `Unparsable`, so that nothing behind this module needs to doubt a wake-up.
 """
 
+from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,7 +78,7 @@ def _parsed(body: bytes) -> Any:
     if len(body) > MAX_BYTES:
         msg = f"a message has at most {MAX_BYTES:,} bytes, and this one has {len(body):,}"
         raise Unparsable(msg)
-    return orjson.loads(body)
+    return orjson.loads(body.removeprefix(BOM_UTF8))
 
 
 def _run_ids(value: Any) -> tuple[str, ...]:
