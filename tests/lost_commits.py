@@ -38,7 +38,7 @@ from program_service.bookkeeping.ledger.api_keys import (
     note_uses,
     revoke_key,
 )
-from program_service.bookkeeping.ledger.auditing import Entry, forget_entries
+from program_service.bookkeeping.ledger.auditing import Entry, forget_entries, write_entry
 from program_service.bookkeeping.ledger.callbacks import (
     Report,
     Ticket,
@@ -94,7 +94,13 @@ from program_service.bookkeeping.ledger.submitting import submit, submit_at_once
 from program_service.bookkeeping.ledger.token_keys import require_token_key, rotate_token_key
 from program_service.bookkeeping.ledger.waking import find_due, mark_woken
 from program_service.bookkeeping.ledger.welcoming import announce
-from program_service.bookkeeping.ledger.workers import Worker, beat, forget_gone, leave
+from program_service.bookkeeping.ledger.workers import (
+    Worker,
+    beat,
+    forget_gone,
+    leave,
+    request_drain,
+)
 from program_service.bookkeeping.lifecycle import (
     Accepted,
     Claimed,
@@ -284,7 +290,10 @@ async def change_data_of_a_running_job(database: Database) -> Doing:
 async def replace_data_from_outside(database: Database) -> Doing:
     await submitted(database, "run-1", job_data={"reserve": {"a": 1}})
     value = {"b": True}
-    return partial(database.transact, edit_job_data, "run-1", "reserve", kind="set", value=value)
+    audit = _entry("job_data_changed")
+    return partial(
+        database.transact, edit_job_data, "run-1", "reserve", kind="set", value=value, entry=audit
+    )
 
 
 @of(edit_job_data)
@@ -297,7 +306,7 @@ async def merge_data_from_outside(database: Database) -> Doing:
 @of(cancel)
 async def cancel_a_program(database: Database) -> Doing:
     await claimed(database, "run-1", notify="https://shop.example/ended")
-    return partial(database.transact, cancel, "run-1")
+    return partial(database.transact, cancel, "run-1", _entry("program_cancelled"))
 
 
 @of(cancel)
@@ -310,7 +319,8 @@ async def cancel_what_is_cancelled(database: Database) -> Doing:
 @of(resume)
 async def resume_a_program(database: Database) -> Doing:
     await stands(database, await claimed(database, "run-1"), Fail(a_failure()))
-    return partial(database.transact, resume, "run-1", queues={"reserve": "seats"})
+    audit = _entry("program_resumed")
+    return partial(database.transact, resume, "run-1", queues={"reserve": "seats"}, entry=audit)
 
 
 @of(resume)
@@ -383,7 +393,10 @@ async def put_an_endpoint_in_place_of_a_function(database: Database) -> Doing:
 @of(rotate_secret)
 async def rotate_a_secret(database: Database) -> Doing:
     await _put(database, secret="whsec_old")
-    return partial(database.transact, rotate_secret, "charge", "whsec_new", overlap=DAY)
+    audit = _entry("secret_rotated")
+    return partial(
+        database.transact, rotate_secret, "charge", "whsec_new", overlap=DAY, entry=audit
+    )
 
 
 @of(require_token_key)
@@ -408,7 +421,8 @@ async def disable_an_endpoint(database: Database) -> Doing:
 @of(delete_job)
 async def delete_a_job(database: Database) -> Doing:
     await _put(database, secret="whsec_old")
-    return partial(database.transact, delete_job, "charge", beat_s=BEAT_S)
+    audit = _entry("job_deleted")
+    return partial(database.transact, delete_job, "charge", beat_s=BEAT_S, entry=audit)
 
 
 @of(register_jobs)
@@ -588,6 +602,17 @@ async def _seen_long_ago(database: Database) -> None:
         await connection.execute(sa.update(database.tables.sessions).values(last_seen_at=long_ago))
 
 
+@of(write_entry)
+async def write_into_the_audit_trail(database: Database) -> Doing:
+    return partial(database.transact, write_entry, _entry("programs_steered"))
+
+
+@of(request_drain)
+async def drain_a_worker(database: Database) -> Doing:
+    await database.transact(announce, {}, worker=MARY, beat_s=BEAT_S)
+    return partial(database.transact, request_drain, "mary~1", _entry("worker_drained"))
+
+
 A_SESSION = NewSession("ef" * 32, "ab" * 32, "mailer")
 A_KEY = ApiKey("ab" * 32, "mailer", ["submit", "read"], label=("tenant", "acme"))
 
@@ -649,4 +674,12 @@ async def _put(database: Database, *, secret: str) -> None:
 
 def _putting(database: Database, *, brings_secret: bool) -> Doing:
     job = _endpoint("whsec_new")
-    return partial(database.transact, put_endpoint, job, brings_secret=brings_secret, beat_s=BEAT_S)
+    audit = _entry("job_registered")
+    return partial(
+        database.transact,
+        put_endpoint,
+        job,
+        brings_secret=brings_secret,
+        beat_s=BEAT_S,
+        entry=audit,
+    )

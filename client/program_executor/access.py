@@ -1,10 +1,20 @@
-"""Access: what both clients ask of keys, for callers with the scope `admin`."""
+"""Access: what both clients ask of keys, sessions and the audit trail."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol, TypeVar, Unpack
 from urllib.parse import quote
 
-from program_executor.access_shapes import ApiKey, ApiKeyPage, NewKey, Scope
+from program_executor.access_shapes import (
+    ApiKey,
+    ApiKeyPage,
+    AuditEntry,
+    AuditFilters,
+    AuditPage,
+    NewKey,
+    Scope,
+    Session,
+    SessionPage,
+)
 from program_executor.calls import Call, given
 
 T = TypeVar("T")
@@ -26,6 +36,22 @@ def revoke_key(key_id: str) -> Call[None]:
     return Call("DELETE", f"/keys/{quote(key_id, safe='')}")
 
 
+def session_page(cursor: str | None) -> Call[SessionPage]:
+    """List sessions, from this cursor on."""
+    return Call("GET", "/sessions", params=given({"cursor": cursor}))
+
+
+def end_session(session_id: str) -> Call[None]:
+    """End a session; a repeated call would not find it any more."""
+    path = f"/sessions/{quote(session_id, safe='')}"
+    return Call("DELETE", path, is_safe_to_repeat=False)
+
+
+def audit_page(filters: AuditFilters, cursor: str | None) -> Call[AuditPage]:
+    """List the audit trail, from this cursor on."""
+    return Call("GET", "/audit", params=given({**filters, "cursor": cursor}))
+
+
 class Sends(Protocol):
     """A client for threads."""
 
@@ -41,7 +67,7 @@ class SendsLater(Protocol):
 
 
 class Access:
-    """Keys, for `Client`."""
+    """Keys, sessions and the audit trail, for `Client`."""
 
     def make_key(
         self: Sends, name: str, scopes: Sequence[Scope], **options: Unpack[NewKey]
@@ -62,9 +88,31 @@ class Access:
         """Revoke an API key; all processes refuse it after ten seconds at most."""
         self.send(revoke_key(key_id))
 
+    def sessions(self: Sends) -> Iterator[Session]:
+        """Walk through the sessions of the dashboard, page by page."""
+        cursor = None
+        while True:
+            page = self.send(session_page(cursor))
+            yield from page["sessions"]
+            if (cursor := page["next_cursor"]) is None:
+                return
+
+    def end_session(self: Sends, session_id: str) -> None:
+        """Sign a browser out of the dashboard."""
+        self.send(end_session(session_id))
+
+    def audit(self: Sends, **filters: Unpack[AuditFilters]) -> Iterator[AuditEntry]:
+        """Walk through what people did, the newest first; `limit` is the size of a page."""
+        cursor = None
+        while True:
+            page = self.send(audit_page(filters, cursor))
+            yield from page["entries"]
+            if (cursor := page["next_cursor"]) is None:
+                return
+
 
 class AsyncAccess:
-    """Keys, for `AsyncClient`."""
+    """Keys, sessions and the audit trail, for `AsyncClient`."""
 
     async def make_key(
         self: SendsLater, name: str, scopes: Sequence[Scope], **options: Unpack[NewKey]
@@ -85,3 +133,27 @@ class AsyncAccess:
     async def revoke_key(self: SendsLater, key_id: str) -> None:
         """Revoke an API key; all processes refuse it after ten seconds at most."""
         await self.send(revoke_key(key_id))
+
+    async def sessions(self: SendsLater) -> AsyncIterator[Session]:
+        """Walk through the sessions of the dashboard, page by page."""
+        cursor = None
+        while True:
+            page = await self.send(session_page(cursor))
+            for session in page["sessions"]:
+                yield session
+            if (cursor := page["next_cursor"]) is None:
+                return
+
+    async def end_session(self: SendsLater, session_id: str) -> None:
+        """Sign a browser out of the dashboard."""
+        await self.send(end_session(session_id))
+
+    async def audit(self: SendsLater, **filters: Unpack[AuditFilters]) -> AsyncIterator[AuditEntry]:
+        """Walk through what people did, the newest first; `limit` is the size of a page."""
+        cursor = None
+        while True:
+            page = await self.send(audit_page(filters, cursor))
+            for entry in page["entries"]:
+                yield entry
+            if (cursor := page["next_cursor"]) is None:
+                return

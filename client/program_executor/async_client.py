@@ -179,13 +179,15 @@ class AsyncClient(AsyncAccess):
             if (cursor := page["next_cursor"]) is None:
                 return
 
-    async def cancel(self, run_id: str) -> Program:
-        """Cancel a program."""
-        return await self.send(calls.cancel(run_id))
+    async def cancel(self, run_id: str, *, reason: str | None = None) -> Program:
+        """Cancel a program; the reason is kept in the audit trail."""
+        return await self.send(calls.cancel(run_id, reason))
 
-    async def resume(self, run_id: str, *, from_step: int | None = None) -> Program:
+    async def resume(
+        self, run_id: str, *, from_step: int | None = None, reason: str | None = None
+    ) -> Program:
         """Let an errored or cancelled program go on, from its step or from another."""
-        return await self.send(calls.resume(run_id, from_step))
+        return await self.send(calls.resume(run_id, from_step, reason))
 
     async def attempt_page(self, run_id: str, **paging: Unpack[Paging]) -> AttemptPage:
         """Return one page of the tries of a program's steps, the first first."""

@@ -102,15 +102,17 @@ def events(run_id: str, last_event_id: str | None) -> Call[None]:
     return Call("GET", program_path(run_id, "events"), headers=headers, hold_s=LISTEN_S)
 
 
-def cancel(run_id: str) -> Call[Program]:
+def cancel(run_id: str, reason: str | None = None) -> Call[Program]:
     """Cancel a program."""
-    return Call("POST", program_path(run_id, "cancel"))
+    return Call("POST", program_path(run_id, "cancel"), params=given({"reason": reason}))
 
 
-def resume(run_id: str, from_step: int | None) -> Call[Program]:
+def resume(run_id: str, from_step: int | None, reason: str | None = None) -> Call[Program]:
     """Resume a program; a repeated resume finds it running, and says so."""
     body = given({"from_step": from_step})
-    return Call("POST", program_path(run_id, "resume"), json=body, is_safe_to_repeat=False)
+    params = given({"reason": reason})
+    path = program_path(run_id, "resume")
+    return Call("POST", path, json=body, params=params, is_safe_to_repeat=False)
 
 
 def attempt_page(run_id: str, paging: Paging) -> Call[AttemptPage]:

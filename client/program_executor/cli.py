@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from program_executor.commands import (
+    auditing,
     endpoints,
     job_data,
     keys,
@@ -51,6 +52,8 @@ app.add_typer(registry.app, name="jobs")
 app.command()(registry.workers)
 app.add_typer(profiles.app, name="profile")
 app.add_typer(keys.app, name="keys")
+app.add_typer(auditing.sessions, name="sessions")
+app.command()(auditing.audit)
 tools.add_to(app)
 endpoints.add_to(app)
 

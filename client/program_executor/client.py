@@ -177,13 +177,15 @@ class Client(Access):
             if (cursor := page["next_cursor"]) is None:
                 return
 
-    def cancel(self, run_id: str) -> Program:
-        """Cancel a program."""
-        return self.send(calls.cancel(run_id))
+    def cancel(self, run_id: str, *, reason: str | None = None) -> Program:
+        """Cancel a program; the reason is kept in the audit trail."""
+        return self.send(calls.cancel(run_id, reason))
 
-    def resume(self, run_id: str, *, from_step: int | None = None) -> Program:
+    def resume(
+        self, run_id: str, *, from_step: int | None = None, reason: str | None = None
+    ) -> Program:
         """Let an errored or cancelled program go on, from its step or from another."""
-        return self.send(calls.resume(run_id, from_step))
+        return self.send(calls.resume(run_id, from_step, reason))
 
     def attempt_page(self, run_id: str, **paging: Unpack[Paging]) -> AttemptPage:
         """Return one page of the tries of a program's steps, the first first."""

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from program_service.api import (
+    audit,
     callbacks,
     endpoints,
     events,
@@ -202,16 +203,8 @@ def end_streams(app: FastAPI) -> None:
 def _install_routes(app: FastAPI) -> None:
     of_programs = (programs, job_data, events, explain)
     app.include_router(programs.submitting)
-    for module in (
-        *of_programs,
-        endpoints,
-        registry,
-        keys,
-        sessions,
-        token_keys,
-        callbacks,
-        health,
-    ):
+    of_access = (keys, sessions, audit, token_keys)
+    for module in (*of_programs, endpoints, registry, *of_access, callbacks, health):
         app.include_router(module.router)
 
     def openapi() -> dict[str, Any]:

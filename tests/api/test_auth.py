@@ -39,6 +39,7 @@ ROUTES = [
     ("GET", "/keys", "admin"),
     ("DELETE", "/keys/nope", "admin"),
     ("GET", "/sessions", "admin"),
+    ("GET", "/audit", "read"),
     ("DELETE", "/sessions/nope", "admin"),
 ]
 BY_TOKEN = "/callbacks/"

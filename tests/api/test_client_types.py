@@ -7,7 +7,14 @@ from pydantic import BaseModel
 
 from program_executor import access_shapes, shapes
 from program_executor.commands.selecting import chosen_filters
-from program_service.api.access import KeyListModel, KeyModel
+from program_service.api.access import (
+    AuditEntryModel,
+    AuditListModel,
+    KeyListModel,
+    KeyModel,
+    SessionListModel,
+    SessionModel,
+)
 from program_service.api.queries import ProgramQuery
 from program_service.api.schemas import CallbackJobRequest, ProgramRequest, RetryRequest
 from program_service.api.views import (
@@ -39,6 +46,10 @@ from program_service.bookkeeping.lifecycle import Status
         (shapes.Worker, WorkerModel),
         (access_shapes.ApiKey, KeyModel),
         (access_shapes.ApiKeyPage, KeyListModel),
+        (access_shapes.Session, SessionModel),
+        (access_shapes.SessionPage, SessionListModel),
+        (access_shapes.AuditEntry, AuditEntryModel),
+        (access_shapes.AuditPage, AuditListModel),
     ],
 )
 def test_types_have_the_fields_of_the_api(shape: type[Any], model: type[BaseModel]) -> None:

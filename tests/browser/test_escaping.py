@@ -1,5 +1,6 @@
 """Escaping: whatever stands in any field of any table is shown as text, and never run."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -7,11 +8,13 @@ from urllib.parse import quote, urlencode
 import pytest
 import sqlalchemy as sa
 
+from keys import KEYS, entry_of
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.ledger.registry import Endpoint, Secret
 from program_service.bookkeeping.tables import UtcDateTime
 from screens import VIEWS, Screen
 from servers import on_sqlite
+from serving import Service, serving
 
 pytestmark = on_sqlite
 
@@ -22,6 +25,9 @@ UNSEEN = {
     "workers": {"name", "newest_wakeups"},
     "idempotency": {"owner", "key", "request_hash", "run_id"},
     "rollups": {"worker", "outcome"},
+    "keys": {"digest", "name", "scopes", "label_key", "label_value"},
+    "sessions": {"digest", "key_digest", "key_name"},
+    "audit": {"id", "client", "run_id"},
     "token_keys": {"secret"},
 }
 """What no view shows, or shows from elsewhere; everything else is seen as the text that it is."""
@@ -66,11 +72,19 @@ def hostile(place: str, column: sa.Column[Any]) -> Any:
 SAID_ELSEWHERE = {
     "attempts.run_id": "programs.run_id",
     "rollups.job": "jobs.name",
+    "audit.run_id": "programs.run_id",
     "programs.finished_at": None,
     "programs.cancelled_at": None,
     "jobs.disabled_at": None,
 }
 """A try belongs to the program, a count to the job; the program has errored."""
+
+
+@pytest.fixture
+async def service(database: Database) -> AsyncIterator[Service]:
+    """Serve with a key: a service without any is closed by whatever is in the table of keys."""
+    async with serving(database, api_keys=entry_of("admin")) as served:
+        yield served
 
 
 @pytest.fixture
@@ -102,6 +116,9 @@ def test_every_table_is_tried(database: Database) -> None:
 async def test_hostile_text_in_any_field_is_seen_as_text(
     columns: list[str], screen: Screen
 ) -> None:
+    await screen.open("/ui/sign-in")
+    await screen.page.locator("input[name=key]").fill(KEYS["admin"])
+    await screen.page.locator("main button").click()
     program = f"/ui/programs/{quote(payload('programs.run_id'), safe='')}"
     of_job = urlencode({"job": payload("jobs.name")})
     filters = urlencode({"label": f"a:{payload('query')}", "error": payload("query")})

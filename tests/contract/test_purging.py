@@ -30,6 +30,8 @@ from lines import Lines, of_event
 from patience import eventually
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.api_keys import ApiKey, add_key, forget_old_keys
+from program_service.bookkeeping.ledger.auditing import Entry
 from program_service.bookkeeping.ledger.claiming import Missed, claim
 from program_service.bookkeeping.ledger.keys import Replayed
 from program_service.bookkeeping.ledger.purging import forget_counts, forget_keys, purge
@@ -390,3 +392,24 @@ async def test_key_that_somebody_has_locked_is_forgotten_later(connect: Connect)
         assert await _run_ids(database, "idempotency") == ["held"]
     await database.transact(forget_keys, after="", limit=10)
     assert await _run_ids(database, "idempotency") == []
+
+
+async def test_tables_without_keys_sessions_and_entries_hold_no_purge_up(
+    database: Database,
+) -> None:
+    with capture_logs() as lines:
+        await _purger(database)._turn()
+    assert lines == []
+
+
+async def test_newest_key_stays_however_old_it_is(database: Database) -> None:
+    """Without any row, a service whose settings have no keys would be open."""
+    keys, long_ago = database.tables.keys, seconds_ago(database, 99 * DAY_S)
+    for name in ("first", "second"):
+        key = ApiKey(name, name, ["read"])
+        await database.transact(add_key, key, Entry("key_made", "ada", "127.0.0.1"))
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.update(keys).values(revoked_at=long_ago))
+    await database.transact(forget_old_keys, limit=10)
+    async with database.engine.connect() as connection:
+        assert (await connection.scalars(sa.select(keys.c.name))).all() == ["second"]

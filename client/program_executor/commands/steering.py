@@ -24,6 +24,10 @@ AT_ONCE = 8
 MAX_SHOWN = 20
 MAX_PAGE = 200
 
+Reason = Annotated[
+    str | None,
+    typer.Option(help="Why; it is kept in the audit trail.", show_default=False),
+]
 OneRunId = Annotated[
     str | None,
     typer.Argument(help="The program's run_id.", autocompletion=run_ids, show_default=False),
@@ -61,13 +65,18 @@ def cancel(
     filters: "Filters",
     run_id: OneRunId = None,
     *,
+    reason: Reason = None,
     all_: All = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Cancel a program, also one that runs; or --all that the filters find."""
-    steer = Steer("cancel", "cancelled", _cancel, {"in_progress": True})
+
+    def end(client: "Client", one: str) -> "Program":
+        return client.cancel(one, reason=reason)
+
+    steer = Steer("cancel", "cancelled", end, {"in_progress": True})
     if one_is_meant(run_id, filters, is_all=all_ or dry_run):
         _steer_one(service, steer, run_id or "", is_json=as_json)
     else:
@@ -83,6 +92,7 @@ def resume(
     from_step: Annotated[
         int | None, typer.Option(min=0, help="The step to go on from.", show_default=False)
     ] = None,
+    reason: Reason = None,
     all_: All = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -91,17 +101,13 @@ def resume(
     """Let an errored or cancelled program go on; or --all errored ones that the filters find."""
 
     def go_on(client: "Client", one: str) -> "Program":
-        return client.resume(one, from_step=from_step)
+        return client.resume(one, from_step=from_step, reason=reason)
 
     steer = Steer("resume", "resumed", go_on, {"status": "errored"})
     if one_is_meant(run_id, filters, is_all=all_ or dry_run):
         _steer_one(service, steer, run_id or "", is_json=as_json)
     else:
         _steer_all(service, steer, filters, Manner(dry_run, yes, as_json))
-
-
-def _cancel(client: "Client", run_id: str) -> "Program":
-    return client.cancel(run_id)
 
 
 def one_is_meant(run_id: str | None, filters: "Filters", *, is_all: bool) -> bool:

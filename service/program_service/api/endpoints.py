@@ -16,6 +16,7 @@ from program_service.api.schemas import CallbackJobRequest, RotationRequest
 from program_service.api.services import Services, Serving
 from program_service.api.views import JobModel
 from program_service.bookkeeping.ledger import endpoints as ledger
+from program_service.bookkeeping.ledger.auditing import Entry
 from program_service.bookkeeping.ledger.registry import CALLBACK, Endpoint, Job, Secret
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.logs import log
@@ -49,7 +50,10 @@ async def rotate_secret(
     wanted = body or RotationRequest()
     # made before the first try: a second one must not make another (rule R4)
     secret, overlap = wanted.secret or new_secret(), timedelta(seconds=wanted.overlap_s)
-    job = await services.database.transact(ledger.rotate_secret, name, secret, overlap=overlap)
+    entry = actor.entry("secret_rotated", target=name)
+    job = await services.database.transact(
+        ledger.rotate_secret, name, secret, overlap=overlap, entry=entry
+    )
     log.info(Event.AUDIT_SECRET_ROTATED, job=name, by=actor.by, client=actor.client)
     return _shown(job, await services.live_workers(), secret)
 
@@ -69,7 +73,9 @@ async def put_job(
 ) -> Response:
     """Have an HTTP endpoint called as a job; a secret that we make is shown once."""
     _require_allowed(services, body)
-    registered, made = await register(services, name, body)
+    registered, made = await register(
+        services, name, body, actor.entry("job_registered", target=name)
+    )
     what, by, client = "new" if registered.is_new else "changed", actor.by, actor.client
     log.info(Event.AUDIT_JOB_PUT, what=what, job=name, by=by, client=client)
     workers = await services.live_workers()
@@ -86,13 +92,14 @@ async def put_job(
 async def remove_job(name: JobName, services: Serving, actor: Admin) -> Response:
     """Forget a job that no unfinished program needs."""
     beat_s = services.settings.worker_beat_s
-    await services.database.transact(ledger.delete_job, name, beat_s=beat_s)
+    entry = actor.entry("job_deleted", target=name)
+    await services.database.transact(ledger.delete_job, name, beat_s=beat_s, entry=entry)
     log.info(Event.AUDIT_JOB_DELETED, job=name, by=actor.by, client=actor.client)
     return Response(status_code=204)
 
 
 async def register(
-    services: Services, name: str, body: CallbackJobRequest
+    services: Services, name: str, body: CallbackJobRequest, entry: Entry | None = None
 ) -> tuple[ledger.Registered, str | None]:
     """Register a callback job; return it, and its secret if we made one that is to be shown.
 
@@ -105,6 +112,7 @@ async def register(
         wanted,
         brings_secret=body.secret is not None,
         beat_s=services.settings.worker_beat_s,
+        entry=entry,
     )
     assert wanted.endpoint is not None
     is_ours = registered.is_new_endpoint and body.secret is None

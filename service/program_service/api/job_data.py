@@ -77,7 +77,10 @@ async def _edit(
     refuse_veiled(services, value)
     program = await services.database.read(find, run_id)
     _require_job(job, program.jobs)
-    stored = await services.database.transact(edit_job_data, run_id, job, kind=kind, value=value)
+    entry = actor.entry("job_data_changed", run_id=run_id, target=job, what=kind)
+    stored = await services.database.transact(
+        edit_job_data, run_id, job, kind=kind, value=value, entry=entry
+    )
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_JOB_DATA, what=kind, run_id=run_id, job=job, by=by, client=client)
     return json_response(services.redaction.data(stored))

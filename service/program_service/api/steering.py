@@ -18,7 +18,8 @@ async def cancel_now(services: Services, run_id: str, actor: Actor) -> Program:
         ProgramNotFound: no program has this run_id.
         AlreadyFinal: it has finished or errored.
     """
-    program, is_new = await services.database.transact(cancel, run_id)
+    entry = actor.entry("program_cancelled", run_id=run_id)
+    program, is_new = await services.database.transact(cancel, run_id, entry)
     if is_new:
         services.metrics.finished.labels("cancelled").inc()
         log.info(Event.PROGRAM_CANCELLED, run_id=run_id, job=program.job, step=program.step)
@@ -40,7 +41,10 @@ async def resume_now(
     """
     before = await services.database.read(find, run_id)
     queues = await services.directory.queues(before.jobs)
-    program = await services.database.transact(resume, run_id, queues=queues, from_step=from_step)
+    entry = actor.entry("program_resumed", run_id=run_id)
+    program = await services.database.transact(
+        resume, run_id, queues=queues, from_step=from_step, entry=entry
+    )
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_RESUMED, run_id=run_id, step=program.step, by=by, client=client)
     wake_if_pending(services, program)

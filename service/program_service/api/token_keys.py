@@ -38,7 +38,10 @@ async def rotate_token_key(
     wanted = body or TokenKeyRotationRequest()
     # made before the first try: a second one must not make another (rule R4)
     secret, overlap = new_token_key(), timedelta(seconds=wanted.overlap_s)
-    keys = await services.database.transact(ledger.rotate_token_key, secret, overlap=overlap)
+    entry = actor.entry("token_key_rotated", overlap_s=wanted.overlap_s)
+    keys = await services.database.transact(
+        ledger.rotate_token_key, secret, overlap=overlap, entry=entry
+    )
     await services.tokens.forget()
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_TOKEN_KEY_ROTATED, overlap_s=wanted.overlap_s, by=by, client=client)

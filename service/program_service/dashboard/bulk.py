@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -19,10 +20,11 @@ from program_service.bookkeeping.errors import (
     ProgramNotFound,
     RowLocked,
 )
+from program_service.bookkeeping.ledger.auditing import write_entry
 from program_service.bookkeeping.ledger.failures import members_of
 from program_service.bookkeeping.ledger.reading import list_run_ids
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman
+from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, because
 from program_service.dashboard.failures import FAILURES
 from program_service.dashboard.filters import Action, Filtering, Filters
 from program_service.dashboard.pages import LIST, PREFIX, page, redirect
@@ -74,7 +76,7 @@ async def steer(
     filters = Filters.read(form)
     wanted = filters.concerned(action, datetime.now(UTC))
     run_ids = await board.services.database.read(list_run_ids, wanted, limit=MOST)
-    steered = await _steer_all(board.services, action, run_ids, actor)
+    steered = await _steer_all(board.services, action, run_ids, because(actor, form))
     return redirect(request, LIST, **filters.given(), **_told(action, steered))
 
 
@@ -94,7 +96,7 @@ async def resume_group(request: Request, board: Boarding, form: Form, actor: Ste
     """Resume the programs that failed so."""
     job, pattern = form.get("job", ""), form.get("pattern", "")
     run_ids = await board.services.database.read(members_of, job, pattern)
-    steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST], actor)
+    steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST], because(actor, form))
     return redirect(request, FAILURES, **_told(Action.RESUME, steered))
 
 
@@ -146,6 +148,9 @@ async def _steer_all(
 
     answers = await asyncio.gather(*map(is_steered, run_ids))
     done, by, client = sum(answers), actor.by, actor.client
+    entry = actor.entry("programs_steered", what=action.value, programs=done)
+    with suppress(DatabaseUnavailable):  # each program has an entry of its own
+        await services.database.transact(write_entry, entry)
     log.info(Event.AUDIT_BULK, what=action.value, programs=done, by=by, client=client)
     if outages:
         raise outages[0]

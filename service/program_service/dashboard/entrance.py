@@ -1,6 +1,7 @@
 """Entrance: who may see the pages, and that only these pages' own forms steer anything."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from program_service.api.actors import Actor
+from program_service.api.actors import MAX_REASON, Actor
 from program_service.api.auth import ANYBODY, Caller, Scope
 from program_service.api.problems import Problem, status_of, words_of
 from program_service.api.services import Services
@@ -101,6 +102,12 @@ async def form_of(request: Request) -> dict[str, str]:
     except ValueError as error:
         raise Problem(422, "invalid", f"A form has at most {MOST_FIELDS} fields.") from error
     return {name: values[-1] for name, values in fields.items()}
+
+
+def because(actor: Actor, form: dict[str, str]) -> Actor:
+    """Return who acts, for the reason that a form gives."""
+    reason = form.get("reason", "").replace("\x00", "").strip()[:MAX_REASON]
+    return replace(actor, reason=reason or None)
 
 
 Form = Annotated[dict[str, str], Depends(form_of)]

@@ -14,10 +14,18 @@ from program_service.api.explain import explained
 from program_service.api.programs import RunId
 from program_service.api.steering import cancel_now, resume_now
 from program_service.bookkeeping.ledger.attempts import page_of_attempts
+from program_service.bookkeeping.ledger.auditing import AuditFilter, list_entries
 from program_service.bookkeeping.ledger.reading import Attempt, Program
 from program_service.bookkeeping.lifecycle import Status
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
+from program_service.dashboard.entrance import (
+    OURS,
+    Form,
+    PageRoute,
+    Steersman,
+    Viewer,
+    because,
+)
 from program_service.dashboard.filters import number_of
 from program_service.dashboard.pages import ONE, page, to_program
 from program_service.dashboard.timeline import Span, timeline, totals
@@ -31,6 +39,7 @@ NARROWEST = 4
 
 MOST_ATTEMPTS = 200
 MOST_LOGS = 20
+MOST_AUDITED = 20
 TREE_BYTES = 32_768
 """Above this, data is shown as a text, and cut: a tree of a megabyte stops a browser."""
 
@@ -66,9 +75,11 @@ async def ask_to_cancel(request: Request, program: Found, caller: Steersman) -> 
 
 
 @router.post(f"{ONE}/cancel", dependencies=OURS)
-async def cancel_it(run_id: RunId, request: Request, board: Boarding, actor: Steersman) -> Response:
+async def cancel_it(
+    run_id: RunId, request: Request, board: Boarding, form: Form, actor: Steersman
+) -> Response:
     """Cancel the program."""
-    await cancel_now(board.services, run_id, actor)
+    await cancel_now(board.services, run_id, because(actor, form))
     return to_program(request, run_id)
 
 
@@ -85,7 +96,7 @@ async def resume_it(
 ) -> Response:
     """Resume the program, from the step that was chosen."""
     from_step = number_of(form.get("from_step", ""))
-    await resume_now(board.services, run_id, actor, from_step=from_step)
+    await resume_now(board.services, run_id, because(actor, form), from_step=from_step)
     return to_program(request, run_id)
 
 
@@ -102,11 +113,14 @@ async def program_page(
     )
     attempts, has_older = tries.attempts[::-1], tries.next_cursor is not None
     spans = timeline(program, attempts, now=now, is_whole=not has_older)
+    of_program = AuditFilter(run_id=program.run_id)
+    audited = await board.services.database.read(list_entries, of_program, limit=MOST_AUDITED)
     return page(
         request,
         "program.html",
         program=program,
         attempts=attempts,
+        audited=audited,
         most_logs=MOST_LOGS,
         has_older=has_older,
         steps=_steps(program, attempts, spans),

@@ -36,7 +36,8 @@ async def ask_to_drain(request: Request, caller: Steersman, worker: str) -> Resp
 async def drain(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
     """Request that a process take no more programs."""
     worker = form.get("worker", "")
-    if await board.services.database.transact(request_drain, worker):
+    entry = actor.entry("worker_drained", target=worker)
+    if await board.services.database.transact(request_drain, worker, entry):
         log.info(Event.AUDIT_WORKER_DRAINED, worker=worker, by=actor.by, client=actor.client)
         # for workers of the release before, which do not look at their rows
         await board.services.broker.announce(Quieted(worker))

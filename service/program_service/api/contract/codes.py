@@ -28,7 +28,7 @@ ALL_KEYED = (
     | OF_JOBS
     | SUBMITS
     | {"list_programs", "list_jobs", "list_workers", "put_job", "rotate_token_key"}
-    | {"make_key", "list_keys", "revoke_key", "list_sessions", "end_session"}
+    | {"make_key", "list_keys", "revoke_key", "list_sessions", "end_session", "list_audit"}
 )
 ROTATIONS = frozenset({"rotate_secret", "rotate_token_key"})
 CHANGES = (

@@ -288,3 +288,15 @@ SESSION = {
     "last_seen_at": "2026-11-24T08:31:00.000000Z",
     "expires_at": "2026-11-24T20:00:00.000000Z",
 }
+
+AUDIT_ENTRY = {
+    "id": "019a8f3c-8d51-7c02-9b1e-2f1f6f0c6a11",
+    "at": "2026-11-24T08:05:00.000000Z",
+    "actor": "ops",
+    "client": "10.0.3.7",
+    "action": "program_resumed",
+    "run_id": RUN_ID,
+    "target": None,
+    "reason": "the card was replaced",
+    "detail": {"step": 1, "job": "charge"},
+}

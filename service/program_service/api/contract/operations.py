@@ -167,6 +167,11 @@ OPERATIONS: dict[str, Shown] = {
         answers={200: {"last_page": {"sessions": [shown.SESSION], "next_cursor": None}}},
     ),
     "end_session": Shown(Scope.ADMIN, f"/sessions/{shown.SESSION['id']}"),
+    "list_audit": Shown(
+        Scope.READ,
+        "/audit",
+        answers={200: {"last_page": {"entries": [shown.AUDIT_ENTRY], "next_cursor": None}}},
+    ),
     "complete_step": Shown(
         None,
         f"{CALLBACK}/complete",

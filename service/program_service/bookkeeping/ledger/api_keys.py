@@ -110,14 +110,20 @@ async def forget_old_keys(books: Books, *, limit: int) -> None:
     """Delete up to `limit` keys that expired or were revoked long ago, but not the newest key."""
     row = books.tables.keys.c
     if forget_old_keys not in books.notes:  # an earlier try has determined them
-        until = await read_clock(books) - KEPT_FOR
-        (newest,) = await books.select(sa.select(sa.func.max(row.created_at).label("at")))
-        is_old = sa.or_(row.expires_at < until, row.revoked_at < until)
-        old = sa.select(row.digest).where(is_old, row.created_at < newest.at).limit(limit)
-        rows = await books.select(old.with_for_update(skip_locked=True)) if newest.at else ()
-        books.notes[forget_old_keys] = [each.digest for each in rows]
+        books.notes[forget_old_keys] = await _old_digests(books, limit)
     if gone := books.notes[forget_old_keys]:
         await books.connection.execute(sa.delete(books.tables.keys).where(row.digest.in_(gone)))
+
+
+async def _old_digests(books: Books, limit: int) -> list[str]:
+    row = books.tables.keys.c
+    (newest,) = await books.select(sa.select(sa.func.max(row.created_at).label("at")))
+    if newest.at is None:
+        return []
+    until = await read_clock(books) - KEPT_FOR
+    is_old = sa.or_(row.expires_at < until, row.revoked_at < until)
+    old = sa.select(row.digest).where(is_old, row.created_at < newest.at).limit(limit)
+    return [each.digest for each in await books.select(old.with_for_update(skip_locked=True))]
 
 
 def key_from(row: Any) -> ApiKey:

@@ -21,6 +21,7 @@ from program_service.bookkeeping.errors import (
     JobNeeded,
     JobNotFound,
 )
+from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.ledger.keys import ROUNDS
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.ledger.registry import (
@@ -57,7 +58,7 @@ class Registered:
 
 
 async def put_endpoint(
-    books: Books, wanted: Job, *, brings_secret: bool, beat_s: float
+    books: Books, wanted: Job, *, brings_secret: bool, beat_s: float, entry: Entry | None = None
 ) -> Registered:
     """Register or change a callback job, and enable it.
 
@@ -72,7 +73,9 @@ async def put_endpoint(
     await _require_no_function(books, stored, beat_s=beat_s)
     old, new = stored.endpoint, wanted.endpoint
     if old is not None and old.token_key == new.token_key:  # inserted now, or by an earlier try
-        return Registered(stored, _is_first_registration(stored), is_new_endpoint=True)
+        is_new = _is_first_registration(stored)
+        await _write_put(books, entry, is_new=is_new)
+        return Registered(stored, is_new, is_new_endpoint=True)
     if old is not None:
         secrets = old.secrets
         if brings_secret:
@@ -81,14 +84,22 @@ async def put_endpoint(
         new = replace(new, token_key=old.token_key, secrets=secrets, unknown=old.unknown)
     await books.run(_update_endpoint, **_as_row(replace(wanted, endpoint=new)))
     job = await find_job(books, wanted.name)
+    await _write_put(books, entry, is_new=False)
     return Registered(job, is_new=False, is_new_endpoint=old is None)
+
+
+async def _write_put(books: Books, entry: Entry | None, *, is_new: bool) -> None:
+    detail = {"what": "new" if is_new else "changed"}
+    await write_if_given(books, entry and replace(entry, detail=detail))
 
 
 def _is_first_registration(job: Job) -> bool:
     return job.created_at == job.last_seen_at
 
 
-async def rotate_secret(books: Books, name: str, secret: str, *, overlap: timedelta) -> Job:
+async def rotate_secret(
+    books: Books, name: str, secret: str, *, overlap: timedelta, entry: Entry | None = None
+) -> Job:
     """Sign the calls of a job with this secret, and for a while with the older ones, too.
 
     A job that is disabled stays so.
@@ -109,6 +120,7 @@ async def rotate_secret(books: Books, name: str, secret: str, *, overlap: timede
         secrets = await _with(books, old, secret, overlap)
         changed = replace(job.endpoint, secrets=secrets)
         await books.run(_set_endpoint, name=name, endpoint=changed.as_json())
+        await write_if_given(books, entry)
     return await find_job(books, name)
 
 
@@ -130,7 +142,7 @@ async def disable_endpoint(
     return True
 
 
-async def delete_job(books: Books, name: str, *, beat_s: float) -> Job:
+async def delete_job(books: Books, name: str, *, beat_s: float, entry: Entry | None = None) -> Job:
     """Delete a job that no program needs, and return it as it was.
 
     A function is deleted only when no live worker has it, because none would register it again.
@@ -155,6 +167,7 @@ async def delete_job(books: Books, name: str, *, beat_s: float) -> Job:
     await _require_no_program(books, name, after=newest - UNCOMMITTED)
     await books.run(_delete, name=name)
     books.notes[note] = job
+    await write_if_given(books, entry)
     return job
 
 

@@ -22,6 +22,7 @@ from program_service.bookkeeping.errors import (
     RowUnreadable,
 )
 from program_service.bookkeeping.flaws import flaw_of_data, unreadable
+from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.ledger.locking import lock_free
 from program_service.bookkeeping.lifecycle import Claimed, Json
 from program_service.bookkeeping.sql import Script, Sql
@@ -158,8 +159,14 @@ async def change_job_data_unlocked(
     return [RowLocked() if edit.program.run_id in locked else next(changed) for edit in edits]
 
 
-async def edit_job_data(
-    books: Books, run_id: str, job: str, *, kind: EditKind, value: Json
+async def edit_job_data(  # noqa: PLR0913 - whose data, how, and who did it
+    books: Books,
+    run_id: str,
+    job: str,
+    *,
+    kind: EditKind,
+    value: Json,
+    entry: Entry | None = None,
 ) -> Json:
     """Set or merge a job's data from outside, and return that job's data.
 
@@ -181,6 +188,7 @@ async def edit_job_data(
     if error := too_large(new, old, most=books.max_job_data_bytes):
         raise error
     await _store(books, {rows[0].id: new}, {rows[0].id: old})
+    await write_if_given(books, entry)
     return new[job]
 
 

@@ -3,16 +3,21 @@
 A try whose COMMIT answer was lost is recognised by what it noted: see `Books.notes`.
 """
 
+from dataclasses import replace
+
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import AlreadyFinal, NotResumable
 from program_service.bookkeeping.flaws import unreadable
+from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.ledger.counting import CANCELLED, Tally, count
 from program_service.bookkeeping.ledger.reading import Program, find
 from program_service.bookkeeping.sql import Script, Sql
 
 
-async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
+async def cancel(books: Books, run_id: str, entry: Entry | None = None) -> tuple[Program, bool]:
     """End a program now, also while a worker runs its step; say whether this call ended it.
+
+    What ended it is written into the audit trail, as `entry` says.
 
     Raises:
         ProgramNotFound: no program has this run_id.
@@ -27,6 +32,7 @@ async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
     if changed:
         books.notes[note] = mine = program
         await count(books, [Tally(program.job, CANCELLED)])
+        await write_if_given(books, entry)
     elif program.cancelled_at is None:
         msg = f"The program has {program.status} already; only one that has not ended is cancelled."
         raise AlreadyFinal(msg)
@@ -34,7 +40,12 @@ async def cancel(books: Books, run_id: str) -> tuple[Program, bool]:
 
 
 async def resume(
-    books: Books, run_id: str, *, queues: dict[str, str], from_step: int | None = None
+    books: Books,
+    run_id: str,
+    *,
+    queues: dict[str, str],
+    from_step: int | None = None,
+    entry: Entry | None = None,
 ) -> Program:
     """Resume an errored or cancelled program, from its step or from another.
 
@@ -62,6 +73,7 @@ async def resume(
     queue = queues.get(job, program.queue)
     await books.run(_resume, run_id=run_id, step=step, job=job, queue=queue)
     books.notes[note] = program.resumes + 1
+    await write_if_given(books, entry and replace(entry, detail={"step": step, "job": job}))
     return await find(books, run_id)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import BatchRefused, TooManyTokenKeys
+from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.ledger.keys import ROUNDS
 from program_service.bookkeeping.registrations import name_flaw
 from program_service.bookkeeping.sql import Sql
@@ -55,7 +56,9 @@ async def require_token_key(books: Books, secret: str) -> TokenKey:
     raise BatchRefused(msg)
 
 
-async def rotate_token_key(books: Books, secret: str, *, overlap: timedelta) -> list[TokenKey]:
+async def rotate_token_key(
+    books: Books, secret: str, *, overlap: timedelta, entry: Entry | None = None
+) -> list[TokenKey]:
     """Sign with this secret; older keys stay valid for `overlap`. Return the valid keys.
 
     The secret is made before the first try: a second try finds it (rule R4).
@@ -69,6 +72,7 @@ async def rotate_token_key(books: Books, secret: str, *, overlap: timedelta) -> 
             # with no overlap they end now, and now is a moment later than a moment ago
             await books.run(_expire, newest=keys[0].id, overlap_s=overlap.total_seconds())
             await books.run(_forget, newest=keys[0].id)
+            await write_if_given(books, entry)
             return await list_token_keys(books)
         if len(keys) >= MOST_KEYS and overlap:
             msg = (

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.lifecycle import Json
 from program_service.bookkeeping.registrations import read_each
 from program_service.bookkeeping.sql import Sql
@@ -91,10 +92,13 @@ async def beat(books: Books, worker: Worker) -> None:
     )
 
 
-async def request_drain(books: Books, process: str) -> bool:
+async def request_drain(books: Books, process: str, entry: Entry | None = None) -> bool:
     """Request that a process take no more programs; return False if there is no such process."""
     await books.run(_request_drain, name=process)
-    return bool(await books.fetch(_select_drain, name=process))
+    is_there = bool(await books.fetch(_select_drain, name=process))
+    if is_there:
+        await write_if_given(books, entry)
+    return is_there
 
 
 async def is_drain_requested(books: Books, process: str) -> bool:
