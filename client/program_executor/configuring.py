@@ -14,6 +14,7 @@ from program_executor.errors import UsageError
 from program_service.api.auth import Keyring
 from program_service.api.callback_file import read_file
 from program_service.bookkeeping import urls
+from program_service.bookkeeping.table_names import require_table_name
 from program_service.logs import log
 from program_service.settings import CONFIG_VARIABLE, PREFIX, Settings
 from program_service.telemetry import Event
@@ -93,10 +94,20 @@ def _readers(settings: Settings) -> Sequence[tuple[str, Any, Callable[[Any], obj
     )
     return (
         ("database_url", settings.database_url.get_secret_value(), urls.require_usable),
+        ("table_name", settings, _read_table_name),
         ("api_keys", settings.api_keys, Keyring.parse),
         ("callback_allow", settings.callback_allow, Guard.parse),
         *((name, value, read) for name, value, read in optional if value is not None and value),
     )
+
+
+def _read_table_name(settings: Settings) -> None:
+    url = settings.database_url.get_secret_value()
+    try:
+        urls.driver_url(url)
+    except ValueError:
+        return  # which is a mistake by itself
+    require_table_name(settings.table_name, url)
 
 
 def _read_callback_jobs(settings: Settings) -> None:

@@ -108,7 +108,7 @@ OF_BROKER: Advice = (
         ("create the virtual host, or correct it in AMQP_URL (/ is %2F, or nothing)"),
     ),
     (
-        "access to vhost .* refused.*limit|limit",
+        r"limit \(",
         ("raise RabbitMQ's limit of connections, or stop other users of it"),
     ),
     ("access to vhost .* refused", "give the user permissions in this virtual host"),

@@ -46,7 +46,7 @@ def require_printable(text: str) -> str:
     Raises:
         ValueError: it holds something that is not seen.
     """
-    if not _PRINTABLE.fullmatch(text) or not _is_unicode(text):
+    if not _PRINTABLE.fullmatch(text) or not is_unicode(text):
         msg = f"{text!r} holds a character that is not seen; use printable ones"
         raise ValueError(msg)
     return text
@@ -117,7 +117,7 @@ def is_name_in_broker(name: str) -> bool:
     return len(name) <= MAX_BROKER_NAME and _BROKER.fullmatch(name) is not None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Say whether there are no lone surrogates, which no database keeps."""
     return not any("\ud800" <= each <= "\udfff" for each in text)
 

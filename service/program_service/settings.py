@@ -5,6 +5,7 @@ Read from the environment (prefix `PROGRAM_EXECUTOR_`), then from the TOML file 
 """
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from program_service.names import require_queue_name, require_queue_prefix, require_worker_name
+from program_service.names import (
+    is_unicode,
+    require_queue_name,
+    require_queue_prefix,
+    require_worker_name,
+)
 from program_service.toml_files import BadFile, read_toml
 
 PREFIX = "PROGRAM_EXECUTOR_"
@@ -77,6 +83,7 @@ def _in_capitals(value: Any) -> Any:
 
 
 MAX_TABLE_NAME = 40
+SERVICE_URL = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?")
 
 
 def _table_name(name: str) -> str:
@@ -98,6 +105,14 @@ def _queues(names: list[str]) -> list[str]:
         msg = "name at least one queue, such as default"
         raise ValueError(msg)
     return list(dict.fromkeys(map(require_queue_name, names)))
+
+
+def _service_url(url: str) -> str:
+    """Refuse what no link can begin with."""
+    if url and not SERVICE_URL.fullmatch(url):
+        msg = f"{url!r}: use http://host or https://host, with a path if there is one, and no query"
+        raise ValueError(msg)
+    return url
 
 
 WordList = Annotated[list[str], NoDecode, BeforeValidator(_words)]
@@ -278,9 +293,8 @@ class Settings(BaseSettings):
         "127.0.0.1", description="The address of the worker's own /livez, /readyz and /metrics."
     )
     worker_port: int = Field(8081, ge=0, le=65535, description="The port of the same.")
-    service_url: str = Field(
+    service_url: Annotated[str, AfterValidator(_service_url)] = Field(
         "",
-        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
         description=(
             "Where endpoints reach the service: the links in their calls begin with it; by default"
             " `http://127.0.0.1:PORT`."
@@ -386,11 +400,14 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number_is_no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `port = true`, which Python takes for 1."""
+    def _is_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `port = true`, which Python takes for 1, and texts that cannot be passed on."""
         kind = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and kind is not bool:
             msg = f"{str(value).lower()} is neither a number nor a text"
+            raise ValueError(msg)
+        if isinstance(value, str) and ("\0" in value or not is_unicode(value)):
+            msg = "it holds a NUL, or is not UTF-8"  # the value may be a secret
             raise ValueError(msg)
         return value
 

@@ -55,7 +55,11 @@ VARIABLES = [
     ("QUEUE_NAME", "größe", "'größe': use 1 to 100 letters without accents"),
     ("QUEUES", "default,größe", "'größe' cannot be a queue's name"),
     ("TABLE_NAME", "my programs", "lower-case letters"),
-    ("SERVICE_URL", "shop.example", "should match pattern"),
+    ("SERVICE_URL", "shop.example", "'shop.example': use http://host or https://host"),
+    ("TABLE_NAME", "order", "'order' is a word that the database keeps for itself; use another"),
+    ("TABLE_NAME", "sqlite_mine", "'sqlite_mine' is a word that the database keeps"),
+    ("HOST", "caf\udce9", "it holds a NUL, or is not UTF-8"),
+    ("DATABASE_URL", f"postgresql://a:{PASSWORD}\udce9@b/c", "it holds a NUL, or is not UTF-8"),
     ("API_KEYS", f"shop=fly:{PASSWORD}", "the API key entry 'shop' is not of the form"),
     ("CALLBACK_ALLOW", "http://a/", "neither a host such as billing or"),
     ("NOTIFY_SECRET", PASSWORD, "a secret is whsec_ and the base64 of 24 to 64"),
@@ -202,6 +206,26 @@ def test_misspelled_variable_is_found_with_the_likely_name(
 def test_other_variables_are_let_be(name: str, value: str) -> None:
     """Jenkins sets some, and Kubernetes sets many in pods beside a service of our name."""
     assert list(unknown_variables({name: value})) == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name", "is_good"),
+    [
+        ("postgresql", "user", False),
+        ("mysql", "user", True),
+        ("mysql", "key", False),
+        ("postgresql", "key", True),
+        ("postgresql", "programs", True),
+        ("mysql", "programs", True),
+    ],
+)
+def test_words_of_sql_are_no_names_of_tables(scheme: str, name: str, *, is_good: bool) -> None:
+    given = {"database_url": f"{scheme}://a@b/c", "table_name": name}
+    if is_good:
+        assert load_settings(**given).table_name == name
+        return
+    with pytest.raises(UsageError, match=rf"TABLE_NAME: '{name}' is a word that the database"):
+        load_settings(**given)
 
 
 def test_place_of_a_setting_that_is_nowhere_is_its_variable() -> None:

@@ -35,7 +35,7 @@ TIMEOUT_S = 5.0
 ADMISSION = {403, 530}
 """Codes by which RabbitMQ refuses a user, or a virtual host, before there is any channel."""
 
-LIMIT = "limit"
+LIMIT = "limit ("
 """What it says, under the same codes, when there are too many connections."""
 
 REFUSALS: dict[type[BaseException], type[errors.Refused]] = {
