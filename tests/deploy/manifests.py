@@ -100,7 +100,7 @@ SCALED: Manifest = {
         {"name": "cpu", "autoscaling": {"by": "cpu", "maxReplicas": 4}},
         {
             "name": "due",
-            "queues": ["mail", "it's"],
+            "queues": ["mail", "mail.eu 1"],
             "concurrency": 50,
             "graceS": 3600,
             "autoscaling": {"by": "due", "minReplicas": 0, "maxReplicas": 20},

@@ -96,9 +96,9 @@ async def test_query_counts_what_runs_or_is_due_in_the_queues_of_the_pool(
     await submitted(database, "due", queue="mail")
     await submitted(database, "elsewhere", queue="bank")
     await submitted(
-        database, "later", queue="it's", start_at=datetime.now(UTC) + timedelta(hours=1)
+        database, "later", queue="mail.eu 1", start_at=datetime.now(UTC) + timedelta(hours=1)
     )
-    await submitted(database, "running", queue="it's")
+    await submitted(database, "running", queue="mail.eu 1")
     worker = a_claimant(lease_s=float(LEASE_S))
     (program,) = await database.transact(claim, [a_claim("running")], worker)
     assert isinstance(program, Claimed)
