@@ -1,6 +1,7 @@
 """Processes: what the commands that run a server have in common."""
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -125,7 +126,9 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, ValueError) as error:
         listener.close()
         why = getattr(error, "strerror", None) or error
-        msg = f"cannot listen on {host}:{port}: {why}; choose another with --port"
+        is_taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        hint = "choose another with --port" if is_taken else "correct HOST, WORKER_HOST or --port"
+        msg = f"cannot listen on {host}:{port}: {why}; {hint}"
         raise UsageError(msg) from error
     listener.listen(2048)
     listener.setblocking(False)  # noqa: FBT003 - the name says it

@@ -14,6 +14,7 @@ from program_service.bookkeeping.database import Database
 from program_service.settings import Settings
 from roles import Role
 from servers import on_postgresql, on_servers
+from skips import or_skip
 
 PASSWORD = "hunter2"
 
@@ -21,11 +22,8 @@ PASSWORD = "hunter2"
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> Iterator[str]:
     """Return the URL of a real broker."""
-    try:
-        with some_rabbitmq() as url:
-            yield url
-    except NoRabbitError as error:
-        pytest.skip(str(error))
+    with or_skip("RabbitMQ", some_rabbitmq(), NoRabbitError) as url:
+        yield url
 
 
 async def found(what: str, **settings: str) -> Finding:
