@@ -33,6 +33,7 @@ from program_service.api.guarded import Guarded
 from program_service.api.hosts import LocallyNamed, is_for_this_machine_alone
 from program_service.api.measured import Measured
 from program_service.api.rates import Rates, RateTold
+from program_service.api.searches import Searches
 from program_service.api.services import Services
 from program_service.api.strangers import Strangers
 from program_service.api.tickets import TokenVerifier
@@ -41,6 +42,8 @@ from program_service.api.views import show
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
+from program_service.bookkeeping.migrations import is_migrated
+from program_service.bookkeeping.shared import Shared
 from program_service.dashboard.installing import install as install_dashboard
 from program_service.logs import log
 from program_service.loops.migration import Migration
@@ -61,6 +64,9 @@ from program_service.webhooks.guard import Guard
 from program_service.webhooks.notifier import Notifier
 
 TITLE = "Program Executor"
+PROBE_KEEP_S = 0.5
+"""How old the answer of the database to a probe may be: all probes share one question at a time."""
+
 LOOPS_CONNECTIONS = 2
 """What slow requests, as a search in millions of rows, leave to submits and background loops."""
 
@@ -104,6 +110,10 @@ def create_app(
         authenticator=Authenticator(Keyring.parse(settings.api_keys), database),
         strangers=Strangers(per_minute=settings.failed_tries_per_minute),
         tokens=TokenVerifier(database),
+        searches=Searches(database.leaving(LOOPS_CONNECTIONS)),
+        is_migrated=Shared(
+            partial(is_migrated, database), keep_s=PROBE_KEEP_S, rest_s=PROBE_KEEP_S
+        ),
         rates=Rates(most=settings.rate_limit, window_s=settings.rate_limit_window_s)
         if settings.rate_limit
         else None,

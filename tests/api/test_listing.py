@@ -1,5 +1,6 @@
 """Listing: programs by filters and pages; never an offset, never a total count."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -179,7 +180,7 @@ async def test_filter_by_error_text(service: Service) -> None:
     closed, odd, _ = await submitted(service, 3)
     await by_hand(service.database, closed, error_message="the bank is closed")
     await by_hand(service.database, odd, error_message="100% of a_b were \\ wrong")
-    after = "2001-01-01T00:00:00Z"
+    after = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     assert await listed(service, error="bank", created_after=after) == [closed]
     for text in ("100%", "a_b", "\\", "% of"):
         assert await listed(service, error=text, created_after=after) == [odd]

@@ -6,7 +6,6 @@ from program_service.api.contract.answers import FailingModel, LivenessModel, Re
 from program_service.api.responses import json_response
 from program_service.api.services import Serving
 from program_service.bookkeeping.errors import BookkeepingError, StatementRejected
-from program_service.bookkeeping.migrations import is_migrated
 
 router = APIRouter(tags=["health"])
 
@@ -44,12 +43,13 @@ async def livez(services: Serving) -> Response:
 async def readyz(services: Serving) -> Response:
     """Check database, migrations, loops and broker; a missing broker leaves it ready, degraded.
 
-    The broker is not waited for: this says how it was the last time.
+    The broker is not waited for: this says how it was the last time. However many ask, the database
+    is asked by one of them at a time.
     """
     checks = {"database": "ok", "migrations": "ok", "broker": "ok"}
     checks["loops"] = services.supervisor.report
     try:
-        if not await is_migrated(services.database):
+        if not await services.is_migrated.recent():
             checks["migrations"] = "missing: run `program-executor migrate`"
     except StatementRejected as error:
         checks |= {"database": str(error), "migrations": "unknown"}

@@ -205,7 +205,7 @@ async def list_all(
 ) -> Response:
     """List programs, newest first or `order=oldest`, by pages, without their data."""
     del caller
-    page = await services.database.read(
+    page = await services.searches.read(
         list_programs, wanted.as_filter(), limit=wanted.limit, cursor=wanted.cursor
     )
     headers = next_link("/programs", wanted, page.next_cursor)

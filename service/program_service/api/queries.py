@@ -1,5 +1,6 @@
 """Queries: what may be asked of the list of programs."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -9,6 +10,9 @@ from program_service.bookkeeping.ledger.reading import Filter
 from program_service.bookkeeping.lifecycle import Status
 
 MAX_PAGE = 200
+
+MOST_DAYS = 31
+"""Of programs whose error messages are searched."""
 
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 Label = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^:\x00]+:[^\x00]*$")]
@@ -49,7 +53,12 @@ class ProgramQuery(BaseModel):
     created_after: Moment | None = Field(None, description="Only programs submitted later.")
     created_before: Moment | None = Field(None, description="Only programs submitted earlier.")
     error: Text | None = Field(
-        None, min_length=1, description="Only with this in `error_message`; needs `created_after`."
+        None,
+        min_length=1,
+        description=(
+            "Only with this in `error_message`; needs `created_after`, within 31 days before"
+            " `created_before`, or before now."
+        ),
     )
     order: Literal["newest", "oldest"] = Field("newest", description="Which come first.")
     include: Literal["data"] | None = Field(
@@ -71,6 +80,14 @@ class ProgramQuery(BaseModel):
         if self.error is not None and self.created_after is None:
             msg = "error needs created_after: a search in texts without it would read every program"
             raise ValueError(msg)
+        if self.error is not None and self.created_after is not None:
+            until = min(self.created_before or datetime.now(UTC), datetime.now(UTC))
+            if until - self.created_after > timedelta(days=MOST_DAYS + 1):  # the last page, too
+                msg = (
+                    f"error searches {MOST_DAYS} days at most: created_after must be within"
+                    f" {MOST_DAYS} days before created_before, or before now"
+                )
+                raise ValueError(msg)
         return self
 
     def as_filter(self) -> Filter:

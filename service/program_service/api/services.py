@@ -8,12 +8,14 @@ from fastapi import Depends, Request
 from program_service.api.authenticator import Authenticator
 from program_service.api.gauges import Gauges
 from program_service.api.rates import Rates
+from program_service.api.searches import Searches
 from program_service.api.strangers import Strangers
 from program_service.api.tickets import TokenVerifier
 from program_service.api.waiting import WaitingRoom
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.ledger.workers import Worker, list_workers
+from program_service.bookkeeping.shared import Shared
 from program_service.loops.supervisor import Supervisor
 from program_service.redaction import Redaction
 from program_service.settings import Settings
@@ -42,6 +44,8 @@ class Services:
     authenticator: Authenticator
     strangers: Strangers
     tokens: TokenVerifier
+    searches: Searches
+    is_migrated: Shared[bool]
     rates: Rates | None
     redaction: Redaction
     metrics: Metrics

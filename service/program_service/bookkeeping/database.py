@@ -116,6 +116,19 @@ class Database(Words):
         self._reserved.append(database)
         return database
 
+    def apart(self, *, connections: int, statement_s: float) -> "Database":
+        """Return the same database over a few connections of its own, whose statements end sooner.
+
+        SQLite, which has no server, returns itself. It is closed with this one.
+        """
+        if self._writer is not None:
+            return self
+        engine = make_ledger_engine(self._url, connections, statement_s)
+        database = type(self)(engine, self.tables)
+        database.complaints = self.complaints
+        self._reserved.append(database)
+        return database
+
     def leaving(self, connections: int) -> "Database":
         """Return the same database, whose users leave at least so many connections to others.
 

@@ -64,13 +64,15 @@ class Limits:
     """None for what is not the ledger's, jobs and migrations: as long as a statement may last."""
 
 
-def make_ledger_engine(url: str, connections: int) -> AsyncEngine:
+def make_ledger_engine(
+    url: str, connections: int, statement_s: float = STATEMENT_TIMEOUT_S
+) -> AsyncEngine:
     """Make an engine for the ledger: it waits briefly for locks, and reads whatever a row says.
 
     Raises:
         ValueError: the URL names a database, or an option, that is not supported.
     """
-    engine = make_engine(url, Limits(connections, lock_s=LOCK_TIMEOUT_S))
+    engine = make_engine(url, Limits(connections, statement_s, lock_s=LOCK_TIMEOUT_S))
     if engine.dialect.name == "postgresql":
         _prepare_postgresql(engine)
     return engine

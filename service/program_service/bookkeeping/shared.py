@@ -45,7 +45,8 @@ class Shared(Generic[T]):
                 await asyncio.sleep(max(0.0, self._began_at + self._rest_s - time.monotonic()))
                 await self._read_once()
             if self._failure is not None:
-                raise self._failure
+                # else its traceback would grow with each who raises it
+                raise self._failure.with_traceback(None)
             assert self._value is not None
             return self._value
 

@@ -64,7 +64,7 @@ async def preview(
     """Say how many programs of a filter it would be, and which come first."""
     del caller
     wanted = filters.concerned(action, datetime.now(UTC))
-    run_ids = await board.services.database.read(list_run_ids, wanted, limit=LOOKED_AT)
+    run_ids = await board.services.searches.read(list_run_ids, wanted, limit=LOOKED_AT)
     return _preview(request, action, run_ids, fields=filters.given(), back=LIST)
 
 
@@ -75,7 +75,7 @@ async def steer(
     """Cancel or resume the programs of a filter."""
     filters = Filters.read(form)
     wanted = filters.concerned(action, datetime.now(UTC))
-    run_ids = await board.services.database.read(list_run_ids, wanted, limit=MOST)
+    run_ids = await board.services.searches.read(list_run_ids, wanted, limit=MOST)
     steered = await _steer_all(board.services, action, run_ids, because(actor, form))
     return redirect(request, LIST, **filters.given(), **_told(action, steered))
 

@@ -36,7 +36,7 @@ async def list_page(
 
     async def read() -> Listing:
         database = board.services.database
-        found = await database.read(
+        found = await board.services.searches.read(
             list_programs, filters.as_filter(now), limit=PAGE_ROWS, cursor=filters.cursor
         )
         jobs = await database.read(list_jobs)

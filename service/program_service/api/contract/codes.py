@@ -290,6 +290,19 @@ CODES: dict[str, Code] = {
         "The cursor is not one that this service gave out; take it from the Link header.",
         only=frozenset({"list_programs", "list_attempts", "list_keys", "list_sessions"}),
     ),
+    "search_too_long": Code(
+        422,
+        "The search took longer in the database than it may.",
+        "The search took longer than 5 s, the most it may: give a later created_after, or other"
+        " conditions.",
+        only=frozenset({"list_programs"}),
+    ),
+    "searches_busy": Code(
+        503,
+        "As many searches are under way as may be; try again after `Retry-After` seconds.",
+        "3 searches are under way, the most at a time: try again in a second.",
+        only=frozenset({"list_programs"}),
+    ),
     "nul_character": Code(
         422,
         "A string holds U+0000, which PostgreSQL cannot store.",

@@ -115,6 +115,19 @@ class Filter:
     has_data: bool = False
     """Whether `program_data` and `job_data` are read, too; they are empty otherwise."""
 
+    @property
+    def is_search(self) -> bool:
+        """Whether many rows may be looked at that are not listed."""
+        return bool(
+            self.status
+            or self.job
+            or self.queue
+            or self.labels
+            or self.is_in_progress
+            or self.step_retry_count_gte
+            or self.error
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
