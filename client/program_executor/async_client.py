@@ -221,7 +221,11 @@ class AsyncClient(AsyncAccess):
 
     async def jobs(self) -> list[Job]:
         """List the registered jobs."""
-        return await self.send(calls.jobs())
+        found, cursor = await self.send(calls.jobs())
+        while cursor is not None:
+            more, cursor = await self.send(calls.jobs(cursor))
+            found += more
+        return found
 
     async def job(self, name: str) -> Job:
         """Look at a job."""
@@ -247,4 +251,8 @@ class AsyncClient(AsyncAccess):
 
     async def workers(self) -> list[Worker]:
         """List the live workers."""
-        return await self.send(calls.workers())
+        found, cursor = await self.send(calls.workers())
+        while cursor is not None:
+            more, cursor = await self.send(calls.workers(cursor))
+            found += more
+        return found

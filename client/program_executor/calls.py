@@ -43,6 +43,8 @@ class Call(Generic[T]):
     hold_s: float = 0.0
     """For how long the service may hold the answer back."""
     part: str | None = None
+    is_paged: bool = False
+    """Whether the cursor of the next page is returned with the part."""
     """The member of the answer that is asked for; None for all of it."""
 
 
@@ -140,9 +142,9 @@ def merge_job_data(run_id: str, job: str, value: Json) -> Call[Json]:
     return Call("PATCH", program_path(run_id, "job-data", job), json=value)
 
 
-def jobs() -> Call[list[Job]]:
-    """List the registered jobs."""
-    return Call("GET", "/jobs", part="jobs")
+def jobs(cursor: str | None = None) -> Call[tuple[list[Job], str | None]]:
+    """List the registered jobs, from a cursor on."""
+    return Call("GET", "/jobs", params=given({"cursor": cursor}), part="jobs", is_paged=True)
 
 
 def job(name: str) -> Call[Job]:
@@ -182,6 +184,7 @@ def delete_job(name: str) -> Call[None]:
     return Call("DELETE", job_path(name), is_safe_to_repeat=False)
 
 
-def workers() -> Call[list[Worker]]:
-    """List the live workers."""
-    return Call("GET", "/workers", part="workers")
+def workers(cursor: str | None = None) -> Call[tuple[list[Worker], str | None]]:
+    """List the live workers, from a cursor on."""
+    params = given({"cursor": cursor})
+    return Call("GET", "/workers", params=params, part="workers", is_paged=True)

@@ -218,7 +218,11 @@ class Client(Access):
 
     def jobs(self) -> list[Job]:
         """List the registered jobs."""
-        return self.send(calls.jobs())
+        found, cursor = self.send(calls.jobs())
+        while cursor is not None:
+            more, cursor = self.send(calls.jobs(cursor))
+            found += more
+        return found
 
     def job(self, name: str) -> Job:
         """Look at a job."""
@@ -244,4 +248,8 @@ class Client(Access):
 
     def workers(self) -> list[Worker]:
         """List the live workers."""
-        return self.send(calls.workers())
+        found, cursor = self.send(calls.workers())
+        while cursor is not None:
+            more, cursor = self.send(calls.workers(cursor))
+            found += more
+        return found

@@ -81,7 +81,7 @@ def exchange(call: Call[T], *, tries: int = TRIES) -> Exchange[T]:
             break
         yield Pause(pause_s)
     assert answer is not None
-    content: T = _content(answer, call.part)
+    content: T = _content(answer, call)
     return content
 
 
@@ -104,7 +104,7 @@ def _pause_s(tried: int, answer: Answer) -> float:
     return max(backoff_s, float(after) if is_number else 0.0)
 
 
-def _content(answer: Answer, part: str | None) -> Any:
+def _content(answer: Answer, call: Call[Any]) -> Any:
     if isinstance(answer, httpx.TransportError):
         raise answer
     if not answer.is_success:
@@ -113,7 +113,10 @@ def _content(answer: Answer, part: str | None) -> Any:
         return None
     try:
         content = answer.json()
-        return content if part is None else content[part]
+        if call.part is None:
+            return content
+        found = content[call.part]
+        return (found, content.get("next_cursor")) if call.is_paged else found
     except (*NO_JSON, KeyError, TypeError) as error:
         # a page of somebody in between, or of another service
         raise ProblemError(answer.status_code, _problem(answer)) from error

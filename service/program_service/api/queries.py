@@ -10,6 +10,8 @@ from program_service.bookkeeping.ledger.reading import Filter
 from program_service.bookkeeping.lifecycle import Status
 
 MAX_PAGE = 200
+MAX_NAMED = 1_000
+"""Of jobs and workers in a page."""
 
 MOST_DAYS = 31
 """Of programs whose error messages are searched."""
@@ -32,6 +34,22 @@ class AttemptQuery(BaseModel):
     )
     cursor: str | None = Field(
         None, max_length=200, description="From the Link header of the page before."
+    )
+
+
+class PageQuery(BaseModel):
+    """Page of a list by names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(
+        MAX_NAMED,
+        ge=1,
+        le=MAX_NAMED,
+        description="How many a page has; fewer, where they come to more than 1 MiB.",
+    )
+    cursor: str | None = Field(
+        None, max_length=4_000, description="From the Link header of the page before."
     )
 
 

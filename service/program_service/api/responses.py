@@ -1,6 +1,7 @@
 """Responses: JSON written by orjson, ETags, and what the documents say of errors."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 from zlib import crc32
 
@@ -8,9 +9,16 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from program_service.api.queries import PageQuery
 from program_service.api.views import show
+from program_service.bookkeeping.ledger.pages import (
+    MAX_PAGE_BYTES,
+    BadCursor,
+    opaque,
+    read_opaque,
+)
 from program_service.bookkeeping.ledger.reading import Program
-from program_service.bookkeeping.lifecycle import Status
+from program_service.bookkeeping.lifecycle import Json, Status
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -54,6 +62,38 @@ def next_link(path: str, wanted: BaseModel, cursor: str | None) -> dict[str, str
         return {}
     query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": cursor}
     return {"Link": f'<{path}?{urlencode(query, doseq=True)}>; rel="next"'}
+
+
+Items: TypeAlias = Mapping[tuple[str, ...], Callable[[], Json]]
+"""{place in the order: what shows it}"""
+
+
+def page_response(path: str, items: Items, wanted: PageQuery) -> Response:
+    """Answer a page of a list that is read whole; it ends after so many bytes.
+
+    Raises:
+        BadCursor: the cursor is not one of ours.
+    """
+    after = _place(wanted.cursor) if wanted.cursor is not None else None
+    rest = [place for place in sorted(items) if after is None or place > after]
+    shown, size = list[Json](), 0
+    for place in rest[: wanted.limit]:
+        item = items[place]()
+        size += len(orjson.dumps(item, default=str))
+        if shown and size > MAX_PAGE_BYTES:
+            break
+        shown.append(item)
+    has_more = len(shown) < len(rest)
+    cursor = opaque({"after": rest[len(shown) - 1]}) if has_more else None
+    content = {path.removeprefix("/"): shown, "next_cursor": cursor}
+    return json_response(content, headers=next_link(path, wanted, cursor))
+
+
+def _place(cursor: str) -> tuple[str, ...]:
+    after = read_opaque(cursor).get("after")
+    if not isinstance(after, list) or not all(isinstance(each, str) for each in after):
+        raise BadCursor
+    return tuple(after)
 
 
 def program_response(

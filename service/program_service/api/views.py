@@ -210,9 +210,12 @@ class JobModel(BaseModel):
 
 
 class JobListModel(BaseModel):
-    """All registered jobs."""
+    """A page of the registered jobs; the Link header names the next."""
 
     jobs: list[JobModel] = Field(description="In the order of their names.")
+    next_cursor: str | None = Field(
+        None, description="The `cursor` of the next page; null at the end."
+    )
 
 
 class WorkerModel(BaseModel):
@@ -241,9 +244,12 @@ class WorkerModel(BaseModel):
 
 
 class WorkerListModel(BaseModel):
-    """The live workers."""
+    """A page of the live workers; the Link header names the next."""
 
     workers: list[WorkerModel] = Field(description="In the order of their names.")
+    next_cursor: str | None = Field(
+        None, description="The `cursor` of the next page; null at the end."
+    )
 
 
 class ExplanationModel(BaseModel):

@@ -22,6 +22,9 @@ OF_PROGRAMS = DATA | {
     "explain_program",
     "get_job_data",
 }
+PAGED = frozenset(
+    {"list_programs", "list_attempts", "list_jobs", "list_workers", "list_keys", "list_sessions"}
+)
 OF_JOBS = frozenset({"get_job", "delete_job", "rotate_secret"})
 ALL_KEYED = (
     OF_PROGRAMS
@@ -288,7 +291,7 @@ CODES: dict[str, Code] = {
         422,
         "The cursor is none of this service.",
         "The cursor is not one that this service gave out; take it from the Link header.",
-        only=frozenset({"list_programs", "list_attempts", "list_keys", "list_sessions"}),
+        only=PAGED,
     ),
     "search_too_long": Code(
         422,

@@ -88,6 +88,8 @@ ANSWERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("list_audit", "200"): ("Link",),
     ("list_sessions", "200"): ("Link",),
     ("list_attempts", "200"): ("Link",),
+    ("list_jobs", "200"): ("Link",),
+    ("list_workers", "200"): ("Link",),
     ("cancel_program", "200"): ("ETag",),
     ("resume_program", "200"): ("ETag",),
 }

@@ -109,7 +109,9 @@ OPERATIONS: dict[str, Shown] = {
     "list_jobs": Shown(
         Scope.READ,
         "/jobs",
-        answers={200: {"both_kinds": {"jobs": [shown.FUNCTION, shown.ENDPOINT]}}},
+        answers={
+            200: {"both_kinds": {"jobs": [shown.FUNCTION, shown.ENDPOINT], "next_cursor": None}}
+        },
     ),
     "get_job": Shown(
         Scope.READ,
@@ -139,7 +141,9 @@ OPERATIONS: dict[str, Shown] = {
     ),
     "delete_job": Shown(Scope.ADMIN, "/jobs/send_invoice"),
     "list_workers": Shown(
-        Scope.READ, "/workers", answers={200: {"one": {"workers": [shown.WORKER]}}}
+        Scope.READ,
+        "/workers",
+        answers={200: {"one": {"workers": [shown.WORKER], "next_cursor": None}}},
     ),
     "make_key": Shown(
         Scope.ADMIN,
