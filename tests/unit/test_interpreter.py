@@ -145,6 +145,7 @@ def test_module_that_replaces_the_threads_of_python_is_refused(
     (tmp_path / "greenish.py").write_text(
         "import _thread\nbefore = _thread.start_new_thread\n"
         "_thread.start_new_thread = lambda *given: before(*given)\n"
+        "from program_executor import job\n@job\ndef ship(ctx): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     # so that it is put back at the end
