@@ -147,6 +147,28 @@ async def test_child_with_a_job_that_nobody_registered_is_refused(stage: Stage) 
     assert await children_of(stage, program.run_id) == []
 
 
+async def test_child_whose_job_data_are_no_objects_is_refused(stage: Stage) -> None:
+    """It was stored, and could never be run."""
+    caught: list[str] = []
+
+    @job
+    async def parent(ctx: JobContext) -> None:
+        for wrong in ({"child": 5}, {"child": None}, {"child": [1]}):
+            try:
+                await ctx.start_program(["child"], job_data=wrong)
+            except JobError as error:
+                caught.append(str(error))
+
+    await stage.hire(parent, child)
+    program = await stage.finished(await stage.submit("parent"))
+    assert [text.partition(",")[0] for text in caught] == [
+        "job_data.child is a number",
+        "job_data.child is null",
+        "job_data.child is a list",
+    ]
+    assert await children_of(stage, program.run_id) == []
+
+
 async def test_child_that_cannot_be_stored_fails_its_parent_only(stage: Stage) -> None:
     """Invariant 12: a bad row never fails its neighbours, whoever sent it."""
 

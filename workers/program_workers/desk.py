@@ -4,6 +4,7 @@ import uuid_utils
 
 from program_service.bookkeeping.directory import JobDirectory
 from program_service.bookkeeping.errors import JobsNotRegistered
+from program_service.bookkeeping.flaws import flaw_of_data
 from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, too_large
 from program_service.bookkeeping.ledger.keys import IdempotencyKey, Mismatched, Replayed
 from program_service.bookkeeping.ledger.submitting import NewProgram
@@ -71,15 +72,12 @@ class Desk:
         if child.start_at is not None and child.start_at.tzinfo is None:
             message = f"start_at is {child.start_at}; it needs a zone, as in datetime.now(UTC)"
             raise JobError(message)
-        job_data = storable_object(child.job_data, what="job_data")
-        if is_too_large := too_large(job_data, most=self._max_job_data_bytes):
-            raise is_too_large
         new = NewProgram(
             run_id=str(uuid_utils.uuid7()),
             jobs=list(child.jobs),
             queue=queues[child.jobs[0]],
             program_data=storable_object(child.program_data, what="program_data"),
-            job_data=job_data,
+            job_data=self._job_data_of(child),
             labels=storable_object(child.labels, what="labels"),
             start_at=child.start_at,
             parent_run_id=parent.run_id,
@@ -99,3 +97,17 @@ class Desk:
                 raise JobError(str(error))
             case submitted:
                 return submitted.run_id
+
+    def _job_data_of(self, child: ChildProgram) -> dict[str, Json]:
+        """Return the job data of a child.
+
+        Raises:
+            NotStorable: they are no JSON object.
+            JobError: the data of a job are none, or all are too large.
+        """
+        job_data: dict[str, Json] = storable_object(child.job_data, what="job_data")
+        if flaw := flaw_of_data(list(job_data), job_data):
+            raise JobError(flaw)
+        if is_too_large := too_large(job_data, most=self._max_job_data_bytes):
+            raise is_too_large
+        return job_data
