@@ -15,13 +15,15 @@ from program_service.api.access import (
     SessionListModel,
     SessionModel,
 )
-from program_service.api.queries import ProgramQuery
+from program_service.api.queries import AttemptQuery, ProgramQuery
 from program_service.api.schemas import CallbackJobRequest, ProgramRequest, RetryRequest
 from program_service.api.views import (
+    AttemptListModel,
     AttemptModel,
     BatchItem,
     ExplanationModel,
     JobModel,
+    ListedProgramModel,
     LogLineModel,
     ProgramListModel,
     ProgramModel,
@@ -34,7 +36,10 @@ from program_service.bookkeeping.lifecycle import Status
     ("shape", "model"),
     [
         (shapes.Program, ProgramModel),
+        (shapes.ListedProgram, ListedProgramModel),
         (shapes.ProgramPage, ProgramListModel),
+        (shapes.AttemptPage, AttemptListModel),
+        (shapes.Paging, AttemptQuery),
         (shapes.ProgramBody, ProgramRequest),
         (shapes.Submitted, BatchItem),
         (shapes.Attempt, AttemptModel),
@@ -59,7 +64,7 @@ def test_types_have_the_fields_of_the_api(shape: type[Any], model: type[BaseMode
 def test_filters_of_the_clients_and_of_the_command_line_are_those_of_the_api() -> None:
     known = ProgramQuery.model_fields.keys() - {"cursor"}
     assert get_type_hints(shapes.Filters).keys() == known
-    assert chosen_filters().keys() == known - {"order", "limit"}
+    assert chosen_filters().keys() == known - {"order", "limit", "include"}
 
 
 def test_statuses_are_those_of_the_api() -> None:

@@ -81,7 +81,7 @@ async def test_error_of_a_job_is_cut_wherever_it_goes(
 
 @on_sqlite
 async def test_error_of_an_endpoint_is_cut(service: Service) -> None:
-    body = {"error": {"message": "x" * 900_000}}
+    body = {"error": {"message": "x" * 900_000, "retryable": False}}
     async with endpoint(lambda _call: answered(500, body)) as called:
         await put(service, "invoice", called.url)
         await hire(service)
