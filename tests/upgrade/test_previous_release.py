@@ -7,6 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from asking import all_ended, all_finished, attempts, select, submit_many
 from deployments import console as console
 from deployments import deployment as deployment
 from deployments import shared_rabbitmq as shared_rabbitmq
+from endpoint_server import Call, EndpointServer, Reply, endpoint
 from journal import Entry, Journal
 from killing import Killer
 from patience import eventually
@@ -176,6 +178,39 @@ async def test_each_release_takes_over_from_workers_of_the_other_that_died(
     verdict.require_order()
     verdict.require_ends()
     verdict.require_worker_lost_exactly()
+
+
+async def test_links_that_the_old_release_gave_out_are_good_after_the_upgrade(
+    deployment: Deployment, old: Deployment
+) -> None:
+    """Invariant 14, across releases: only the key of the job has signed their tokens."""
+
+    async def accept(_call: Call) -> Reply:
+        return Reply(202)
+
+    allowed = {"callback_allow": "127.0.0.0/8"}
+    old_service = await old.serve(**allowed)
+    await deployment.migrate()
+    service = await deployment.serve(migrate_on_start=False, **allowed)
+    async with endpoint(accept) as server:
+        registered = await old_service.client.put("/jobs/charge", json={"url": server.url})
+        assert registered.status_code == 201, registered.text
+        for times, release in enumerate((old, deployment), start=1):
+            worker = await release.work(**allowed)
+            await submit_many(service, [{"jobs": ["charge", "charge"]}])
+            await eventually(partial(_is_called, server, times))
+            assert await worker.stop() == 0
+    for call in server.calls:
+        path = call.json["links"]["complete"].partition("/callbacks/")[2]
+        for link in ("heartbeat", "complete"):
+            answer = await service.client.post(
+                f"/callbacks/{path.removesuffix('complete')}{link}", json={}
+            )
+            assert answer.status_code == 200, answer.text
+
+
+async def _is_called(server: EndpointServer, times: int) -> bool:
+    return len(server.calls) == times
 
 
 async def replaced(killer: Killer, victims: set[str], *, by: Deployment) -> set[str]:
