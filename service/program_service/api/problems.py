@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from program_service.api.guarded import ALWAYS
 from program_service.api.methods import allowed
@@ -147,6 +148,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _of_bookkeeping)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(ClientDisconnect, _of_disconnect)
     app.add_exception_handler(Exception, _of_bug)
 
 
@@ -219,6 +221,12 @@ def _sentence(fields: FieldErrors, count: int) -> str:
     if count > MOST_MISTAKES:
         return f"{detail}; and more"
     return detail + (f"; and {count - NAMED} more" if count > NAMED else "")
+
+
+async def _of_disconnect(request: Request, _error: Exception) -> Response:
+    # nobody reads it; the metrics count it
+    detail = "The connection was closed before the end of the body."
+    return answer(request, status=400, code="malformed_body", detail=detail)
 
 
 async def _of_bug(request: Request, error: Exception) -> Response:
