@@ -28,6 +28,7 @@ async def show_demo(url: str, data: Path) -> int:
             program = await client.submit(JOBS, program_data={"folder": str(folder)}, labels=LABELS)
             console.print(f"Submitted  {program['run_id']}: import {ROWS} rows, then report")
         else:
+            program = await client.get(program["run_id"])  # a list has no data
             stored = program["job_data"].get(JOBS[0], {}).get("page", 0)
             console.print(f"Going on   {program['run_id']}: from page {stored}, where it stopped")
         program = await _follow(client, program, console)
