@@ -20,7 +20,7 @@ STORED_PAGE = 3
 async def stored_page(url: str) -> int:
     """Return the page up to which the demo's import has stored its progress."""
     async with httpx.AsyncClient(base_url=url) as client:
-        answer = await client.get("/programs", params={"label": "demo:import"})
+        answer = await client.get("/programs", params={"label": "demo:import", "include": "data"})
     programs: list[dict[str, Any]] = answer.json()["programs"]
     pages = [program["job_data"].get("demo_import", {}).get("page", 0) for program in programs]
     return max(pages, default=0)
