@@ -87,6 +87,10 @@ class Redaction:
     def _hides(self, name: object) -> bool:
         return isinstance(name, str) and name.casefold() in self._names
 
+    def hides_any(self, names: Iterable[str]) -> bool:
+        """Say whether one of these fields is hidden, and so what is in it."""
+        return any(map(self._hides, names))
+
     def first_veil(self, value: Any) -> str | None:
         """Return the path of the first hidden field whose value is the veil itself, if any is."""
         if not self.is_on:

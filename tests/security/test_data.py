@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from html import unescape
 
 import httpx
@@ -23,6 +24,8 @@ NUMBERS = [0.1, 1.0, -0.0, 1e16, 1e22, 1e-7, 5e-324, 1.7976931348623157e308, 0, 
 LONG = [2**53 + 1, 10**18 + 1, 2**63 - 1, -(2**63)]
 DATA: Json = {"numbers": NUMBERS, "long": LONG, "not numbers": ["1.0", True, None]}
 BODY = orjson.dumps({"job_data": DATA})
+
+CARD = Decimal(4242424242424242)
 
 NOT_STORABLE = {
     "NaN": (b'{"x": [{"y": NaN}]}', 400, "x[0].y is NaN; JSON has finite numbers only"),
@@ -175,3 +178,31 @@ async def test_completion_may_begin_with_a_byte_order_mark(service: Service) -> 
         answer = await service.client.post(path, content=marked, headers=JSON)
         assert json_of(answer)["status"] == "finished"
     assert repr((await service.get(run_id))["job_data"]) == repr({"slow": DATA})
+
+
+@on_sqlite
+async def test_hidden_value_that_cannot_be_stored_is_not_shown(database: Database) -> None:
+    @job
+    async def returns(_ctx: JobContext) -> Json:
+        return {"order": {"card": [{"number": CARD}]}}
+
+    @job
+    async def sets(ctx: JobContext) -> None:
+        await ctx.job_data.set({"Card": {CARD: 1}})
+
+    @job
+    async def starts(ctx: JobContext) -> None:
+        await ctx.start_program(["sets"], program_data={"card": CARD})
+
+    async with serving(database, redact="card") as service:
+        await service.crew.hire(returns, sets, starts, redact="card")
+        for name, said in (
+            ("returns", "order.card[0].number is a Decimal; store str() of it"),
+            ("sets", "Card has a key that is a Decimal; the keys of a JSON object are texts"),
+            ("starts", "program_data: card is a Decimal; store str() of it"),
+        ):
+            run_id = (await service.submit(name))["run_id"]
+            await service.ended(run_id)
+            assert said in (await service.get(run_id))["error_message"]
+            tries = json_of(await service.client.get(f"/programs/{run_id}/attempts"))
+            assert "4242" not in json.dumps(tries)

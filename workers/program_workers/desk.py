@@ -9,7 +9,8 @@ from program_service.bookkeeping.ledger.job_data import EditKind, JobDataEdit, t
 from program_service.bookkeeping.ledger.keys import IdempotencyKey, Mismatched, Replayed
 from program_service.bookkeeping.ledger.submitting import NewProgram
 from program_service.bookkeeping.lifecycle import Claimed, Json
-from program_service.bookkeeping.storable import storable_object
+from program_service.bookkeeping.veiling import storable_for
+from program_service.redaction import Redaction
 from program_service.tracing.spans import Traces
 from program_service.wakeups.submissions import Submissions
 from program_workers.children import ChildProgram
@@ -20,7 +21,7 @@ from program_workers.recorder import Recorder
 class Desk:
     """Serve the running steps of a worker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a running step may ask for
         self,
         recorder: Recorder,
         submissions: Submissions,
@@ -28,8 +29,10 @@ class Desk:
         traces: Traces,
         *,
         max_job_data_bytes: int,
+        redaction: Redaction,
     ) -> None:
         """Take what it needs."""
+        self._redaction = redaction
         self._max_job_data_bytes = max_job_data_bytes
         self._recorder = recorder
         self._submissions = submissions
@@ -44,7 +47,7 @@ class Desk:
             NotStorable: the value is no JSON object.
             JobDataTooLarge: the job data of the program would be too long.
         """
-        checked = storable_object(value, what=f"the job data of {program.job!r}")
+        checked = storable_for(self._redaction, value, what=f"the job data of {program.job!r}")
         stored = await self._recorder.edit_job_data(JobDataEdit(program, kind, checked))
         if stored is None:
             raise LeaseLost
@@ -76,9 +79,9 @@ class Desk:
             run_id=str(uuid_utils.uuid7()),
             jobs=list(child.jobs),
             queue=queues[child.jobs[0]],
-            program_data=storable_object(child.program_data, what="program_data"),
+            program_data=storable_for(self._redaction, child.program_data, what="program_data"),
             job_data=self._job_data_of(child),
-            labels=storable_object(child.labels, what="labels"),
+            labels=storable_for(self._redaction, child.labels, what="labels"),
             start_at=child.start_at,
             parent_run_id=parent.run_id,
             traceparent=self._traces.onward(parent.traceparent),
@@ -105,7 +108,7 @@ class Desk:
             NotStorable: they are no JSON object.
             JobError: the data of a job are none, or all are too large.
         """
-        job_data: dict[str, Json] = storable_object(child.job_data, what="job_data")
+        job_data: dict[str, Json] = storable_for(self._redaction, child.job_data, what="job_data")
         if flaw := flaw_of_data(list(job_data), job_data):
             raise JobError(flaw)
         if is_too_large := too_large(job_data, most=self._max_job_data_bytes):

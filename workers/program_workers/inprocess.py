@@ -27,10 +27,11 @@ from program_service.bookkeeping.lifecycle import (
     RetryLater,
     Yielded,
 )
-from program_service.bookkeeping.storable import storable_object
 from program_service.bookkeeping.unstorable import NotStorable
+from program_service.bookkeeping.veiling import storable_for
 from program_service.cancellation import Marks, restoring
 from program_service.logs import log
+from program_service.redaction import Redaction
 from program_service.telemetry import Event
 from program_workers.classes import InThread
 from program_workers.context import JobContext, Step
@@ -45,8 +46,14 @@ from program_workers.thread_context import ThreadJobContext
 class InProcessJobs:
     """Run functions of the job library."""
 
-    def __init__(self, threads: Executor, job_threads: JobThreads | None = None) -> None:
-        """Take the threads that plain jobs run in, and who notes which job each runs."""
+    def __init__(
+        self,
+        threads: Executor,
+        job_threads: JobThreads | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
+        """Take the threads of plain jobs, who notes which job each runs, and what is hidden."""
+        self._redaction = redaction or Redaction()
         self._threads = threads
         self._job_threads = job_threads or JobThreads()
 
@@ -56,7 +63,7 @@ class InProcessJobs:
         try:
             with restoring(), step.held.stopping(scope), _Clock.of(scope, step.held) as clock:
                 async with scope:
-                    outcome = _completed(job, await self._call(job, step, clock))
+                    outcome = _completed(job, await self._call(job, step, clock), self._redaction)
                     if isinstance(outcome, Done):
                         await step.transaction.flush()
         except BaseException as error:
@@ -172,14 +179,15 @@ def _stopping_outcome(error: BaseException, step: Step) -> Outcome | None:
     return LetGo() if issubclass(kind, LeaseLost) else None
 
 
-def _completed(job: Job, result: Any) -> Outcome:
+def _completed(job: Job, result: Any, redaction: Redaction) -> Outcome:
     if result is None:
         return Done()
     try:
-        return Done(storable_object(result, what=f"what job {job.name!r} returned"))
+        what = f"what job {job.name!r} returned"
+        return Done(storable_for(redaction, result, what=what))
     except NotStorable as error:
         why = "" if error.path else "; it is merged into the job data"
-        return Fail(Failure(f"{error}{why}", type="NotStorable"))
+        return Fail(Failure(f"{error}{why}", type="NotStorable", code=error.code))
 
 
 def _stopped(job: Job, step: Step) -> Outcome:

@@ -1,7 +1,7 @@
 """Unstorable: copy a value part by part, or say which part cannot be stored, and what would be."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -36,12 +36,22 @@ MAX_PATH = 300
 class NotStorable(ValueError):
     """A value cannot be stored as JSON; `path` says where it is in `what`, `flaw` what it is."""
 
+    names: Sequence[str] = ()
+    """The names of the fields on the path."""
+    discreet: str | None = None
+    """The flaw without the value itself, where it is shown."""
+
     def __init__(
         self, flaw: str, *, what: str = "it", path: str = "", code: str = "not_storable"
     ) -> None:
         """Take what is wrong, and the stable word for it."""
         self.flaw, self.what, self.path, self.code = flaw, what, path, code
         super().__init__(f"{what}: {path} {flaw}" if path else f"{what} {flaw}")
+
+    def without_value(self) -> "NotStorable":
+        """Return the same error, for a field whose value may not be shown."""
+        flaw = self.discreet or self.flaw
+        return NotStorable(flaw, what=self.what, path=self.path, code=self.code)
 
 
 def copied(value: Any, *, what: str) -> Any:
@@ -78,7 +88,7 @@ class _Copy:
             for each, copy in self._kinds:
                 if issubclass(kind, each):
                     return copy(self, value)
-        raise self._error(_said_of(value))
+        raise self._error(_said_of(value, _shown(value)), discreet=_said_of(value, _kind(value)))
 
     def _text(self, value: str) -> str:
         text = str.__str__(value)
@@ -117,8 +127,8 @@ class _Copy:
     def _key(self, key: Any) -> str:
         kind = type(key)
         if not issubclass(kind, str) or issubclass(kind, Enum):
-            flaw = f"has a key that is {_shown(key)}; the keys of a JSON object are texts"
-            raise self._error(flaw)
+            flaws = (f"has a key that is {said}; {KEYS}" for said in (_shown(key), _kind(key)))
+            raise self._error(next(flaws), discreet=next(flaws))
         self._path.append(str.__str__(key))
         name = self._text(key)
         self._path.pop()
@@ -140,8 +150,13 @@ class _Copy:
         (list, _list),
     )
 
-    def _error(self, flaw: str, code: str = "not_storable") -> NotStorable:
-        return NotStorable(flaw, what=self._what, path=path_of(self._path), code=code)
+    def _error(
+        self, flaw: str, code: str = "not_storable", *, discreet: str | None = None
+    ) -> NotStorable:
+        error = NotStorable(flaw, what=self._what, path=path_of(self._path), code=code)
+        error.names = [name for name in self._path if isinstance(name, str)]
+        error.discreet = discreet
+        return error
 
 
 def path_of(parts: list[str | int]) -> str:
@@ -158,16 +173,17 @@ def _part(part: str | int) -> str:
     return f"[{ascii(part) if not part.isprintable() else repr(part)}]"
 
 
-def _said_of(value: object) -> str:
+def _said_of(value: object, shown: str) -> str:
     """Say what a value is that is no JSON, and what would be stored."""
     kind = type(value)
     for each, advice in ADVICE.items():
         if issubclass(kind, each):
-            return f"is {_shown(value)}; {advice}"
+            return f"is {shown}; {advice}"
     advice = "dataclasses.asdict() makes a dict of it" if is_dataclass(kind) else NO_JSON
-    return f"is {_shown(value)}; {advice}"
+    return f"is {shown}; {advice}"
 
 
+KEYS = "the keys of a JSON object are texts"
 NO_JSON = "JSON has objects (dict), lists, texts, numbers, true, false and null"
 ADVICE: dict[type, str] = {
     Enum: "store its value",
@@ -197,7 +213,10 @@ def _shown(value: Any) -> str:
         return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
     if issubclass(kind, Enum):
         return f"{name_of(value)}.{tried(lambda: str(value.name), '?')}"
-    if kind in {bytes, bytearray}:
-        return f"{len(value)} bytes"
+    return f"{len(value)} bytes" if kind in {bytes, bytearray} else _kind(value)
+
+
+def _kind(value: object) -> str:
+    """Name the type of a value."""
     article = "an" if name_of(value)[:1] in "aeiouAEIOU" else "a"
     return f"{article} {name_of(value)}"

@@ -5,10 +5,12 @@ Hidden values are taken out of them first, and then they are cut.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from program_service.bookkeeping.lifecycle import Fail, Failure, Outcome, RetryLater
-from program_service.redaction import shown_text, veil_text
+from program_service.bookkeeping.lifecycle import Fail, Failure, Json, Outcome, RetryLater
+from program_service.bookkeeping.storable import storable_object
+from program_service.bookkeeping.unstorable import NotStorable
+from program_service.redaction import Redaction, shown_text, veil_text
 
 Came = TypeVar("Came", bound=Outcome)
 
@@ -37,3 +39,16 @@ def veil_failure(failure: Failure, secrets: Sequence[str] = ()) -> Failure:
 
 def _word(word: str | None, secrets: Sequence[str]) -> str | None:
     return None if word is None else veil_text(word, secrets)[:MAX_WORD]
+
+
+def storable_for(redaction: Redaction, value: Any, *, what: str) -> Json:
+    """Return a dict as it will be stored, as `storable_object` does; hidden values are not shown.
+
+    Raises:
+        NotStorable: it is no dict, or holds what cannot be stored.
+    """
+    try:
+        return storable_object(value, what=what)
+    except NotStorable as error:
+        is_hidden = redaction.hides_any(error.names)
+        raise (error.without_value() if is_hidden else error) from None
