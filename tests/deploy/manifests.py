@@ -152,6 +152,9 @@ VALUE_SETS: dict[str, Manifest] = {
 
 every_value_set = pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
 
+OF_UVICORN = {"FORWARDED_ALLOW_IPS"}
+"""Variables that uvicorn reads itself."""
+
 
 def of_kind(kind: str, manifests: list[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
