@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from program_service import app as wiring
+from program_service.api.contract.document import document
 from program_service.bookkeeping import migrations
 from program_service.bookkeeping.database import Database
 from program_service.bookkeeping.errors import DatabaseUnavailable
@@ -98,3 +99,25 @@ async def test_outage_is_asked_about_by_one_at_a_time(
     assert {answer.status_code for answer in answers} == {503}
     assert asked.most == 1
     assert asked.asked <= 5
+
+
+async def test_document_is_written_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def counted(app: Any) -> Any:
+        nonlocal written
+        written += 1
+        return document(app)
+
+    monkeypatch.setattr(wiring, "document", counted)
+    async with serving(database) as service:
+        answers = [await service.client.get("/openapi.json") for _ in range(3)]
+        texts = {answer.content for answer in answers}
+        assert len(texts) == 1
+        assert (await service.client.head("/openapi.json")).status_code == 200
+        assert answers[0].json()["openapi"].startswith("3.1")
+        service.app.openapi_schema = {"another": "document"}
+        assert (await service.client.get("/openapi.json")).content in texts
+    assert written == 1
