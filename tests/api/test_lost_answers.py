@@ -13,9 +13,14 @@ from structlog.testing import capture_logs
 from builders import JOBS, a_failure, claimed, stands, submitted
 from calling import ALLOW
 from forgetting import Forgetful, empty, plain, tables_of
+from program_service.api import keys
+from program_service.api.auth import digest_of, new_key
+from program_service.bookkeeping.ledger.api_keys import ID_DIGITS, ApiKey, add_key
+from program_service.bookkeeping.ledger.auditing import Entry
 from program_service.bookkeeping.ledger.callbacks import Ticket
 from program_service.bookkeeping.ledger.endpoints import put_endpoint
 from program_service.bookkeeping.ledger.registry import CALLBACK, Endpoint, Job, Secret, find_job
+from program_service.bookkeeping.ledger.sessions import NewSession, begin_session
 from program_service.bookkeeping.ledger.steering import cancel
 from program_service.bookkeeping.lifecycle import Accepted, Fail
 from program_service.webhooks.tokens import write_token
@@ -25,6 +30,7 @@ from serving import Json, Service, json_of, serving
 URL = "http://127.0.0.1:9/charge"
 TOKEN_KEY = "ab" * 32
 OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MADE, OTHER_KEY = new_key("ops"), new_key("ops")
 OF_A_BUSY_MACHINE = {"database.unavailable", "loop.blocked"}
 """What background loops log where the tests leave them too little time."""
 
@@ -40,10 +46,12 @@ class Asked:
     path: str
     body: Any = None
     key: str | None = None
+    api_key: str | None = None
 
     async def send(self, service: Service) -> Any:
         """Send it."""
         headers = {"Idempotency-Key": self.key} if self.key else {}
+        headers |= {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         return await service.client.request(self.method, self.path, json=self.body, headers=headers)
 
 
@@ -171,6 +179,30 @@ async def merge_data_of_a_step(service: Service) -> Asked:
     return Asked("merge_callback_data", "PATCH", path, {"page": 7})
 
 
+@of("make_key")
+async def make_a_key(_service: Service) -> Asked:
+    return Asked("add_key", "POST", "/keys", {"name": "ops", "scopes": ["admin"]})
+
+
+@of("revoke_key")
+async def revoke_a_key(service: Service) -> Asked:
+    admin, mailer = (ApiKey(digest_of(key), "ops", ["admin"]) for key in (MADE, OTHER_KEY))
+    for key in (admin, mailer):
+        await service.database.transact(add_key, key, _entry())
+    return Asked("revoke_key", "DELETE", f"/keys/{mailer.id}", api_key=MADE)
+
+
+@of("end_session")
+async def end_a_session(service: Service) -> Asked:
+    session = NewSession(digest_of(OTHER_KEY), digest_of(MADE), "ops")
+    await service.database.transact(begin_session, session, _entry(), lasts_s=600.0)
+    return Asked("end_session", "DELETE", f"/sessions/{session.digest[:ID_DIGITS]}")
+
+
+def _entry() -> Entry:
+    return Entry("prepared", "ops", "192.0.2.1")
+
+
 async def _registered(service: Service) -> None:
     endpoint = Endpoint(URL, [Secret(OLD)], TOKEN_KEY)
     policy = {"initial_s": 3_600.0, "jitter": "none"}  # a retry is not due while it is looked at
@@ -185,6 +217,12 @@ async def _awaited(service: Service, *jobs: str) -> str:
     await stands(service.database, program, Accepted(within_s=600))
     ticket = Ticket(program.run_id, program.step, program.resumes, program.attempt)
     return f"/callbacks/{write_token(ticket, 'charge', token_key=TOKEN_KEY)}"
+
+
+@pytest.fixture(autouse=True)
+def _same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the same key each time: two executions are compared."""
+    monkeypatch.setattr(keys, "new_key", lambda _name: MADE)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from program_service.bookkeeping.ledger.submitting import Submitted, submit
 from program_service.bookkeeping.lifecycle import Claimed, Done, Fail, Outcome, Status, Yielded
 from servers import Connect
 
-READING = {"find_old", "read_back"}
+READING = {"find_old", "read_back", "try_privileges"}
 """Functions that change nothing, and are tried again like those that do."""
 
 

@@ -136,7 +136,6 @@ async def end_session(books: Books, session_id: str, entry: Entry) -> None:
 async def forget_sessions(books: Books, *, idle_s: float, limit: int) -> int:
     """Delete up to `limit` sessions that have ended by themselves; return how many."""
     sessions = books.tables.sessions
-    sessions = books.tables.sessions
     if forget_sessions not in books.notes:  # an earlier try has determined them
         now = await read_clock(books)
         has_ended = sa.or_(
