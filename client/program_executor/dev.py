@@ -87,8 +87,18 @@ def run_dev(given: Settings, options: DevOptions, ending: Ending) -> None:
     set_up_logs(settings)
     require_keys(settings)
     library = load_library(settings)
-    options.data.mkdir(parents=True, exist_ok=True)
+    _keep_private(options.data)
     run(_serve(settings, options, library, ending))
+
+
+def _keep_private(folder: Path) -> None:
+    """Make the folder for its owner alone, and close the files that an earlier release has made.
+
+    The data and the secrets of endpoints are in them. A folder that is there may be of others.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in folder.glob("programs.db*"):
+        file.chmod(0o600)
 
 
 async def _serve(

@@ -4,11 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from program_executor.bounded import BoundedProtocol, Bounds
+from program_service.api.actors import plain_address
 from program_service.logs import log
 from program_service.telemetry import Event, Metrics
 
@@ -17,6 +19,19 @@ LOG_EVERY_TICKS = 600
 
 
 DEFAULT = Bounds()
+
+
+class _Unmapped:
+    """Say `127.0.0.1` of a client that a socket of both families calls `::ffff:127.0.0.1`."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        client = scope.get("client")
+        if client and client[0].startswith("::ffff:"):
+            scope["client"] = (plain_address(client[0]), client[1])
+        await self._app(scope, receive, send)
 
 
 class BoundedConfig(uvicorn.Config):
@@ -39,6 +54,11 @@ class BoundedConfig(uvicorn.Config):
         self.bounds = bounds
         self._metrics = metrics
         self._refused = Counter[str]()
+
+    def load(self) -> None:
+        """Load the application, and hand it addresses that FORWARDED_ALLOW_IPS can name."""
+        super().load()
+        self.loaded_app = _Unmapped(self.loaded_app)
 
     def note(self, reason: str) -> None:
         """Count what was refused."""

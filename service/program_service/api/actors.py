@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Query, Request
@@ -68,4 +69,15 @@ def client_of(request: Request) -> str:
 
     Behind a proxy uvicorn takes it from X-Forwarded-For, if FORWARDED_ALLOW_IPS names the proxy.
     """
-    return request.client.host if request.client else NOWHERE
+    return plain_address(request.client.host) if request.client else NOWHERE
+
+
+def plain_address(host: str) -> str:
+    """Return an IPv4 address as such where a socket of both families says `::ffff:…`."""
+    if not host.startswith("::ffff:"):
+        return host
+    try:
+        mapped = IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return str(mapped) if mapped else host

@@ -12,6 +12,7 @@ from program_service.api.bodies import KeyedRoute
 from program_service.api.programs import Reader
 from program_service.api.queries import Text
 from program_service.api.responses import problems
+from program_service.api.seen import find_seen
 from program_service.api.services import Serving
 from program_service.bookkeeping.ledger.auditing import Audited, AuditFilter, list_entries
 
@@ -42,6 +43,11 @@ async def get_audit(
     asked: Annotated[AuditQuery, Query()], services: Serving, caller: Reader
 ) -> Response:
     """List what people did, the newest first: to programs, and for `admin` all else, too."""
+    if caller.label is not None:
+        if asked.run_id is None:
+            caller.require_unbound()
+        else:
+            await find_seen(services, asked.run_id, caller)
     is_admin = caller.may(Scope.ADMIN)
     wanted = AuditFilter(asked.run_id, asked.actor, asked.action, is_of_programs=not is_admin)
     found = await services.database.read(

@@ -59,6 +59,28 @@ class Caller:
             detail = f"The key {self.name!r} does not have the scope {scope.value!r}."
             raise Problem(403, "forbidden", detail)
 
+    def sees(self, labels: Mapping[str, str]) -> bool:
+        """Say whether a program with these labels is one that the caller may see."""
+        return self.label is None or labels.get(self.label[0]) == self.label[1]
+
+    def require_unbound(self) -> None:
+        """Let a caller pass who may see all programs.
+
+        Raises:
+            Problem: its key is bound to a label.
+        """
+        if self.label is not None:
+            detail = (
+                f"The key {self.name!r} is for programs with the label {'='.join(self.label)!r};"
+                " this is about all programs."
+            )
+            raise Problem(403, "forbidden", detail)
+
+    @property
+    def bounds(self) -> list[tuple[str, str]]:
+        """The labels that the programs have which the caller may see."""
+        return [] if self.label is None else [self.label]
+
     @property
     def who(self) -> str:
         """The name for the log."""

@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from program_service.api.auth import Caller, Requires, Scope
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import etag, problems
+from program_service.api.seen import find_seen, shown_to
 from program_service.api.services import Services, Serving
 from program_service.api.views import show
 from program_service.bookkeeping.errors import DatabaseUnavailable, ProgramNotFound
@@ -24,9 +25,9 @@ WAIT_S = 3600.0
 """How long a stream waits for one change; then it asks again."""
 
 
-async def found(run_id: RunId, services: Serving) -> Program:
+async def found(run_id: RunId, services: Serving, caller: Reader) -> Program:
     """Find the program before the stream begins, so that a wrong id is a 404."""
-    return await services.database.read(find, run_id)
+    return await find_seen(services, run_id, caller)
 
 
 async def may_go_on(services: Services, caller: Caller) -> bool:
@@ -89,7 +90,8 @@ async def watch_program(
             return
         tag = etag(state).strip('"')
         if tag != seen:
-            yield _event(services.redaction.program(state), tag)
+            (shown,) = await shown_to(services, caller, [state])
+            yield _event(shown, tag)
             seen = tag
 
 

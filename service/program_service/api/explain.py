@@ -9,11 +9,12 @@ from fastapi import APIRouter
 from program_service.api.obstacles import Obstacle, at, breaker_of, limit_of, obstacle_of
 from program_service.api.programs import Reader, RunId
 from program_service.api.responses import problems
+from program_service.api.seen import find_seen
 from program_service.api.services import Services, Serving
 from program_service.api.views import ExplanationModel
 from program_service.bookkeeping.errors import JobNotFound
 from program_service.bookkeeping.flaws import UNREADABLE, unreadable
-from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.reading import Program
 from program_service.bookkeeping.ledger.registry import Job, find_job
 from program_service.bookkeeping.ledger.workers import Worker
 from program_service.bookkeeping.lifecycle import Status
@@ -43,8 +44,7 @@ class Surroundings:
 )
 async def explain_program(run_id: RunId, services: Serving, caller: Reader) -> ExplanationModel:
     """Say why a program is not moving and when it will."""
-    del caller
-    return await explained(services, await services.database.read(find, run_id))
+    return await explained(services, await find_seen(services, run_id, caller))
 
 
 async def explained(services: Services, program: Program) -> ExplanationModel:

@@ -44,8 +44,9 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
     `place` says where in the body a request stands, with `{}` for its number: `programs[{}].`.
 
     Raises:
-        Problem: a job is registered nowhere, or the key is of no form.
+        Problem: a job is registered nowhere, the key is of no form, or a label is not the caller's.
     """
+    labels = [_labels_of(each, caller, place.format(index)) for index, each in enumerate(requests)]
     queues = await services.directory.queues(job for each in requests for job in each.jobs)
     is_for_known_jobs = services.settings.unknown_jobs is UnknownJobs.REFUSE
     if is_for_known_jobs:
@@ -63,7 +64,7 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             queue=queues.get(each.jobs[0], DEFAULT_QUEUE),
             program_data=each.program_data,
             job_data=each.job_data,
-            labels=each.labels,
+            labels=given,
             start_at=each.start_at,
             submitted_by=caller.name,
             traceparent=services.traces.onward(traceparent),
@@ -71,8 +72,35 @@ async def new_programs(  # noqa: PLR0913 - what headers, body and key say of pro
             idempotency=None if key is None else _idempotency(key, each, caller),
             is_for_known_jobs=is_for_known_jobs,
         )
-        for each in requests
+        for each, given in zip(requests, labels, strict=True)
     ]
+
+
+def _labels_of(request: ProgramRequest, caller: Caller, place: str) -> dict[str, str]:
+    """Return the labels of a program, with that of the caller's key.
+
+    Raises:
+        Problem: it has another value of that label.
+    """
+    if caller.label is None:
+        return request.labels
+    name, value = caller.label
+    if request.labels.get(name, value) != value:
+        detail = (
+            f"{place}labels: the key {caller.name!r} submits programs with the label"
+            f" {name}={value!r}; leave {name!r} out, or give it this value."
+        )
+        raise Problem(403, "forbidden", detail)
+    return request.labels | {name: value}
+
+
+def owner_of(caller: Caller) -> str:
+    """Return whose idempotency keys these are: keys of one name share them, within a label."""
+    if caller.label is None:
+        return caller.name or ""
+    # no name has a blank: it is nobody else's
+    digest = hashlib.sha256(orjson.dumps(caller.label)).hexdigest()
+    return f"{caller.name} {digest[:32]}"
 
 
 def traceparent_of(request: Request) -> str | None:
@@ -166,7 +194,7 @@ def _idempotency(header: str, request: ProgramRequest, caller: Caller) -> Idempo
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         detail = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters, quoted or bare."
         raise Problem(422, "bad_idempotency_key", detail)
-    return IdempotencyKey(caller.name or "", key, hash_of(request))
+    return IdempotencyKey(owner_of(caller), key, hash_of(request))
 
 
 def hash_of(request: ProgramRequest) -> str:

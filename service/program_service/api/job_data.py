@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Response
 
 from program_service.api.actors import Actor
+from program_service.api.auth import Scope
 from program_service.api.bodies import KeyedRoute
 from program_service.api.intents import refuse_veiled
 from program_service.api.problems import Problem
 from program_service.api.programs import Operator, Reader, RunId
 from program_service.api.responses import json_response, problems
+from program_service.api.seen import find_seen
 from program_service.api.services import Services, Serving
 from program_service.bookkeeping.ledger.job_data import EditKind, edit_job_data
-from program_service.bookkeeping.ledger.reading import find
 from program_service.bookkeeping.lifecycle import Json
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -48,8 +49,7 @@ class Place:
 )
 async def read(run_id: RunId, job: JobOfProgram, services: Serving, caller: Reader) -> Response:
     """Return the data of one job; `{}` when none was ever set."""
-    del caller
-    program = await services.database.read(find, run_id)
+    program = await find_seen(services, run_id, caller)
     _require_job(job, program.jobs)
     return json_response(services.redaction.data(program.job_data.get(job, {})))
 
@@ -73,20 +73,22 @@ async def merge(
 async def _edit(
     services: Services, place: Place, actor: Actor, *, kind: EditKind, value: Json
 ) -> Response:
-    run_id, job = place.run_id, place.job
+    run_id, job, is_reader = place.run_id, place.job, actor.caller.may(Scope.READ)
     refuse_veiled(services, value)
-    program = await services.database.read(find, run_id)
-    _require_job(job, program.jobs)
+    program = await find_seen(services, run_id, actor.caller)
+    _require_job(job, program.jobs, is_reader=is_reader)
     entry = actor.entry("job_data_changed", run_id=run_id, target=job, what=kind)
     stored = await services.database.transact(
         edit_job_data, run_id, job, kind=kind, value=value, entry=entry
     )
     by, client = actor.by, actor.client
     log.info(Event.AUDIT_JOB_DATA, what=kind, run_id=run_id, job=job, by=by, client=client)
-    return json_response(services.redaction.data(stored))
+    # without `read`, what was sent is all there is to see
+    return json_response(services.redaction.data(stored if is_reader else value))
 
 
-def _require_job(job: str, jobs: list[str]) -> None:
+def _require_job(job: str, jobs: list[str], *, is_reader: bool = True) -> None:
     if job not in jobs:
-        detail = f"{job!r} is no job of this program; it has {', '.join(map(repr, jobs[:10]))}."
+        named = f"; it has {', '.join(map(repr, jobs[:10]))}" if is_reader else ""
+        detail = f"{job!r} is no job of this program{named}."
         raise Problem(404, "job_not_in_program", detail)

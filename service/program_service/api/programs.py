@@ -25,6 +25,7 @@ from program_service.api.responses import (
     program_response,
 )
 from program_service.api.schemas import BatchRequest, ProgramRequest, ResumeRequest
+from program_service.api.seen import as_steered_by, find_seen, require_seen, shown_to
 from program_service.api.services import Services, Serving
 from program_service.api.steering import cancel_now, resume_now
 from program_service.api.submit_route import SubmitRoute
@@ -59,6 +60,8 @@ Reader = Annotated[Caller, Depends(Requires(Scope.READ))]
 Operator = Annotated[Actor, Depends(acting(Scope.OPERATE))]
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+RECEIPT = "A key without `read` gets a receipt: all but its id, status and times is empty."
 
 LAST_READ_S = 1.0
 """For the answer to those who wait when the process ends."""
@@ -167,7 +170,7 @@ async def get_program(
     ] = None,
 ) -> Response:
     """Return a program as it stands now."""
-    program = await services.database.read(find, run_id)
+    program = await find_seen(services, run_id, caller)
     headers = {}
     if prefer and (match := WAIT.search(prefer)):
         wait_s = min(float(match[1]), services.settings.max_wait_s)
@@ -177,7 +180,8 @@ async def get_program(
     if is_known(request, etag(program)):
         kept = {"ETag": etag(program), "Cache-Control": "no-cache"}
         return Response(status_code=304, headers={**kept, **headers})
-    return program_response(services.redaction.program(program), headers=headers)
+    (shown,) = await shown_to(services, caller, [program])
+    return program_response(shown, headers=headers)
 
 
 async def _until_final(services: Services, program: Program, wait_s: float) -> Program:
@@ -204,15 +208,17 @@ async def list_all(
     wanted: Annotated[ProgramQuery, Query()], services: Serving, caller: Reader
 ) -> Response:
     """List programs, newest first or `order=oldest`, by pages, without their data."""
-    del caller
     page = await services.searches.read(
-        list_programs, wanted.as_filter(), limit=wanted.limit, cursor=wanted.cursor
+        list_programs,
+        wanted.as_filter().within(caller.bounds),
+        limit=wanted.limit,
+        cursor=wanted.cursor,
     )
     headers = next_link("/programs", wanted, page.next_cursor)
     has_data = wanted.include == "data"
     shown = [
-        show_listed(services.redaction.program(program), has_data=has_data)
-        for program in page.programs
+        show_listed(program, has_data=has_data)
+        for program in await shown_to(services, caller, page.programs)
     ]
     return json_response({"programs": shown, "next_cursor": page.next_cursor}, headers=headers)
 
@@ -222,14 +228,17 @@ async def list_all(
     operation_id="cancel_program",
     summary="Cancel a program",
     responses={
-        200: {"model": ProgramModel, "description": "The program, which is cancelled now."},
+        200: {
+            "model": ProgramModel,
+            "description": f"The program, which is cancelled now. {RECEIPT}",
+        },
         **problems(404, 409),
     },
 )
 async def cancel_program(run_id: RunId, services: Serving, actor: Operator) -> Response:
     """End a program now, also while a worker runs its step."""
     program = await cancel_now(services, run_id, actor)
-    return program_response(services.redaction.program(program))
+    return program_response(await as_steered_by(services, actor.caller, program))
 
 
 @router.post(
@@ -237,7 +246,7 @@ async def cancel_program(run_id: RunId, services: Serving, actor: Operator) -> R
     operation_id="resume_program",
     summary="Resume a program",
     responses={
-        200: {"model": ProgramModel, "description": "The program, which goes on."},
+        200: {"model": ProgramModel, "description": f"The program, which goes on. {RECEIPT}"},
         **problems(400, 404, 409, 413, 415),
     },
 )
@@ -247,7 +256,7 @@ async def resume_program(
     """Let an errored or cancelled program go on from its failed step, or from another."""
     from_step = body.from_step if body else None
     program = await resume_now(services, run_id, actor, from_step=from_step)
-    return program_response(services.redaction.program(program))
+    return program_response(await as_steered_by(services, actor.caller, program))
 
 
 @router.get(
@@ -263,7 +272,7 @@ async def get_attempts(
     run_id: RunId, wanted: Annotated[AttemptQuery, Query()], services: Serving, caller: Reader
 ) -> Response:
     """List every try of every step, in the order of their ends or the last first, by pages."""
-    del caller
+    await require_seen(services, run_id, caller)
     page = await services.database.read(
         page_of_attempts,
         run_id,

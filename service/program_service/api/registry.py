@@ -66,7 +66,7 @@ async def get_workers(
     wanted: Annotated[PageQuery, Query()], services: Serving, caller: Reader
 ) -> Response:
     """Return the workers that live, by pages."""
-    del caller
+    caller.require_unbound()
     workers: Items = {
         (worker.name, worker.process): partial(_shown_worker, worker)
         for worker in await services.live_workers()

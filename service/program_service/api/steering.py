@@ -1,8 +1,9 @@
 """Steering: cancel and resume, with all that must be told; for the API and for the dashboard."""
 
 from program_service.api.actors import Actor
+from program_service.api.seen import find_seen, require_seen
 from program_service.api.services import Services
-from program_service.bookkeeping.ledger.reading import Program, find
+from program_service.bookkeeping.ledger.reading import Program
 from program_service.bookkeeping.ledger.steering import cancel, resume
 from program_service.bookkeeping.ledger.waking import Due
 from program_service.bookkeeping.lifecycle import Status
@@ -18,6 +19,7 @@ async def cancel_now(services: Services, run_id: str, actor: Actor) -> Program:
         ProgramNotFound: no program has this run_id.
         AlreadyFinal: it has finished or errored.
     """
+    await require_seen(services, run_id, actor.caller)
     entry = actor.entry("program_cancelled", run_id=run_id)
     program, is_new = await services.database.transact(cancel, run_id, entry)
     if is_new:
@@ -39,7 +41,7 @@ async def resume_now(
         ProgramNotFound: no program has this run_id.
         NotResumable: it has not errored, or has no such step.
     """
-    before = await services.database.read(find, run_id)
+    before = await find_seen(services, run_id, actor.caller)
     queues = await services.directory.queues(before.jobs)
     entry = actor.entry("program_resumed", run_id=run_id)
     program = await services.database.transact(

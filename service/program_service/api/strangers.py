@@ -6,17 +6,20 @@ key.
 """
 
 import time
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from fastapi import Request
 
-from program_service.api.actors import client_of
+from program_service.api.actors import client_of, plain_address
 from program_service.api.problems import Problem
 from program_service.api.quotas import Quota
 from program_service.logs import log
 from program_service.telemetry import Event
 
 WINDOW_S = 60.0
+NAT64 = IPv6Network("64:ff9b::/96")
+"""What all of IPv4 looks like behind a translator."""
+
 HOST_BITS = 64
 """One network of IPv6 gives its owner so many bits to choose addresses from."""
 
@@ -52,9 +55,11 @@ class Strangers:
 def network_of(client: str) -> str:
     """Return what is counted for an address: itself, or the network of an IPv6 address."""
     try:
-        address = ip_address(client)
+        address = ip_address(plain_address(client))
     except ValueError:
         return client
+    if isinstance(address, IPv6Address) and address in NAT64:
+        return str(IPv4Address(int(address) & 0xFFFFFFFF))
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> HOST_BITS << HOST_BITS))
-    return client
+    return str(address)

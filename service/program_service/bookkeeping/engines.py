@@ -1,6 +1,7 @@
 """Engines: connections to each database, with everything set that the ledger relies on."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -259,6 +260,17 @@ def _decoded(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
+def _create_private(path: str) -> None:
+    """Create a database's file for its owner alone: it has the data, and secrets of endpoints.
+
+    SQLite gives its other files the permissions of this one.
+    """
+    if not path or path.startswith((":", "file:")):  # none, or more than a name
+        return
+    with suppress(OSError):  # it is there, or cannot be: SQLite says why
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
 def _prepare_sqlite(engine: AsyncEngine) -> None:
     """Give every connection our functions, the write-ahead log, and BEGIN IMMEDIATE for writers."""
 
@@ -270,6 +282,10 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
             return None
         # what people write by hand has no zone, and is UTC like all the rest
         return written(read_moment(text) or EARLIEST)
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def create_private(_dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:
+        _create_private(str(arguments[0]))
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

@@ -62,8 +62,7 @@ async def preview(
     action: Acting, request: Request, board: Boarding, filters: Filtering, caller: Steersman
 ) -> Response:
     """Say how many programs of a filter it would be, and which come first."""
-    del caller
-    wanted = filters.concerned(action, datetime.now(UTC))
+    wanted = filters.concerned(action, datetime.now(UTC)).within(caller.caller.bounds)
     run_ids = await board.services.searches.read(list_run_ids, wanted, limit=LOOKED_AT)
     return _preview(request, action, run_ids, fields=filters.given(), back=LIST)
 
@@ -74,7 +73,7 @@ async def steer(
 ) -> Response:
     """Cancel or resume the programs of a filter."""
     filters = Filters.read(form)
-    wanted = filters.concerned(action, datetime.now(UTC))
+    wanted = filters.concerned(action, datetime.now(UTC)).within(actor.caller.bounds)
     run_ids = await board.services.searches.read(list_run_ids, wanted, limit=MOST)
     steered = await _steer_all(board.services, action, run_ids, because(actor, form))
     return redirect(request, LIST, **filters.given(), **_told(action, steered))
@@ -85,8 +84,8 @@ async def preview_group(
     request: Request, board: Boarding, caller: Steersman, job: str, pattern: str
 ) -> Response:
     """Say how many programs failed so."""
-    del caller
-    run_ids = await board.services.database.read(members_of, job, pattern)
+    labels = caller.caller.bounds
+    run_ids = await board.services.database.read(members_of, job, pattern, labels=labels)
     fields = {"job": job, "pattern": pattern}
     return _preview(request, Action.RESUME, run_ids, fields=fields, back=FAILURES)
 
@@ -95,7 +94,8 @@ async def preview_group(
 async def resume_group(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
     """Resume the programs that failed so."""
     job, pattern = form.get("job", ""), form.get("pattern", "")
-    run_ids = await board.services.database.read(members_of, job, pattern)
+    labels = actor.caller.bounds
+    run_ids = await board.services.database.read(members_of, job, pattern, labels=labels)
     steered = await _steer_all(board.services, Action.RESUME, run_ids[:MOST], because(actor, form))
     return redirect(request, FAILURES, **_told(Action.RESUME, steered))
 

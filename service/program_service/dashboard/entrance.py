@@ -12,9 +12,12 @@ from fastapi.routing import APIRoute
 from program_service.api.actors import MAX_REASON, Actor
 from program_service.api.auth import ANYBODY, Caller, Scope
 from program_service.api.problems import Problem, status_of, words_of
+from program_service.api.programs import RunId
+from program_service.api.seen import find_seen
 from program_service.api.services import Services
 from program_service.api.sites import refuse_other_sites
 from program_service.bookkeeping.errors import BookkeepingError
+from program_service.bookkeeping.ledger.reading import Program
 from program_service.dashboard import sessions
 from program_service.dashboard.pages import PREFIX, here_of, page, redirect
 from program_service.logs import log
@@ -58,8 +61,8 @@ def _error_page(request: Request, status: int, words: str) -> Response:
     return page(request, "error.html", status=status, code=status, words=words)
 
 
-def allows(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a dependency that lets only callers with this scope through."""
+def allows(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency that lets only callers with these scopes through."""
 
     async def check(request: Request) -> Caller:
         caller = await sessions.caller_of(request)
@@ -67,17 +70,18 @@ def allows(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
             if sessions.cookie_of(request):
                 request.app.state.services.strangers.note(request, "cookie")
             raise SignInNeeded
-        caller.require(scope)
         request.state.caller = caller
+        for scope in scopes:
+            caller.require(scope)
         return caller
 
     return check
 
 
 async def steersman(
-    request: Request, caller: Annotated[Caller, Depends(allows(Scope.OPERATE))]
+    request: Request, caller: Annotated[Caller, Depends(allows(Scope.READ, Scope.OPERATE))]
 ) -> Actor:
-    """Say who steers."""
+    """Say who steers: pages show what is steered, so it takes reading, too."""
     return Actor.of(request, caller)
 
 
@@ -113,7 +117,27 @@ def because(actor: Actor, form: dict[str, str]) -> Actor:
 Form = Annotated[dict[str, str], Depends(form_of)]
 Viewer = Annotated[Caller, Depends(allows(Scope.READ))]
 Steersman = Annotated[Actor, Depends(steersman)]
-Sender = Annotated[Caller, Depends(allows(Scope.SUBMIT))]
+Sender = Annotated[Caller, Depends(allows(Scope.READ, Scope.SUBMIT))]
+
+
+async def found_by(
+    run_id: RunId,
+    request: Request,
+    caller: Annotated[Caller, Depends(allows(Scope.READ))],
+) -> Program:
+    """Find the program of a page, after it is known who asks."""
+    return await find_seen(request.app.state.services, run_id, caller)
+
+
+async def who_sees_all(caller: Annotated[Caller, Depends(allows(Scope.READ))]) -> Caller:
+    """Let only those through who may see all programs."""
+    caller.require_unbound()
+    return caller
+
+
+Found = Annotated[Program, Depends(found_by)]
+"""The program of a page. Strangers are asked for a key whether there is one or not."""
+Overseer = Annotated[Caller, Depends(who_sees_all)]
 
 OURS = [Depends(from_our_pages)]
 """The dependencies of every route that changes something."""

@@ -18,9 +18,11 @@ FAILURES = f"{PREFIX}/failures"
 @router.get(FAILURES)
 async def failures_page(request: Request, board: Boarding, caller: Viewer) -> Response:
     """Show the groups, the latest first."""
-    del caller
     database = board.services.database
-    failures = await board.readings.share("failures", lambda: database.read(failure_groups))
+    failures = await board.readings.share(
+        f"failures {caller.bounds}",
+        lambda: database.read(failure_groups, labels=caller.bounds),
+    )
     return page(
         request,
         "failures.html",

@@ -15,7 +15,7 @@ from program_service.api.services import Services
 from program_service.bookkeeping.ledger.figures import JobFigures, job_figures
 from program_service.bookkeeping.ledger.registry import Job, find_job, list_jobs
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import OURS, Form, PageRoute, Sender, Viewer
+from program_service.dashboard.entrance import OURS, Form, Overseer, PageRoute, Sender
 from program_service.dashboard.pages import PREFIX, page, to_program
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -36,7 +36,7 @@ class JobView:
 
 
 @router.get(JOBS)
-async def jobs_page(request: Request, board: Boarding, caller: Viewer) -> Response:
+async def jobs_page(request: Request, board: Boarding, caller: Overseer) -> Response:
     """Show every job that was ever registered."""
     del caller
     views = await board.readings.share("jobs", lambda: _views(board.services))

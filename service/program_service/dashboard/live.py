@@ -1,15 +1,13 @@
 """Live: streams that tell an open page to look again; they carry no data."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from program_service.api.events import found, may_go_on, states
-from program_service.bookkeeping.ledger.reading import Program
+from program_service.api.events import may_go_on, states
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import PageRoute, Viewer
+from program_service.dashboard.entrance import Found, PageRoute, Viewer
 from program_service.dashboard.pages import ONE, PREFIX
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -28,7 +26,7 @@ async def watch_all(board: Boarding, caller: Viewer) -> AsyncIterator[ServerSent
 
 @router.get(f"{ONE}/feed", response_class=EventSourceResponse)
 async def watch_one(
-    caller: Viewer, program: Annotated[Program, Depends(found)], board: Boarding
+    caller: Viewer, program: Found, board: Boarding
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell of every change of a program, until it has ended."""
     async for state in states(board.services, program):

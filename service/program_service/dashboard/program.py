@@ -4,14 +4,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from program_service.api.events import found
 from program_service.api.explain import explained
 from program_service.api.programs import RunId
+from program_service.api.seen import shown_to
 from program_service.api.steering import cancel_now, resume_now
 from program_service.bookkeeping.ledger.attempts import page_of_attempts
 from program_service.bookkeeping.ledger.auditing import AuditFilter, list_entries
@@ -21,6 +21,7 @@ from program_service.dashboard.board import Boarding
 from program_service.dashboard.entrance import (
     OURS,
     Form,
+    Found,
     PageRoute,
     Steersman,
     Viewer,
@@ -42,8 +43,6 @@ MOST_LOGS = 20
 MOST_AUDITED = 20
 TREE_BYTES = 32_768
 """Above this, data is shown as a text, and cut: a tree of a megabyte stops a browser."""
-
-Found = Annotated[Program, Depends(found)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,7 @@ async def program_page(
     request: Request, program: Found, board: Boarding, caller: Viewer
 ) -> Response:
     """Show steps, times, tries, data and the reason why it does not move."""
-    del caller
-    program = board.services.redaction.program(program)
+    (program,) = await shown_to(board.services, caller, [program])
     now = datetime.now(UTC)
     tries = await board.services.database.read(
         page_of_attempts, program.run_id, limit=MOST_ATTEMPTS, is_newest_first=True

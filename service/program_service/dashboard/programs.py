@@ -31,18 +31,22 @@ async def list_page(
     request: Request, board: Boarding, filters: Filtering, caller: Viewer
 ) -> Response:
     """Show programs, newest first or oldest, by pages."""
-    del caller
     now = datetime.now(UTC)
 
     async def read() -> Listing:
         database = board.services.database
         found = await board.services.searches.read(
-            list_programs, filters.as_filter(now), limit=PAGE_ROWS, cursor=filters.cursor
+            list_programs,
+            filters.as_filter(now).within(caller.bounds),
+            limit=PAGE_ROWS,
+            cursor=filters.cursor,
         )
         jobs = await database.read(list_jobs)
         return Listing(found, [job.name for job in jobs], sorted({job.queue for job in jobs}))
 
-    listing = await board.readings.share(f"list {sorted(filters.given().items())}", read)
+    listing = await board.readings.share(
+        f"list {caller.bounds} {sorted(filters.given().items())}", read
+    )
     return page(
         request,
         "programs.html",

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from program_service.bookkeeping.ledger.workers import request_drain
 from program_service.dashboard.board import Boarding
-from program_service.dashboard.entrance import OURS, Form, PageRoute, Steersman, Viewer
+from program_service.dashboard.entrance import OURS, Form, Overseer, PageRoute, Steersman
 from program_service.dashboard.pages import PREFIX, page, redirect
 from program_service.logs import log
 from program_service.telemetry import Event
@@ -18,7 +18,7 @@ WORKERS = f"{PREFIX}/workers"
 
 
 @router.get(WORKERS)
-async def workers_page(request: Request, board: Boarding, caller: Viewer) -> Response:
+async def workers_page(request: Request, board: Boarding, caller: Overseer) -> Response:
     """Show the live workers."""
     del caller
     workers = await board.readings.share("workers", board.services.live_workers)
@@ -28,13 +28,14 @@ async def workers_page(request: Request, board: Boarding, caller: Viewer) -> Res
 @router.get(f"{WORKERS}/drain")
 async def ask_to_drain(request: Request, caller: Steersman, worker: str) -> Response:
     """Ask once, and say what will happen."""
-    del caller
+    caller.caller.require_unbound()
     return page(request, "drain.html", worker=worker)
 
 
 @router.post(f"{WORKERS}/drain", dependencies=OURS)
 async def drain(request: Request, board: Boarding, form: Form, actor: Steersman) -> Response:
     """Request that a process take no more programs."""
+    actor.caller.require_unbound()
     worker = form.get("worker", "")
     entry = actor.entry("worker_drained", target=worker)
     if await board.services.database.transact(request_drain, worker, entry):

@@ -4,12 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.ledger.reading import has_label
 from program_service.bookkeeping.stored import read_text
+
+Labels: TypeAlias = Sequence[tuple[str, str]]
 
 NEWEST = 5_000
 """Errored programs that are looked at."""
@@ -54,9 +57,14 @@ class FailureGroups:
     """Whether older programs were not looked at."""
 
 
-async def failure_groups(books: Books, *, newest: int = NEWEST) -> FailureGroups:
-    """Group the newest programs that errored, and were not cancelled, by job and message."""
-    rows, has_more = await _newest_errored(books, newest)
+async def failure_groups(
+    books: Books, *, newest: int = NEWEST, labels: Labels = ()
+) -> FailureGroups:
+    """Group the newest programs that errored, and were not cancelled, by job and message.
+
+    With labels, of those that have them.
+    """
+    rows, has_more = await _newest_errored(books, newest, labels)
     members: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
         key = (read_text(row.job), pattern_of(read_text(row.message)))
@@ -66,9 +74,11 @@ async def failure_groups(books: Books, *, newest: int = NEWEST) -> FailureGroups
     return FailureGroups(groups, looked_at=len(rows), has_more=has_more)
 
 
-async def members_of(books: Books, job: str, pattern: str, *, newest: int = NEWEST) -> list[str]:
+async def members_of(
+    books: Books, job: str, pattern: str, *, newest: int = NEWEST, labels: Labels = ()
+) -> list[str]:
     """Return the run_ids of a group, the newest first."""
-    rows, _ = await _newest_errored(books, newest)
+    rows, _ = await _newest_errored(books, newest, labels)
     wanted = (job, pattern)
     return [
         row.run_id
@@ -77,13 +87,17 @@ async def members_of(books: Books, job: str, pattern: str, *, newest: int = NEWE
     ]
 
 
-async def _newest_errored(books: Books, newest: int) -> tuple[list[Any], bool]:
+async def _newest_errored(books: Books, newest: int, labels: Labels) -> tuple[list[Any], bool]:
     """Read the newest, page by page in the order of the index; say whether there may be more."""
     row, found = books.tables.programs.c, list[Any]()
     message = sa.func.substr(sa.func.coalesce(row.error_message, ""), 1, READ).label("message")
     page = (
         sa.select(row.id, row.run_id, row.job, row.errored_at, row.cancelled_at, message)
-        .where(row.errored_at.is_not(None), row.finished_at.is_(None))
+        .where(
+            row.errored_at.is_not(None),
+            row.finished_at.is_(None),
+            *(has_label(books, key, value) for key, value in labels),
+        )
         .order_by(row.id.desc())
         .limit(newest + 1)
     )

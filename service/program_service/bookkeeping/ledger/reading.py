@@ -1,7 +1,7 @@
 """Read: what people see of programs; nothing here changes a row."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -112,6 +112,11 @@ class Filter:
     created_before: datetime | None = None
     error: str | None = None
     is_oldest_first: bool = False
+
+    def within(self, labels: Sequence[tuple[str, str]]) -> "Filter":
+        """Return the filter that finds, of these, the programs that have these labels, too."""
+        return replace(self, labels=[*self.labels, *labels]) if labels else self
+
     has_data: bool = False
     """Whether `program_data` and `job_data` are read, too; they are empty otherwise."""
 
@@ -145,15 +150,26 @@ async def find(books: Books, run_id: str) -> Program:
     """
     rows = await books.select(_programs(books).where(books.tables.programs.c.run_id == run_id))
     if not rows:
-        msg = f"No program has the run_id {run_id!r}."
-        raise ProgramNotFound(msg)
+        raise no_program(run_id)
     return _program(rows[0])
+
+
+def no_program(run_id: str) -> ProgramNotFound:
+    """Return the error of a program that is not there, or must seem so."""
+    return ProgramNotFound(f"No program has the run_id {run_id!r}.")
 
 
 async def find_all(books: Books, run_ids: Sequence[str]) -> list[Program]:
     """Find some programs, those that there are, in no order."""
     wanted = _programs(books).where(books.tables.programs.c.run_id.in_(run_ids))
     return [_program(row) for row in await books.select(wanted)]
+
+
+async def having_label(books: Books, run_ids: Sequence[str], label: tuple[str, str]) -> set[str]:
+    """Return which of these programs have a label."""
+    run_id = books.tables.programs.c.run_id
+    wanted = sa.select(run_id).where(run_id.in_(run_ids), has_label(books, *label))
+    return {row.run_id for row in await books.select(wanted)}
 
 
 async def list_programs(
@@ -273,7 +289,7 @@ def _conditions(books: Books, wanted: Filter) -> list[sa.ColumnElement[bool]]:
     conditions = [condition(value) for value, condition in given if value is not None]
     if wanted.is_in_progress:
         conditions.append(is_open(books.tables.programs))
-    conditions.extend(_has_label(books, key, value) for key, value in wanted.labels)
+    conditions.extend(has_label(books, key, value) for key, value in wanted.labels)
     return conditions
 
 
@@ -284,7 +300,8 @@ def _has_text(books: Books, column: sa.Column[Any], text: str) -> sa.ColumnEleme
     return column.contains(text, autoescape=True)
 
 
-def _has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
+def has_label(books: Books, key: str, value: str) -> sa.ColumnElement[bool]:
+    """Return the condition of rows that have a label."""
     labels = books.tables.programs.c.labels
     # one row whose labels are no JSON would fail the search among all
     is_json = sa.func.json_valid(labels) == 1
