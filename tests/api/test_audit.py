@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from builders import JOBS
 from keys import KEYS, entry_of
 from program_service.bookkeeping.database import Database
+from program_service.bookkeeping.ledger.workers import Worker, beat
 from servers import on_sqlite
 from serving import Json, Service, serving
 
@@ -101,8 +102,11 @@ async def test_dashboard_is_told(guarded: Service) -> None:
     assert cancelled == {"event": "audit.program_cancelled", "run_id": run_id} | WHO
     (resumed,) = await pressed(guarded, f"/ui/programs/{run_id}/resume", from_step="0")
     assert resumed["event"] == "audit.program_resumed"
+    worker = Worker("worker-1", "pod-7", "1.2.3", [], [], 9, 1, newest_wakeups={})
+    await guarded.database.transact(beat, worker)
     (drained,) = await pressed(guarded, "/ui/workers/drain", worker="worker-1")
     assert drained == {"event": "audit.worker_drained", "worker": "worker-1"} | WHO
+    assert await pressed(guarded, "/ui/workers/drain", worker="nobody") == []
     await submitted(guarded)
     *each, all_of_them = await pressed(guarded, "/ui/bulk/cancel")
     assert [line["event"] for line in each] == ["audit.program_cancelled"] * 2

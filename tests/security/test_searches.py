@@ -103,6 +103,7 @@ async def test_search_that_takes_long_is_ended_by_the_database(
         (lately(40), None, 422),
         (lately(40), lately(20), 200),
     ],
+    ids=range(8),  # moments are others in each process that collects this test
 )
 async def test_texts_of_errors_are_searched_for_31_days(
     service: Service, after: str, before: str | None, status: int
