@@ -153,7 +153,7 @@ async def test_step_that_was_completed_before_its_202_counts_once(service: Servi
 async def test_deadline_that_passes_counts_as_a_failed_try(service: Service) -> None:
     async with endpoint(always(Reply(202))) as server:
         policy = {"max_attempts": 2, "initial_s": 0}
-        await put(service, "charge", server.url, timeout_s=0.2, retry=policy)
+        await put(service, "charge", server.url, timeout_s=1.0, retry=policy)
         await hire(service)
         program = await service.ended((await service.submit("charge"))["run_id"])
     assert program["status"] == "errored"

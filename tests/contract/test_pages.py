@@ -1,13 +1,16 @@
 """Pages: a list ends a page after so many bytes, and reads no more of them from the database."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from builders import by_hand, submitted
+from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.database import Database
-from program_service.bookkeeping.ledger import pages
+from program_service.bookkeeping.ledger import pages, reading
 from program_service.bookkeeping.ledger.reading import Filter, Page, Program, list_programs
 
 ROOM = 10_000
@@ -86,3 +89,35 @@ async def test_filters_hold_on_every_page(database: Database) -> None:
         await submitted(database, f"run-{number}", queue=queue, program_data={"x": "x" * 9_999})
     found = await walked(database, queue="odd", has_data=True)
     assert run_ids(found) == [["run-5"], ["run-3"], ["run-1"]]
+
+
+async def test_page_is_empty_only_at_the_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that end between the two readings of a page leave the list, and no gap in it."""
+    for number in range(4):
+        await submitted(database, f"run-{number}")
+    sizes, ended = pages.fitting, iter(["run-3", "run-2"])
+
+    def meanwhile(rows: Sequence[Any], limit: int) -> Sequence[Any]:
+        asked.append(next(ended, None))
+        return sizes(rows, limit)
+
+    asked: list[str | None] = []
+    monkeypatch.setattr(reading, "fitting", meanwhile)
+    select = Books.select
+
+    async def select_after_an_end(books: Books, query: Any) -> Any:
+        if asked and (run_id := asked.pop()) is not None:
+            await books.connection.execute(
+                sa.update(books.tables.programs)
+                .where(books.tables.programs.c.run_id == run_id)
+                .values(errored_at=books.clock)
+            )
+        return await select(books, query)
+
+    monkeypatch.setattr(Books, "select", select_after_an_end)
+    open_ones = Filter(is_in_progress=True)
+    page = await database.transact(list_programs, open_ones, limit=1)
+    assert [program.run_id for program in page.programs] == ["run-1"]
+    assert page.next_cursor is not None

@@ -24,7 +24,7 @@ async def child(ctx: JobContext) -> dict[str, Any]:
 
 async def children_of(stage: Stage, run_id: str) -> Sequence[Program]:
     """Return the programs that the jobs of a program have started, oldest first."""
-    everything = Filter(is_oldest_first=True)
+    everything = Filter(is_oldest_first=True, has_data=True)
     page = await stage.database.read(list_programs, everything, limit=200)
     return [program for program in page.programs if program.parent_run_id == run_id]
 

@@ -177,9 +177,18 @@ async def list_programs(
 ) -> Page:
     """List programs by keyset: never an offset, never a count of all.
 
+    An empty page is the last one: callers ask whether there is any program.
+
     Raises:
         BadCursor: the cursor is not one of ours.
     """
+    page = await _list_page(books, wanted, limit=limit, cursor=cursor)
+    while page.next_cursor is not None and not page.programs:
+        page = await _list_page(books, wanted, limit=limit, cursor=page.next_cursor)
+    return page
+
+
+async def _list_page(books: Books, wanted: Filter, *, limit: int, cursor: str | None) -> Page:
     ident, conditions = books.tables.programs.c.id, _conditions(books, wanted)
     if cursor is not None:
         last = read_cursor(cursor)

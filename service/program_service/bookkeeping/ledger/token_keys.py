@@ -16,6 +16,7 @@ from program_service.bookkeeping.ledger.auditing import Entry, write_if_given
 from program_service.bookkeeping.ledger.keys import ROUNDS
 from program_service.bookkeeping.registrations import name_flaw
 from program_service.bookkeeping.sql import Sql
+from program_service.bookkeeping.stored import read_count
 from program_service.bookkeeping.tables import read_moment, require_moment
 
 FIRST = 1
@@ -49,9 +50,11 @@ async def list_token_keys(books: Books) -> list[TokenKey]:
 async def require_token_key(books: Books, secret: str) -> TokenKey:
     """Return the newest key; make the first one of this secret if there is none."""
     for _ in range(ROUNDS):
+        # in this order: a key that another process makes meanwhile has this number, too
+        (newest,) = await books.fetch(_select_newest)
         if keys := await list_token_keys(books):
             return keys[0]
-        await books.run(_insert_next, secret=secret, after=FIRST - 1)
+        await books.run(_insert_first, id=read_count(newest.id) + 1, secret=secret)
     msg = "the database does not keep a token key as it was written"
     raise BatchRefused(msg)
 
@@ -80,7 +83,7 @@ async def rotate_token_key(
                 " end all but the new one, or wait."
             )
             raise TooManyTokenKeys(msg)
-        await books.run(_insert_next, secret=secret, after=FIRST)
+        await books.run(_insert_next, secret=secret, first=FIRST)
     msg = "the database does not keep a token key as it was written"
     raise BatchRefused(msg)
 
@@ -105,12 +108,23 @@ def _select_valid(sql: Sql) -> str:
     """
 
 
+def _select_newest(sql: Sql) -> str:
+    return f"SELECT COALESCE(MAX(id), 0) AS id FROM {sql.token_keys}"
+
+
+def _insert_first(sql: Sql) -> str:
+    return f"""
+        INSERT INTO {sql.token_keys} (id, secret, created_at) VALUES (:id, :secret, {sql.clock})
+        {sql.dialect.or_ignore(sql.token_keys, ["id"])}
+    """
+
+
 def _insert_next(sql: Sql) -> str:
     # a table of its own in FROM: MariaDB would not read the table that it writes to
     newest = f"(SELECT MAX(id) AS id FROM {sql.token_keys}) AS newest"
     return f"""
         INSERT INTO {sql.token_keys} (id, secret, created_at)
-        SELECT 1 + CASE WHEN newest.id > :after THEN newest.id ELSE :after END, :secret, {sql.clock}
+        SELECT 1 + CASE WHEN newest.id > :first THEN newest.id ELSE :first END, :secret, {sql.clock}
           FROM {newest}
          WHERE TRUE
         {sql.dialect.or_ignore(sql.token_keys, ["id"])}
