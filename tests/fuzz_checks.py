@@ -33,6 +33,18 @@ TOKENS: Iterator[str] = cycle(os.environ.get("FUZZ_TOKENS", "of-nobody").split()
 ENDED = os.environ.get("FUZZ_ENDED", "of-nobody")
 """A program whose stream of events ends at once."""
 
+KEYS: Iterator[str] = cycle(os.environ.get("FUZZ_KEYS", "0" * 16).split())
+SESSIONS: Iterator[str] = cycle(os.environ.get("FUZZ_SESSIONS", "0" * 16).split())
+"""Ids of keys and of sessions, each of which can be ended once."""
+
+IS_KEYED = "FUZZ_KEYS" in os.environ
+"""Whether the service has keys; else the first key that is made would close it to this caller."""
+
+A_WEEK_S = 604_800
+
+LONGEST = 2_000
+"""Characters of a path parameter: longer paths get a 431, which no operation has seen."""
+
 OPEN = os.environ.get("FUZZ_OPEN", "of-nobody print").split()
 """A program that has not ended, and a job of it."""
 
@@ -45,12 +57,12 @@ def before_call(ctx: HookContext, case: Case[Any], **_: Any) -> None:
     """
     del ctx
     name = case.operation.definition.raw["operationId"]
-    if name == "watch_program":
-        case.path_parameters["run_id"] = ENDED
+    _spare(case, name)
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    if "token" in case.path_parameters:
-        case.path_parameters["token"] = next(TOKENS)
+    known = {"key_id": KEYS, "session_id": SESSIONS, "token": TOKENS}
+    for parameter in known.keys() & case.path_parameters.keys():
+        case.path_parameters[parameter] = next(known[parameter])
     if "job" in case.path_parameters:
         case.path_parameters |= dict(zip(("run_id", "job"), OPEN, strict=True))
     body: Any = case.body
@@ -61,6 +73,18 @@ def before_call(ctx: HookContext, case: Case[Any], **_: Any) -> None:
         case.headers["Idempotency-Key"] = hashlib.sha256(text).hexdigest()
     if name == "submit_programs":
         case.body = {"programs": [_meant(each) for each in body["programs"]]}
+
+
+def _spare(case: Case[Any], name: str) -> None:
+    """Change what would end the run for all that follows."""
+    for parameter, value in case.path_parameters.items():
+        case.path_parameters[parameter] = value[:LONGEST] if isinstance(value, str) else value
+    if name == "watch_program":
+        case.path_parameters["run_id"] = ENDED
+    if name == "rotate_token_key" and isinstance(case.body, dict) and "overlap_s" in case.body:
+        case.body = {**case.body, "overlap_s": case.body["overlap_s"] or A_WEEK_S}
+    if name == "make_key" and not IS_KEYED:
+        case.body = {"name": "mailer", "scopes": ["submit"]}
 
 
 def _meant(program: dict[str, Any]) -> dict[str, Any]:
