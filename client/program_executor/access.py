@@ -1,6 +1,7 @@
 """Access: what both clients ask of keys, sessions and the audit trail."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Protocol, TypeVar, Unpack
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from program_executor.access_shapes import (
     SessionPage,
 )
 from program_executor.calls import Call, given
+from program_executor.paging import walk, walk_later
 
 T = TypeVar("T")
 
@@ -77,12 +79,7 @@ class Access:
 
     def api_keys(self: Sends) -> Iterator[ApiKey]:
         """Walk through the API keys, page by page."""
-        cursor = None
-        while True:
-            page = self.send(key_page(cursor))
-            yield from page["keys"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk(self.send, key_page, "keys")
 
     def revoke_key(self: Sends, key_id: str) -> None:
         """Revoke an API key; all processes refuse it after ten seconds at most."""
@@ -90,12 +87,7 @@ class Access:
 
     def sessions(self: Sends) -> Iterator[Session]:
         """Walk through the sessions of the dashboard, page by page."""
-        cursor = None
-        while True:
-            page = self.send(session_page(cursor))
-            yield from page["sessions"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk(self.send, session_page, "sessions")
 
     def end_session(self: Sends, session_id: str) -> None:
         """Sign a browser out of the dashboard."""
@@ -103,12 +95,7 @@ class Access:
 
     def audit(self: Sends, **filters: Unpack[AuditFilters]) -> Iterator[AuditEntry]:
         """Walk through what people did, the newest first; `limit` is the size of a page."""
-        cursor = None
-        while True:
-            page = self.send(audit_page(filters, cursor))
-            yield from page["entries"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk(self.send, partial(audit_page, filters), "entries")
 
 
 class AsyncAccess:
@@ -120,40 +107,22 @@ class AsyncAccess:
         """Make an API key; its `key` is shown now and never again."""
         return await self.send(make_key(name, scopes, options))
 
-    async def api_keys(self: SendsLater) -> AsyncIterator[ApiKey]:
+    def api_keys(self: SendsLater) -> AsyncIterator[ApiKey]:
         """Walk through the API keys, page by page."""
-        cursor = None
-        while True:
-            page = await self.send(key_page(cursor))
-            for key in page["keys"]:
-                yield key
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk_later(self.send, key_page, "keys")
 
     async def revoke_key(self: SendsLater, key_id: str) -> None:
         """Revoke an API key; all processes refuse it after ten seconds at most."""
         await self.send(revoke_key(key_id))
 
-    async def sessions(self: SendsLater) -> AsyncIterator[Session]:
+    def sessions(self: SendsLater) -> AsyncIterator[Session]:
         """Walk through the sessions of the dashboard, page by page."""
-        cursor = None
-        while True:
-            page = await self.send(session_page(cursor))
-            for session in page["sessions"]:
-                yield session
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk_later(self.send, session_page, "sessions")
 
     async def end_session(self: SendsLater, session_id: str) -> None:
         """Sign a browser out of the dashboard."""
         await self.send(end_session(session_id))
 
-    async def audit(self: SendsLater, **filters: Unpack[AuditFilters]) -> AsyncIterator[AuditEntry]:
+    def audit(self: SendsLater, **filters: Unpack[AuditFilters]) -> AsyncIterator[AuditEntry]:
         """Walk through what people did, the newest first; `limit` is the size of a page."""
-        cursor = None
-        while True:
-            page = await self.send(audit_page(filters, cursor))
-            for entry in page["entries"]:
-                yield entry
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk_later(self.send, partial(audit_page, filters), "entries")

@@ -8,6 +8,7 @@ async with AsyncClient("https://programs.example", key="pe_…") as client:
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -27,6 +28,7 @@ from program_executor.exchange import (
     request_options,
 )
 from program_executor.following import Following
+from program_executor.paging import walk_later
 from program_executor.shapes import (
     FINAL,
     Attempt,
@@ -166,18 +168,12 @@ class AsyncClient(AsyncAccess):
         """Return one page of programs."""
         return await self.send(calls.list_page(filters, cursor))
 
-    async def programs(self, **filters: Unpack[Filters]) -> AsyncIterator[ListedProgram]:
+    def programs(self, **filters: Unpack[Filters]) -> AsyncIterator[ListedProgram]:
         """Walk through programs, page by page; `limit` is the size of a page.
 
         They come without their data, unless `include="data"` asks for them.
         """
-        cursor = None
-        while True:
-            page = await self.page(cursor=cursor, **filters)
-            for program in page["programs"]:
-                yield program
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk_later(self.send, partial(calls.list_page, filters), "programs")
 
     async def cancel(self, run_id: str, *, reason: str | None = None) -> Program:
         """Cancel a program; the reason is kept in the audit trail."""

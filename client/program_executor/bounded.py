@@ -127,7 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(400, "malformed_request", "This is no request of HTTP/1.1.")
         except httptools.HttpParserUpgrade:
-            pass  # whoever asks for another protocol is answered in this one
+            pass  # a client that asks for another protocol is answered in this one
 
     def on_message_begin(self) -> None:
         """Begin to count a head."""

@@ -8,6 +8,7 @@ with Client("https://programs.example", key="pe_…") as client:
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -26,6 +27,7 @@ from program_executor.exchange import (
     request_options,
 )
 from program_executor.following import Following
+from program_executor.paging import walk
 from program_executor.shapes import (
     FINAL,
     Attempt,
@@ -170,12 +172,7 @@ class Client(Access):
 
         They come without their data, unless `include="data"` asks for them.
         """
-        cursor = None
-        while True:
-            page = self.page(cursor=cursor, **filters)
-            yield from page["programs"]
-            if (cursor := page["next_cursor"]) is None:
-                return
+        return walk(self.send, partial(calls.list_page, filters), "programs")
 
     def cancel(self, run_id: str, *, reason: str | None = None) -> Program:
         """Cancel a program; the reason is kept in the audit trail."""

@@ -20,7 +20,7 @@ from program_service.cancellation import TaskGroup
 from program_service.wakeups.rabbitmq.driver.errors import BrokerError, NotAdmitted
 
 WITHIN_S = 4.0
-"""How long a start waits for the first answers; then it goes on, and they are asked for again."""
+"""How long a start waits for the first answers; then it continues, and asks for them again."""
 
 AGAIN_S = 1.0
 
@@ -88,7 +88,7 @@ class Contact:
         except UsageError as error:
             self.refusal = self.refusal or UsageError(f"{place(name)}: {error}")
         except (BookkeepingError, BrokerError):
-            return  # it is not there yet; whoever needs it logs that
+            return  # it is not there yet; its users log that
         else:
             self._waiting.pop(name, None)
 

@@ -66,7 +66,7 @@ class BoundedConfig(uvicorn.Config):
         if self._metrics is not None:
             self._metrics.http_refused.labels(reason).inc()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Log what was refused since this was called last, in one line however much it is."""
         if self._refused:
             log.warning(Event.HTTP_REFUSED, refused=dict(self._refused))
@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
                 if isinstance(connection, BoundedProtocol):
                     connection.look(now)
         if counter % LOG_EVERY_TICKS == 0:
-            self.config.tell()
+            self.config.report()
         return await super().on_tick(counter)
 
 

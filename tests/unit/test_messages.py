@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from program_service.names import MAX_NAME
 from program_service.wakeups.broker import MAX_HOPS, Cancelled, Quieted, Wakeup
 from program_service.wakeups.rabbitmq.messages import (
     MAX_BYTES,
-    MAX_NAME,
     MAX_RUN_IDS,
     Unparsable,
     read,

@@ -238,10 +238,10 @@ class Recorder:
             except DatabaseUnavailable as error:
                 failure = error
                 continue
-            if not isinstance(answer, RowLocked | JobDataTooLarge):
-                return answer
             if isinstance(answer, JobDataTooLarge):
                 raise answer
+            if not isinstance(answer, RowLocked):
+                return answer
             failure = answer
             seconds, complaints = patience.spent_s, self._database.complaints
             complaints.note_locked("record", program.run_id, seconds=seconds)

@@ -117,13 +117,13 @@ def _edit_file(revoked: list[str], kept: str) -> Path:
     """Take entries out of the settings' file, and leave all else in it as it is.
 
     Raises:
-        UsageError: the keys do not stand there, or not as they are.
+        UsageError: the keys are not in the file, or in another form.
     """
     from program_service.settings import CONFIG_VARIABLE, PREFIX
 
     variable = f"{PREFIX}API_KEYS"
     if variable in {name.upper() for name in os.environ}:
-        message = f"--write: the keys stand in the environment, {variable}: change them there"
+        message = f"--write: the keys are in the environment, {variable}: change them there"
         raise UsageError(message)
     path = Path(os.environ[CONFIG_VARIABLE])
     old = path.read_text(encoding="utf-8")
@@ -136,7 +136,7 @@ def _edit_file(revoked: list[str], kept: str) -> Path:
     except (ValueError, KeyError, AttributeError):
         is_right = False
     if not is_right:
-        message = f"--write: the keys stand in {path} in another way; set api_keys = {kept!r} there"
+        message = f"--write: the keys in {path} have another form; set api_keys = {kept!r} there"
         raise UsageError(message)
     _put(path, new)
     return path
@@ -148,10 +148,10 @@ def _keys_in(text: str) -> str:
 
 
 def _put(path: Path, text: str) -> None:
-    """Write a file anew, in one go, with the permissions, owner and group that it has.
+    """Replace a file in one step, and keep its permissions, owner and group.
 
     Raises:
-        UsageError: owner and group cannot be kept: whoever reads it by them no longer could.
+        UsageError: owner and group cannot be kept, and processes that read it by them would fail.
     """
     path = path.resolve()
     old = path.stat()

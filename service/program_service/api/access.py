@@ -2,17 +2,18 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlencode
 
-from fastapi import Response
+from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from program_service.api.auth import Caller, Scope
-from program_service.api.responses import json_response
+from program_service.api.responses import json_response, link_to
 from program_service.api.schemas import Body, JsonObject, LabelKey, LabelValue, Moment
 from program_service.bookkeeping.ledger.api_keys import ApiKey, Label
 
 MAX_PAGE = 1_000
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many a page has.")]
 
 TABLE, SETTING = "table", "setting"
 """Where a key is: in the table, or in the setting API_KEYS."""
@@ -163,7 +164,6 @@ def paged(
     headers = {}
     if next_cursor is not None:
         given = {name: value for name, value in query.items() if value is not None}
-        address = f"{path}?{urlencode(given | {'cursor': next_cursor})}"
-        headers["Link"] = f'<{address}>; rel="next"'
+        headers = link_to(path, given | {"cursor": next_cursor})
     name = "entries" if path == "/audit" else path.removeprefix("/")
     return json_response({name: items, "next_cursor": next_cursor}, headers=headers)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from program_service.api.access import (
-    MAX_PAGE,
     KeyListModel,
     KeyModel,
     KeyRequest,
+    Limit,
     paged,
     shown_caller,
     shown_key,
@@ -87,7 +87,7 @@ async def make_key(body: KeyRequest, services: Serving, actor: Admin) -> Respons
 async def get_keys(
     services: Serving,
     actor: Admin,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many a page has.")] = 200,
+    limit: Limit = 200,
     cursor: Annotated[
         str | None, Query(max_length=400, description="From the Link header of the page before.")
     ] = None,

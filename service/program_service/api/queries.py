@@ -95,17 +95,19 @@ class ProgramQuery(BaseModel):
 
     @model_validator(mode="after")
     def _error_needs_a_bound(self) -> Self:
-        if self.error is not None and self.created_after is None:
+        if self.error is None:
+            return self
+        if self.created_after is None:
             msg = "error needs created_after: a search in texts without it would read every program"
             raise ValueError(msg)
-        if self.error is not None and self.created_after is not None:
-            until = min(self.created_before or datetime.now(UTC), datetime.now(UTC))
-            if until - self.created_after > timedelta(days=MOST_DAYS + 1):  # the last page, too
-                msg = (
-                    f"error searches {MOST_DAYS} days at most: created_after must be within"
-                    f" {MOST_DAYS} days before created_before, or before now"
-                )
-                raise ValueError(msg)
+        now = datetime.now(UTC)
+        until = min(self.created_before or now, now)
+        if until - self.created_after > timedelta(days=MOST_DAYS + 1):  # the last page, too
+            msg = (
+                f"error searches {MOST_DAYS} days at most: created_after must be within"
+                f" {MOST_DAYS} days before created_before, or before now"
+            )
+            raise ValueError(msg)
         return self
 
     def as_filter(self) -> Filter:

@@ -60,7 +60,11 @@ def next_link(path: str, wanted: BaseModel, cursor: str | None) -> dict[str, str
     """Return the header that names the next page of a list, if there is one."""
     if cursor is None:
         return {}
-    query = wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": cursor}
+    return link_to(path, wanted.model_dump(mode="json", exclude_defaults=True) | {"cursor": cursor})
+
+
+def link_to(path: str, query: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header that names the next page."""
     return {"Link": f'<{path}?{urlencode(query, doseq=True)}>; rel="next"'}
 
 

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from program_service.api.access import MAX_PAGE, SessionListModel, paged
+from program_service.api.access import Limit, SessionListModel, paged
 from program_service.api.bodies import KeyedRoute
 from program_service.api.endpoints import Admin
 from program_service.api.responses import problems
 from program_service.api.services import Serving
-from program_service.bookkeeping.ledger.api_keys import ID_DIGITS
+from program_service.bookkeeping.ledger.api_keys import ID_DIGITS, id_of
 from program_service.bookkeeping.ledger.pages import BadCursor
 from program_service.bookkeeping.ledger.sessions import Session, end_session, list_sessions
 from program_service.logs import log
@@ -36,7 +36,7 @@ SessionId = Annotated[
 async def get_sessions(
     services: Serving,
     actor: Admin,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many a page has.")] = 200,
+    limit: Limit = 200,
     cursor: Annotated[
         str | None, Query(max_length=100, description="From the Link header of the page before.")
     ] = None,
@@ -75,7 +75,7 @@ async def remove_session(session_id: SessionId, services: Serving, actor: Admin)
 def _shown(session: Session) -> dict[str, Any]:
     return {
         "id": session.id,
-        "key_id": session.key_digest[:ID_DIGITS],
+        "key_id": id_of(session.key_digest),
         "key_name": session.key_name,
         "created_at": session.created_at,
         "last_seen_at": session.last_seen_at,

@@ -4,15 +4,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlmodel import Field, SQLModel
 
-from program_service.bookkeeping.columns import TextJson, UtcDateTime
+from program_service.bookkeeping.columns import JSON, NAME, TEXT, UtcDateTime
 
-_Name = sa.String(255)
 _Digest = sa.String(64)
-_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
-_Json = sa.JSON().with_variant(TextJson(), "mysql")
 
 
 class ApiKeyRow(SQLModel, table=True):
@@ -24,10 +20,10 @@ class ApiKeyRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "keys"
 
     digest: str = Field(sa_column=sa.Column(_Digest, primary_key=True))
-    name: str = Field(sa_type=_Name)
-    scopes: str = Field(sa_type=_Name)
-    label_key: str | None = Field(sa_type=_Name)
-    label_value: str | None = Field(sa_type=_Name)
+    name: str = Field(sa_type=NAME)
+    scopes: str = Field(sa_type=NAME)
+    label_key: str | None = Field(sa_type=NAME)
+    label_value: str | None = Field(sa_type=NAME)
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(sa_type=UtcDateTime)
@@ -41,7 +37,7 @@ class SessionRow(SQLModel, table=True):
 
     digest: str = Field(sa_column=sa.Column(_Digest, primary_key=True))
     key_digest: str = Field(sa_type=_Digest)
-    key_name: str = Field(sa_type=_Name)
+    key_name: str = Field(sa_type=NAME)
     created_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
@@ -54,10 +50,10 @@ class AuditRow(SQLModel, table=True):
 
     id: str = Field(sa_column=sa.Column(sa.String(36), primary_key=True))
     at: datetime = Field(sa_type=UtcDateTime)
-    actor: str = Field(sa_type=_Name)
-    client: str = Field(sa_type=_Name)
-    action: str = Field(sa_type=_Name)
-    run_id: str | None = Field(sa_type=_Name)
-    target: str | None = Field(sa_type=_Name)
-    reason: str | None = Field(sa_type=_Text)
-    detail: dict[str, Any] | None = Field(sa_type=_Json)
+    actor: str = Field(sa_type=NAME)
+    client: str = Field(sa_type=NAME)
+    action: str = Field(sa_type=NAME)
+    run_id: str | None = Field(sa_type=NAME)
+    target: str | None = Field(sa_type=NAME)
+    reason: str | None = Field(sa_type=TEXT)
+    detail: dict[str, Any] | None = Field(sa_type=JSON)

@@ -65,3 +65,10 @@ class TextJson(sa.types.TypeDecorator[Any]):
         """Read it."""
         del dialect
         return read_json(value)
+
+
+NAME = sa.String(255)
+# MySQL's TEXT ends after 64 KiB
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+# JSON keeps the text as it came; JSONB can be indexed
+JSON = sa.JSON().with_variant(TextJson(), "mysql")

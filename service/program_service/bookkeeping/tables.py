@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import postgresql
 from sqlmodel import Field, SQLModel
 
 from program_service.bookkeeping.access_rows import ApiKeyRow, AuditRow, SessionRow
+from program_service.bookkeeping.columns import JSON, NAME, TEXT
 from program_service.bookkeeping.columns import TextJson as TextJson  # noqa: PLC0414 - as the next
 from program_service.bookkeeping.columns import UtcDateTime as UtcDateTime  # noqa: PLC0414
 from program_service.bookkeeping.columns import written as written  # noqa: PLC0414
@@ -22,12 +23,7 @@ from program_service.bookkeeping.stored import require_moment as require_moment 
 
 # SQLite counts up only what is called INTEGER
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-# JSON keeps the text as it came; JSONB can be indexed
-_Json = sa.JSON().with_variant(TextJson(), "mysql")
-_Labels = _Json.with_variant(postgresql.JSONB(), "postgresql")
-_Name = sa.String(255)
-# MySQL's TEXT ends after 64 KiB
-_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+_Labels = JSON.with_variant(postgresql.JSONB(), "postgresql")
 
 
 class ProgramRow(SQLModel, table=True):
@@ -36,32 +32,32 @@ class ProgramRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "programs"
 
     id: int = Field(sa_column=sa.Column(_Id, primary_key=True))
-    run_id: str = Field(sa_type=_Name, unique=True)
-    jobs: list[str] = Field(sa_type=_Json)
-    program_data: dict[str, Any] = Field(sa_type=_Json)
-    job_data: dict[str, Any] = Field(sa_type=_Json)
+    run_id: str = Field(sa_type=NAME, unique=True)
+    jobs: list[str] = Field(sa_type=JSON)
+    program_data: dict[str, Any] = Field(sa_type=JSON)
+    job_data: dict[str, Any] = Field(sa_type=JSON)
     step: int = Field(sa_column_kwargs={"server_default": "0"})
     step_retry_count: int = Field(sa_column_kwargs={"server_default": "0"})
     finished_at: datetime | None = Field(sa_type=UtcDateTime)
     errored_at: datetime | None = Field(sa_type=UtcDateTime)
-    error_message: str | None = Field(sa_type=_Text)
+    error_message: str | None = Field(sa_type=TEXT)
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime | None = Field(sa_type=UtcDateTime)
     woken_at: datetime | None = Field(sa_type=UtcDateTime)
-    claimed_by: str | None = Field(sa_type=_Name)
+    claimed_by: str | None = Field(sa_type=NAME)
     lease: str | None = Field(sa_type=sa.String(32))
     lease_losses: int = Field(sa_column_kwargs={"server_default": "0"})
     resumes: int = Field(sa_column_kwargs={"server_default": "0"})
     awaiting: int | None
     cancelled_at: datetime | None = Field(sa_type=UtcDateTime)
-    job: str = Field(sa_type=_Name)
-    queue: str = Field(sa_type=_Name)
+    job: str = Field(sa_type=NAME)
+    queue: str = Field(sa_type=NAME)
     labels: dict[str, str] = Field(sa_type=_Labels)
-    submitted_by: str | None = Field(sa_type=_Name)
-    parent_run_id: str | None = Field(sa_type=_Name)
+    submitted_by: str | None = Field(sa_type=NAME)
+    parent_run_id: str | None = Field(sa_type=NAME)
     traceparent: str | None = Field(sa_type=sa.String(64))
-    notify: str | None = Field(sa_type=_Text)
+    notify: str | None = Field(sa_type=TEXT)
     version: int = Field(sa_column_kwargs={"server_default": "1"})
     notify_due_at: datetime | None = Field(sa_type=UtcDateTime)
     notify_tries: int = Field(sa_column_kwargs={"server_default": "0"})
@@ -72,20 +68,20 @@ class AttemptRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "attempts"
 
-    run_id: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    run_id: str = Field(sa_column=sa.Column(NAME, primary_key=True))
     lease: str = Field(sa_column=sa.Column(sa.String(32), primary_key=True))
     step: int = Field(sa_column=sa.Column(sa.Integer, primary_key=True, autoincrement=False))
     attempt: int
-    job: str = Field(sa_type=_Name)
-    worker: str | None = Field(sa_type=_Name)
+    job: str = Field(sa_type=NAME)
+    worker: str | None = Field(sa_type=NAME)
     started_at: datetime | None = Field(sa_type=UtcDateTime)
     finished_at: datetime = Field(sa_type=UtcDateTime)
     outcome: str = Field(sa_type=sa.String(32))
-    error_type: str | None = Field(sa_type=_Name)
-    error_code: str | None = Field(sa_type=_Name)
-    error_message: str | None = Field(sa_type=_Text)
-    traceback: str | None = Field(sa_type=_Text)
-    log: list[dict[str, Any]] | None = Field(sa_type=_Json)
+    error_type: str | None = Field(sa_type=NAME)
+    error_code: str | None = Field(sa_type=NAME)
+    error_message: str | None = Field(sa_type=TEXT)
+    traceback: str | None = Field(sa_type=TEXT)
+    log: list[dict[str, Any]] | None = Field(sa_type=JSON)
 
 
 class IdempotencyRow(SQLModel, table=True):
@@ -93,10 +89,10 @@ class IdempotencyRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "idempotency"
 
-    owner: str = Field(sa_column=sa.Column(_Name, primary_key=True))
-    key: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    owner: str = Field(sa_column=sa.Column(NAME, primary_key=True))
+    key: str = Field(sa_column=sa.Column(NAME, primary_key=True))
     request_hash: str = Field(sa_type=sa.String(64))
-    run_id: str = Field(sa_type=_Name)
+    run_id: str = Field(sa_type=NAME)
 
 
 class JobRow(SQLModel, table=True):
@@ -104,14 +100,14 @@ class JobRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "jobs"
 
-    name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    name: str = Field(sa_column=sa.Column(NAME, primary_key=True))
     kind: str = Field(sa_type=sa.String(32))
-    queue: str = Field(sa_type=_Name)
+    queue: str = Field(sa_type=NAME)
     timeout_s: float | None = Field(sa_type=sa.Double)
-    policy: dict[str, Any] = Field(sa_type=_Json)
+    policy: dict[str, Any] = Field(sa_type=JSON)
     created_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
-    endpoint: dict[str, Any] | None = Field(sa_type=_Json)
+    endpoint: dict[str, Any] | None = Field(sa_type=JSON)
     disabled_at: datetime | None = Field(sa_type=UtcDateTime)
 
 
@@ -124,18 +120,18 @@ class WorkerRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "workers"
 
-    name: str = Field(sa_column=sa.Column(_Name, primary_key=True))
-    host: str = Field(sa_type=_Name)
+    name: str = Field(sa_column=sa.Column(NAME, primary_key=True))
+    host: str = Field(sa_type=NAME)
     version: str = Field(sa_type=sa.String(32))
-    queues: list[str] = Field(sa_type=_Json)
-    jobs: list[str] = Field(sa_type=_Json)
+    queues: list[str] = Field(sa_type=JSON)
+    jobs: list[str] = Field(sa_type=JSON)
     slots: int
     busy: int
     started_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
-    newest_wakeups: dict[str, str] = Field(sa_type=_Json)
-    endpoints: dict[str, Any] | None = Field(sa_type=_Json)
-    worker: str | None = Field(sa_type=_Name)
+    newest_wakeups: dict[str, str] = Field(sa_type=JSON)
+    endpoints: dict[str, Any] | None = Field(sa_type=JSON)
+    worker: str | None = Field(sa_type=NAME)
     pid: int | None
     drain_requested_at: datetime | None = Field(sa_type=UtcDateTime)
 
@@ -146,9 +142,9 @@ class RollupRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "rollups"
 
     minute: datetime = Field(sa_column=sa.Column(UtcDateTime, primary_key=True))
-    job: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    job: str = Field(sa_column=sa.Column(NAME, primary_key=True))
     outcome: str = Field(sa_column=sa.Column(sa.String(32), primary_key=True))
-    worker: str = Field(sa_column=sa.Column(_Name, primary_key=True))
+    worker: str = Field(sa_column=sa.Column(NAME, primary_key=True))
     bucket: int = Field(sa_column=sa.Column(sa.SmallInteger, primary_key=True, autoincrement=False))
     shard: int = Field(sa_column=sa.Column(sa.SmallInteger, primary_key=True, autoincrement=False))
     count: int

@@ -14,6 +14,7 @@ from program_service.api.actors import Actor
 from program_service.api.auth import ANYBODY, Caller, digest_of
 from program_service.api.services import Services
 from program_service.bookkeeping.errors import DatabaseUnavailable
+from program_service.bookkeeping.ledger.api_keys import id_of
 from program_service.bookkeeping.ledger.sessions import (
     NewSession,
     begin_session,
@@ -70,7 +71,7 @@ async def begin(request: Request, caller: Caller, answer: Response) -> None:
     cookie = secrets.token_urlsafe(32)
     session = NewSession(digest_of(cookie), caller.digest, caller.who)
     lasts_s = services.settings.session_s
-    entry = Actor.of(request, caller).entry("signed_in", target=session.digest[:16])
+    entry = Actor.of(request, caller).entry("signed_in", target=session.id)
     await services.database.transact(begin_session, session, entry, lasts_s=lasts_s)
     is_secure = is_over_https(request)
     answer.set_cookie(
@@ -92,7 +93,7 @@ async def end(request: Request) -> Actor | None:
         return None
     actor = Actor.of(request, caller) if caller else None
     digest = digest_of(cookie)
-    entry = actor.entry("signed_out", target=digest[:16]) if actor else None
+    entry = actor.entry("signed_out", target=id_of(digest)) if actor else None
     await services.database.transact(sign_out, digest, entry)
     return actor
 

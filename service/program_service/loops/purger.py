@@ -6,9 +6,10 @@ small and paused between, so that those who work do not notice.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypedDict
 
 from program_service.bookkeeping.database import PATIENCE_S, Database
@@ -118,20 +119,13 @@ class Purger:
 
     async def _forget_sessions(self) -> None:
         """Forget sessions that have ended, and keys that were revoked long ago."""
-        await self._database.transact(forget_old_keys, limit=BATCH)
-        for _ in range(BATCHES):
-            idle_s = self._keeping.session_idle_s
-            if await self._database.transact(forget_sessions, idle_s=idle_s, limit=BATCH) < BATCH:
-                break
-            await asyncio.sleep(PAUSE_S)
+        transact, idle_s = self._database.transact, self._keeping.session_idle_s
+        await transact(forget_old_keys, limit=BATCH)
+        await _in_batches(partial(transact, forget_sessions, idle_s=idle_s, limit=BATCH))
 
     async def _forget_entries(self) -> None:
-        older_than = timedelta(days=self._keeping.audit_days)
-        for _ in range(BATCHES):
-            gone = await self._database.transact(forget_entries, older_than=older_than, limit=BATCH)
-            if gone < BATCH:
-                break
-            await asyncio.sleep(PAUSE_S)
+        transact, older_than = self._database.transact, timedelta(days=self._keeping.audit_days)
+        await _in_batches(partial(transact, forget_entries, older_than=older_than, limit=BATCH))
 
     async def _purge(self) -> None:
         if self._older_than is None:
@@ -179,3 +173,11 @@ class Purger:
         kept = [(of_id, until) for of_id, until in self._until.items() if until > now]
         self._until = dict(kept[-MOST_LEFT_OUT:])
         return list(self._until)
+
+
+async def _in_batches(delete: Callable[[], Awaitable[int]]) -> None:
+    """Delete batch after batch, as many as a turn may, until one is not full."""
+    for _ in range(BATCHES):
+        if await delete() < BATCH:
+            break
+        await asyncio.sleep(PAUSE_S)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import KeyNotFound, TooManyKeys
 from program_service.bookkeeping.ledger.auditing import Entry, write_entry
+from program_service.bookkeeping.ledger.deleting import delete_once
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.stored import read_text
@@ -49,7 +50,7 @@ class ApiKey:
     @property
     def id(self) -> str:
         """What names it."""
-        return self.digest[:ID_DIGITS]
+        return id_of(self.digest)
 
 
 async def add_key(books: Books, key: ApiKey, entry: Entry) -> ApiKey:
@@ -87,9 +88,8 @@ async def revoke_key(books: Books, key_id: str, entry: Entry) -> None:
         KeyNotFound: no key of the table has this id.
     """
     keys, sessions = books.tables.keys, books.tables.sessions
-    is_it = sa.and_(keys.c.digest >= key_id, keys.c.digest < f"{key_id}g")  # "g" follows "f"
-    rows = await books.select(sa.select(keys).where(is_it).with_for_update())
-    if not rows or len(key_id) < ID_DIGITS:
+    rows = await books.select(sa.select(keys).where(has_id(keys, key_id)).with_for_update())
+    if not rows:
         msg = f"No key has the id {key_id!r}."
         raise KeyNotFound(msg)
     if rows[0].revoked_at is not None:  # by somebody before, or by an earlier try
@@ -101,6 +101,18 @@ async def revoke_key(books: Books, key_id: str, entry: Entry) -> None:
     await write_entry(books, entry)
 
 
+def id_of(digest: str) -> str:
+    """Return what names a key, or a session, of this hash."""
+    return digest[:ID_DIGITS]
+
+
+def has_id(table: sa.Table, ident: str) -> sa.ColumnElement[bool]:
+    """Return the condition of the row whose digest begins with an id, and not with less."""
+    if len(ident) < ID_DIGITS:
+        return sa.false()
+    return sa.and_(table.c.digest >= ident, table.c.digest < f"{ident}g")  # "g" follows "f"
+
+
 async def note_uses(books: Books, digests: Collection[str]) -> None:
     """Write down that keys were used just now, each once a minute at most."""
     await books.run(_note_uses, digests=sorted(digests), before_s=-USED_EVERY_S)
@@ -109,21 +121,13 @@ async def note_uses(books: Books, digests: Collection[str]) -> None:
 async def forget_old_keys(books: Books, *, limit: int) -> None:
     """Delete up to `limit` keys that expired or were revoked long ago, but not the newest key."""
     row = books.tables.keys.c
-    if forget_old_keys not in books.notes:  # an earlier try has determined them
-        books.notes[forget_old_keys] = await _old_digests(books, limit)
-    if gone := books.notes[forget_old_keys]:
-        await books.connection.execute(sa.delete(books.tables.keys).where(row.digest.in_(gone)))
-
-
-async def _old_digests(books: Books, limit: int) -> list[str]:
-    row = books.tables.keys.c
     (newest,) = await books.select(sa.select(sa.func.max(row.created_at).label("at")))
     if newest.at is None:
-        return []
+        return
     until = await read_clock(books) - KEPT_FOR
     is_old = sa.or_(row.expires_at < until, row.revoked_at < until)
     old = sa.select(row.digest).where(is_old, row.created_at < newest.at).limit(limit)
-    return [each.digest for each in await books.select(old.with_for_update(skip_locked=True))]
+    await delete_once(books, forget_old_keys, old)
 
 
 def key_from(row: Any) -> ApiKey:

@@ -6,7 +6,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
-from program_service.bookkeeping.errors import ProgramNotFound
 from program_service.bookkeeping.ledger.pages import (
     BadCursor,
     fitting,
@@ -14,7 +13,7 @@ from program_service.bookkeeping.ledger.pages import (
     read_opaque,
     size_of,
 )
-from program_service.bookkeeping.ledger.reading import Attempt
+from program_service.bookkeeping.ledger.reading import Attempt, no_program
 from program_service.bookkeeping.ledger.showing import shown_attempt
 
 MAX_LISTED = 200
@@ -83,8 +82,7 @@ async def list_attempts(books: Books, run_id: str) -> list[Attempt]:
 async def _require_program(books: Books, run_id: str) -> None:
     programs = books.tables.programs
     if not await books.select(sa.select(programs.c.id).where(programs.c.run_id == run_id)):
-        msg = f"No program has the run_id {run_id!r}."
-        raise ProgramNotFound(msg)
+        raise no_program(run_id)
 
 
 def _keys(

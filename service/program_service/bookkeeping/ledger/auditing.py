@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import uuid_utils
 
 from program_service.bookkeeping.books import Books
+from program_service.bookkeeping.ledger.deleting import delete_once
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.ledger.showing import shown_object
 from program_service.bookkeeping.lifecycle import Json
@@ -104,17 +105,9 @@ async def list_entries(
 
 async def forget_entries(books: Books, *, older_than: timedelta, limit: int) -> int:
     """Delete up to `limit` of the oldest entries, if they are older; return how many."""
-    audit = books.tables.audit
-    if forget_entries in books.notes:  # what an earlier try was about to delete
-        gone: list[str] = books.notes[forget_entries]
-    else:
-        first_kept = _first_id_of(await read_clock(books) - older_than)
-        old = sa.select(audit.c.id).where(audit.c.id < first_kept).order_by(audit.c.id).limit(limit)
-        rows = await books.select(old.with_for_update(skip_locked=True))
-        gone = books.notes[forget_entries] = [row.id for row in rows]
-    if gone:
-        await books.connection.execute(sa.delete(audit).where(audit.c.id.in_(gone)))
-    return len(gone)
+    row, first_kept = books.tables.audit.c, _first_id_of(await read_clock(books) - older_than)
+    old = sa.select(row.id).where(row.id < first_kept).order_by(row.id).limit(limit)
+    return await delete_once(books, forget_entries, old)
 
 
 def _first_id_of(moment: datetime) -> str:

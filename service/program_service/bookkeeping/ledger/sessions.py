@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from program_service.bookkeeping.books import Books
 from program_service.bookkeeping.errors import SessionNotFound
-from program_service.bookkeeping.ledger.api_keys import ID_DIGITS
+from program_service.bookkeeping.ledger.api_keys import has_id, id_of
 from program_service.bookkeeping.ledger.auditing import Entry, write_entry, write_if_given
+from program_service.bookkeeping.ledger.deleting import delete_once
 from program_service.bookkeeping.ledger.measuring import read_clock
 from program_service.bookkeeping.sql import Script, Sql
 from program_service.bookkeeping.stored import read_text, require_moment
@@ -32,6 +33,11 @@ class NewSession:
     key_digest: str
     key_name: str
 
+    @property
+    def id(self) -> str:
+        """What names it, and gives nobody the cookie."""
+        return id_of(self.digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Session(NewSession):
@@ -40,11 +46,6 @@ class Session(NewSession):
     created_at: datetime
     last_seen_at: datetime
     expires_at: datetime
-
-    @property
-    def id(self) -> str:
-        """What names it, and gives nobody the cookie."""
-        return self.digest[:ID_DIGITS]
 
 
 async def begin_session(books: Books, session: NewSession, entry: Entry, *, lasts_s: float) -> None:
@@ -123,9 +124,9 @@ async def end_session(books: Books, session_id: str, entry: Entry) -> None:
         SessionNotFound: no session has this id.
     """
     sessions = books.tables.sessions
-    is_it = sa.and_(sessions.c.digest >= session_id, sessions.c.digest < f"{session_id}g")
+    is_it = has_id(sessions, session_id)
     rows = await books.select(sa.select(sessions.c.digest).where(is_it).with_for_update())
-    if end_session not in books.notes and (not rows or len(session_id) < ID_DIGITS):
+    if end_session not in books.notes and not rows:
         msg = f"No session has the id {session_id!r}."
         raise SessionNotFound(msg)
     books.notes[end_session] = True
@@ -135,20 +136,13 @@ async def end_session(books: Books, session_id: str, entry: Entry) -> None:
 
 async def forget_sessions(books: Books, *, idle_s: float, limit: int) -> int:
     """Delete up to `limit` sessions that have ended by themselves; return how many."""
-    sessions = books.tables.sessions
-    if forget_sessions not in books.notes:  # an earlier try has determined them
-        now = await read_clock(books)
-        has_ended = sa.or_(
-            sessions.c.expires_at < now,
-            sessions.c.last_seen_at < now - timedelta(seconds=idle_s),
-        )
-        ended = sa.select(sessions.c.digest).where(has_ended).limit(limit)
-        rows = await books.select(ended.with_for_update(skip_locked=True))
-        books.notes[forget_sessions] = [row.digest for row in rows]
-    gone: list[str] = books.notes[forget_sessions]
-    if gone:
-        await books.connection.execute(sa.delete(sessions).where(sessions.c.digest.in_(gone)))
-    return len(gone)
+    row, now = books.tables.sessions.c, await read_clock(books)
+    has_ended = sa.or_(
+        row.expires_at < now,
+        row.last_seen_at < now - timedelta(seconds=idle_s),
+    )
+    ended = sa.select(row.digest).where(has_ended).limit(limit)
+    return await delete_once(books, forget_sessions, ended)
 
 
 def _session(row: Any) -> Session:

@@ -54,7 +54,7 @@ async def require_token_key(books: Books, secret: str) -> TokenKey:
         (newest,) = await books.fetch(_select_newest)
         if keys := await list_token_keys(books):
             return keys[0]
-        await books.run(_insert_first, id=read_count(newest.id) + 1, secret=secret)
+        await books.run(_insert, id=read_count(newest.id) + 1, secret=secret)
     msg = "the database does not keep a token key as it was written"
     raise BatchRefused(msg)
 
@@ -70,6 +70,7 @@ async def rotate_token_key(
         TooManyTokenKeys: so many are valid that another one is not made.
     """
     for _ in range(ROUNDS):
+        (newest,) = await books.fetch(_select_newest)  # first, as above
         keys = await list_token_keys(books)
         if keys and keys[0].secret == secret:
             # with no overlap they end now, and now is a moment later than a moment ago
@@ -83,7 +84,7 @@ async def rotate_token_key(
                 " end all but the new one, or wait."
             )
             raise TooManyTokenKeys(msg)
-        await books.run(_insert_next, secret=secret, first=FIRST)
+        await books.run(_insert, id=max(read_count(newest.id), FIRST) + 1, secret=secret)
     msg = "the database does not keep a token key as it was written"
     raise BatchRefused(msg)
 
@@ -112,21 +113,9 @@ def _select_newest(sql: Sql) -> str:
     return f"SELECT COALESCE(MAX(id), 0) AS id FROM {sql.token_keys}"
 
 
-def _insert_first(sql: Sql) -> str:
+def _insert(sql: Sql) -> str:
     return f"""
         INSERT INTO {sql.token_keys} (id, secret, created_at) VALUES (:id, :secret, {sql.clock})
-        {sql.dialect.or_ignore(sql.token_keys, ["id"])}
-    """
-
-
-def _insert_next(sql: Sql) -> str:
-    # a table of its own in FROM: MariaDB would not read the table that it writes to
-    newest = f"(SELECT MAX(id) AS id FROM {sql.token_keys}) AS newest"
-    return f"""
-        INSERT INTO {sql.token_keys} (id, secret, created_at)
-        SELECT 1 + CASE WHEN newest.id > :first THEN newest.id ELSE :first END, :secret, {sql.clock}
-          FROM {newest}
-         WHERE TRUE
         {sql.dialect.or_ignore(sql.token_keys, ["id"])}
     """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from program_service.names import MAX_NAME
 from program_service.wakeups.broker import (
     MAX_BUNDLE,
     MAX_HOPS,
@@ -21,9 +22,6 @@ from program_service.wakeups.broker import (
 
 MAX_RUN_IDS = 8 * MAX_BUNDLE
 """Other releases may bundle more than we do."""
-
-MAX_NAME = 255
-"""Characters of a `run_id`, and of the name of a process."""
 
 MAX_LEASE = 32
 
